@@ -1,0 +1,1 @@
+"""Layer 1: cells, messages, supervision. Standard library only."""

@@ -1,0 +1,180 @@
+"""`Actor`: the class that users subclass, and what the runtime knows about each subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from ._bonds import bonds_of
+from ._cell import DEFAULT_LIMIT, NO_KWARGS, RUNNING, STOPPING, Cell
+from ._errors import NotInProcess
+from ._events import Unhandled
+from ._message import Protocol, protocol_of
+from ._node import this_node
+from ._reasons import NORMAL, Down, Exit, ExitReason, as_reason
+from ._ref import ActorRef
+from ._watchdog import guarded
+
+
+class ActorClass:
+    """What the runtime needs of one actor class, worked out once when the class is made."""
+
+    __slots__ = (
+        "cls",
+        "limit",
+        "name",
+        "on_continue",
+        "on_down",
+        "on_exit",
+        "on_idle",
+        "on_info",
+        "on_start",
+        "on_stop",
+        "parent_exit",
+        "protocol",
+        "stop_request",
+    )
+
+    def __init__(self, cls: type[Actor]) -> None:
+        self.cls: Callable[..., Any] = cls
+        self.name = cls.__qualname__.rpartition("<locals>.")[2]
+        self.protocol: Protocol = protocol_of(cls, cls._guarded_message)
+        self.limit = DEFAULT_LIMIT
+        # None for callbacks that do nothing unless a subclass has its own: starts and ends are hot.
+        self.on_start: Callable[..., Any] | None = _own(cls, "on_start")
+        self.on_stop: Callable[..., Any] | None = _own(cls, "on_stop")
+        self.on_continue: Callable[..., Any] = cls.on_continue
+        self.on_info: Callable[..., Any] = cls.on_info
+        self.on_down: Callable[..., Any] = cls.on_down
+        self.on_exit: Callable[..., Any] = cls.on_exit
+        self.on_idle: Callable[..., Any] = cls.on_idle
+        self.parent_exit: Callable[..., Any] = _end_with
+        self.stop_request: Callable[..., Any] = _end_with
+
+
+def _own(cls: type[Actor], name: str) -> Callable[..., Any] | None:
+    found: Callable[..., Any] = getattr(cls, name)
+    return None if found is getattr(Actor, name) else found
+
+
+def _end_with(actor: Actor, reason: ExitReason) -> None:
+    """The parent has ended, or somebody called `stop`: end too, now that this message's turn has come."""
+    actor._cell.condemn(reason)
+
+
+class Actor:
+    """An object that is reached through messages only, one at a time.
+
+    Methods marked `@message` are what others may send. A handler that raises ends the actor; its
+    supervisor, if it has one, starts a new one from the constructor. The callbacks below may be plain
+    or `async def`. Without a runtime an actor is an ordinary object: `Counter(2).add(3)`.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_cell")
+
+    #: Seconds after which a handler that holds the loop in Python code has `HandlerTimeout` raised in
+    #: it; needs a running watchdog, as `kb.run` and a root supervisor have one.
+    max_handler_time: ClassVar[float | None] = None
+
+    _cell: Cell
+    _info: ActorClass
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._info = ActorClass(cls)
+
+    @classmethod
+    def _around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+        """The around-message hook of upper layers: gives back what is run in a handler's place."""
+        return run
+
+    @classmethod
+    def _guarded_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+        run = cls._around_message(run)
+        return run if cls.max_handler_time is None else guarded(run, cls.max_handler_time, this_node)
+
+    # -- callbacks ---------------------------------------------------------------------------
+
+    def on_start(self) -> Any:
+        """Called before the first message. Whoever starts the actor waits for it. May return `IGNORE`."""
+
+    def on_stop(self, reason: ExitReason) -> Any:
+        """Called before the end, whatever the reason, except after a kill."""
+
+    def on_continue(self, value: Any) -> Any:
+        """Called with what was given to `continue_with`, before any waiting message."""
+
+    def on_info(self, message: Any) -> Any:
+        """Called with any object that is not a declared message; the default reports and drops it."""
+        cell = this_node().current
+        label = type(self).__qualname__ if cell is None else cell.label()
+        if cell is not None:
+            cell.node.instruments.emit(Unhandled(label, repr(message)))
+
+    def on_down(self, down: Down) -> Any:
+        """Called when a monitored process has ended; the default hands it to `on_info`."""
+        return self.on_info(down)
+
+    def on_exit(self, exit: Exit) -> Any:
+        """Called, in an actor that traps exits, for each exit signal; the default hands it to `on_info`."""
+        return self.on_info(exit)
+
+    def on_idle(self) -> Any:
+        """Called when no message has come for the time given to `set_idle_timeout`."""
+
+    def format_status(self) -> object:
+        """What logs and observers may see of the state. Override it to leave secrets out."""
+        return vars(self)
+
+    # -- what an actor asks of its runtime ----------------------------------------------------
+
+    @property
+    def me(self) -> ActorRef[Self]:
+        """This actor's own address."""
+        return ActorRef(self._running())
+
+    def stop(self, reason: object = NORMAL) -> None:
+        """End after the message in hand; its reply is sent after `on_stop` has run."""
+        cell = self._running()
+        if cell.doom is None:
+            cell.doom = as_reason(reason)
+            if cell.state == RUNNING:
+                cell.state = STOPPING
+            elif cell.task is None:
+                cell.doom = None
+                cell.condemn(as_reason(reason))
+
+    def continue_with(self, value: Any = None) -> None:
+        """Have `on_continue(value)` called next, before any message that waits."""
+        cell = self._running()
+        cell.post_first((cell.info.on_continue, (value,), NO_KWARGS, cell.node.context.copy(), None))
+
+    def set_idle_timeout(self, seconds: float | None) -> None:
+        """Have `on_idle` called each time no message has come for `seconds`; None turns it off."""
+        cell = self._running()
+        cell.own_traits().idle_after = seconds
+
+    def trap_exits(self, on: bool = True) -> None:
+        """Get exit signals as `on_exit` messages instead of dying of them."""
+        bonds_of(self._running()).traps = on
+
+    def _running(self) -> Cell:
+        """Our cell.
+
+        Raises:
+            NotInProcess: this object was made without a runtime, or has ended.
+        """
+        cell = getattr(self, "_cell", None)
+        if cell is None:
+            node = this_node()
+            cell = node.current
+            # In `__init__` the cell is running but does not know its actor yet.
+            if cell is None or cell.actor is not None or cell.info is not type(self)._info:
+                raise NotInProcess(
+                    f"this {type(self).__qualname__} was not started by a runtime; "
+                    f"use `await kb.start({type(self).__qualname__}, ...)` or a supervisor"
+                )
+        return cell
+
+
+Actor._info = ActorClass(Actor)

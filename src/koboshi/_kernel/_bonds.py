@@ -1,0 +1,199 @@
+"""Links, monitors, names and timers: what ties a cell to others, and how its end reaches them.
+
+Signals keep the order of each pair: an exit or down message is posted behind whatever the dead
+process had sent before. They never wait and are never refused, whatever a mailbox's limit.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from ._cell import DEAD, NO_KWARGS, Cell
+from ._errors import NameTaken
+from ._reasons import KILLED, NOPROC, Down, Exit, ExitReason, Kill, Normal
+from ._ref import ActorRef
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ._place import Place
+    from ._timers import Timer
+
+
+class Bonds:
+    """The ties of one cell. All sets are ordered dicts, so that the end is told in a fixed order."""
+
+    __slots__ = ("aliases", "links", "monitors", "names", "owed", "place", "timers", "traps", "waiters", "watched_by")
+
+    def __init__(self) -> None:
+        self.traps = False
+        # Where in a supervision tree it is; it outlives the cell.
+        self.place: Place | None = None
+        self.links: dict[Cell, None] = {}
+        # Monitors that this cell holds, and those that others hold on it.
+        self.monitors: dict[Monitor, None] | None = None
+        self.watched_by: dict[Monitor, None] | None = None
+        self.names: list[Any] | None = None
+        self.timers: dict[Timer, None] | None = None
+        # Calls taken by this cell and not answered yet by anybody.
+        self.owed: dict[Any, None] | None = None
+        self.aliases: dict[Any, None] | None = None
+        # Plain asyncio code that waits for the end.
+        self.waiters: list[asyncio.Future[ExitReason]] | None = None
+
+
+class Monitor:
+    """One watch of one process over another: exactly one `Down` comes of it, unless it is cancelled."""
+
+    __slots__ = ("_active", "_owner", "_target", "target")
+
+    def __init__(self, owner: Cell, target: Cell, shown: ActorRef[Any]) -> None:
+        self._owner = owner
+        self._target = target
+        self._active = True
+        #: The ref that was asked to be monitored: by name it stays the name, not its holder.
+        self.target = shown
+
+    def cancel(self, *, flush: bool = False) -> bool:
+        """Stop watching; True when the watch was still on.
+
+        A `Down` that is in the mailbox already stays there unless `flush` is set.
+        """
+        was_active = self._active
+        self._active = False
+        for side, cell in (("monitors", self._owner), ("watched_by", self._target)):
+            held = None if cell.bonds is None else getattr(cell.bonds, side)
+            if held is not None:
+                held.pop(self, None)
+        mailbox = self._owner.mailbox
+        if flush and mailbox:
+            kept = [item for item in mailbox if not (isinstance(d := item[1][:1], tuple) and d and _is_down(d[0], self))]
+            mailbox.clear()
+            mailbox.extend(kept)
+        return was_active
+
+    def fire(self, reason: ExitReason) -> None:
+        """Post the one `Down`."""
+        if self._active:
+            self._active = False
+            owner = self._owner
+            if owner.bonds is not None and owner.bonds.monitors is not None:
+                owner.bonds.monitors.pop(self, None)
+            down = Down(self, self.target, reason)
+            owner.post((owner.info.on_down, (down,), NO_KWARGS, copy_context(), None))
+
+    def __repr__(self) -> str:
+        return f"<Monitor of {self.target!r}{'' if self._active else ' (over)'}>"
+
+
+def _is_down(message: object, monitor: Monitor) -> bool:
+    return isinstance(message, Down) and message.monitor is monitor
+
+
+def bonds_of(cell: Cell) -> Bonds:
+    """The cell's bonds, made on first use."""
+    if cell.bonds is None:
+        cell.bonds = Bonds()
+    return cell.bonds
+
+
+def link(one: Cell, other: Cell) -> None:
+    """Tie two living cells together; a second time changes nothing."""
+    if one is not other:
+        bonds_of(one).links[other] = None
+        bonds_of(other).links[one] = None
+
+
+def unlink(one: Cell, other: Cell) -> None:
+    """Untie two cells. An exit message that is queued already stays."""
+    for cell, peer in ((one, other), (other, one)):
+        if cell.bonds is not None:
+            cell.bonds.links.pop(peer, None)
+
+
+def monitor(owner: Cell, target: Cell, shown: ActorRef[Any]) -> Monitor:
+    """Watch a cell. A dead one yields its `Down` with `NoProc` at once."""
+    watch = Monitor(owner, target, shown)
+    if target.state == DEAD:
+        watch.fire(NOPROC)
+        return watch
+    mine, theirs = bonds_of(owner), bonds_of(target)
+    if mine.monitors is None:
+        mine.monitors = {}
+    if theirs.watched_by is None:
+        theirs.watched_by = {}
+    mine.monitors[watch] = theirs.watched_by[watch] = None
+    return watch
+
+
+def signal_exit(target: Cell, sender: Cell | None, reason: ExitReason, *, by_link: bool) -> None:
+    """Deliver an exit signal, by the rules of Erlang.
+
+    `Kill` that was sent (not passed on by a link) cannot be trapped. A trapping process gets
+    every other signal as an `Exit` message, except that one from its parent ends it when it comes
+    to it. `Normal` never ends a process that does not trap, unless it is sent by itself.
+    """
+    if target.state == DEAD:
+        return
+    if isinstance(reason, Kill) and not by_link:
+        target.condemn(KILLED, kill=True)
+    elif target.bonds is not None and target.bonds.traps:
+        if sender is not None and sender is target.parent:
+            handler, argument = target.info.parent_exit, reason
+        else:
+            shown: ActorRef[Any] = ActorRef(sender) if sender is not None else ActorRef(target)
+            handler, argument = target.info.on_exit, Exit(shown, reason)
+        target.post((handler, (argument,), NO_KWARGS, copy_context(), None))
+    elif not isinstance(reason, Normal) or (sender is target and not by_link):
+        target.condemn(reason)
+
+
+def register(cell: Cell, name: Any) -> None:
+    """Give the cell a name on its node.
+
+    Raises:
+        NameTaken: a living process holds it.
+    """
+    owner = cell.node.names.get(name)
+    if owner is not None and owner is not cell:
+        raise NameTaken(name, ActorRef(owner))
+    cell.node.names[name] = cell
+    bonds = bonds_of(cell)
+    if bonds.names is None:
+        bonds.names = []
+    if name not in bonds.names:
+        bonds.names.append(name)
+
+
+def unregister(cell: Cell, name: Any) -> None:
+    """Take a name from the cell; nothing happens when it does not hold it."""
+    if cell.node.names.get(name) is cell:
+        del cell.node.names[name]
+        assert cell.bonds is not None and cell.bonds.names is not None
+        cell.bonds.names.remove(name)
+
+
+def release(bonds: Bonds, cell: Cell) -> None:
+    """Give back all that others could see, before anybody is told of the end."""
+    for name in bonds.names or ():
+        if cell.node.names.get(name) is cell:
+            del cell.node.names[name]
+    for timer in tuple(bonds.timers or ()):
+        timer.cancel()
+    for alias in tuple(bonds.aliases or ()):
+        alias.cancel()
+    for watch in tuple(bonds.monitors or ()):
+        watch.cancel()
+
+
+def tell(bonds: Bonds, cell: Cell, reason: ExitReason) -> None:
+    """Tell everybody who is tied to the cell that it has ended: links first, then monitors."""
+    for peer in tuple(bonds.links):
+        unlink(cell, peer)
+        signal_exit(peer, cell, reason, by_link=True)
+    for watch in tuple(bonds.watched_by or ()):
+        watch.fire(reason)
+    for future in bonds.waiters or ():
+        if not future.done():
+            future.set_result(reason)

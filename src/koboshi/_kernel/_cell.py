@@ -1,0 +1,234 @@
+"""The cell: what runs one actor or one bare process. All of its states live here.
+
+A cell is in exactly one state, and only the event loop's thread changes it:
+
+    IDLE       nothing to do; a call to a plain `def` message may run on the spot
+    RESTING    like IDLE, with an idle timer armed, so the shortcut is closed
+    QUEUED     in the node's run queue, exactly once, because it has mail or its task can go on
+    RUNNING    its code is on the stack now
+    PARKED     its task waits for a reply, a message or a future; other mail waits meanwhile
+    STOPPING   its own code asked for the end; the handler in hand finishes first
+    DOOMED     an exit signal reached it; it is in the run queue, or on the stack, to be ended
+    SUSPENDED  it takes mail and handles none until it is resumed
+    DEAD       gone; whatever was waiting for it has been told
+
+An idle cell owns no deque, no dict and no task: what most cells never need is in `bonds`
+(who must hear of its end) and `traits` (how it differs from the ordinary), both None at first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from ._errors import MailboxFull
+from ._events import Dropped
+from ._message import Protocol, describe
+
+if TYPE_CHECKING:
+    from ._actor import ActorClass
+    from ._bonds import Bonds
+    from ._node import Node
+    from ._reasons import ExitReason
+    from ._task import CellTask
+    from ._wait import Request, Wait
+
+IDLE = 0
+RESTING = 1
+QUEUED = 2
+RUNNING = 3
+PARKED = 4
+STOPPING = 5
+DOOMED = 6
+SUSPENDED = 7
+DEAD = 8
+STATE_NAMES = ("idle", "idle", "queued", "running", "waiting", "stopping", "stopping", "suspended", "dead")
+
+DEFAULT_LIMIT = 65_536
+POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")
+
+# One message on its way: what to run, its arguments, the sender's context, and the call that
+# waits for the result, if one does.
+Item = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Context, "Request | None"]
+
+NO_PROTOCOL: Protocol = {}
+NO_KWARGS: dict[str, Any] = {}
+
+
+class Traits:
+    """What sets a cell apart from the ordinary one; only such a cell has it."""
+
+    __slots__ = ("idle_after", "idle_timer", "policy", "room", "suspended")
+
+    def __init__(self) -> None:
+        self.policy = "reject"
+        self.room: deque[Wait] | None = None
+        self.suspended = False
+        self.idle_after: float | None = None
+        self.idle_timer: Any = None
+
+
+class Cell:
+    """Runs one actor or bare process. Private: users hold an `ActorRef`."""
+
+    __slots__ = (
+        "__weakref__",
+        "actor",
+        "bonds",
+        "doom",
+        "handled",
+        "held",
+        "id",
+        "info",
+        "limit",
+        "mailbox",
+        "node",
+        "parent",
+        "protocol",
+        "state",
+        "stop_due",
+        "task",
+        "traits",
+    )
+
+    def __init__(self, node: Node, info: ActorClass, parent: Cell | None) -> None:
+        self.node = node
+        self.info = info
+        self.parent = parent
+        self.state = RUNNING
+        # Emptied at the end, so that a sender's one look-up also finds out that nobody is here.
+        self.protocol = info.protocol
+        self.limit = info.limit
+        self.actor: Any = None
+        self.mailbox: deque[Item] | None = None
+        self.task: CellTask | None = None
+        self.bonds: Bonds | None = None
+        self.traits: Traits | None = None
+        # The exit reason that it will end with, once something has decided on one.
+        self.doom: ExitReason | None = None
+        # Whether `on_stop` is still to run: from a successful start until it has begun.
+        self.stop_due = False
+        # The call in hand when the end began, and the reply that it may still get.
+        self.held: tuple[Request, Any, bool] | None = None
+        self.handled = 0
+        node.last_id = self.id = node.last_id + 1
+        node.cells[self.id] = self
+
+    # -- mail ------------------------------------------------------------------------------
+
+    def post(self, item: Item) -> None:
+        """Append what must never be lost: exit and down messages, timers, stop requests."""
+        if self.state == DEAD:
+            return
+        if self.mailbox is None:
+            self.mailbox = deque()
+        self.mailbox.append(item)
+        self.arrived(item)
+
+    def post_first(self, item: Item) -> None:
+        """Put an item before all waiting mail."""
+        if self.mailbox is None:
+            self.mailbox = deque()
+        self.mailbox.appendleft(item)
+        self.arrived(item)
+
+    def offer(self, item: Item) -> None:
+        """Append within the mailbox's limit, or do what its policy says.
+
+        Raises:
+            MailboxFull: the policy is `reject`.
+        """
+        if self.mailbox is None:
+            self.mailbox = deque()
+        elif len(self.mailbox) >= self.limit and not self.make_room(item):
+            return
+        self.mailbox.append(item)
+        self.arrived(item)
+
+    def arrived(self, item: Item) -> None:
+        """Get the cell to work on new mail, if it is not working already."""
+        state = self.state
+        if state == PARKED:
+            task = self.task
+            if task is not None and task.wait is not None:
+                task.wait.mail(item)
+        elif state <= RESTING:
+            self.state = QUEUED
+            self.node.enqueue(self)
+
+    def make_room(self, item: Item) -> bool:
+        """Apply the overflow policy; returns whether the item may be appended."""
+        policy = "reject" if self.traits is None else self.traits.policy
+        mailbox = self.mailbox
+        assert mailbox is not None
+        if policy == "reject":
+            raise MailboxFull(self.label(), describe(item[0]), self.limit)
+        if policy == "crash":
+            error = MailboxFull(self.label(), describe(item[0]), self.limit)
+            self.node.crash(self, error, item)
+            return False
+        victim = mailbox.popleft() if policy == "drop_oldest" else item
+        if victim[4] is not None:
+            victim[4].fail(MailboxFull(self.label(), describe(victim[0]), self.limit))
+        self.node.instruments.emit(Dropped(self.label(), describe(victim[0]), self.limit))
+        return policy == "drop_oldest"
+
+    def rest(self) -> None:
+        """End a turn: back into the run queue when mail is waiting, else idle."""
+        traits = self.traits
+        if traits is not None:
+            if traits.room:
+                self.admit(traits.room)
+            if traits.suspended:
+                self.state = SUSPENDED
+                return
+        if self.mailbox:
+            self.state = QUEUED
+            self.node.enqueue(self)
+        else:
+            self.mailbox = None
+            self.state = IDLE
+            if traits is not None and traits.idle_after is not None:
+                self.state = RESTING
+                self.node.arm_idle(self, traits)
+
+    def admit(self, room: deque[Wait]) -> None:
+        """Wake the senders that wait for room, one for each free place, the oldest first."""
+        free = self.limit - (len(self.mailbox) if self.mailbox else 0)
+        while room and free > 0:
+            if room.popleft().wake(None, None):
+                free -= 1
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def condemn(self, reason: ExitReason, *, kill: bool = False) -> None:
+        """Decide the exit reason and get the cell ended at its next turn.
+
+        The first reason stands, but for a kill, which nothing can outdo.
+        """
+        if self.state == DEAD or (self.doom is not None and not kill):
+            return
+        self.doom = reason
+        state = self.state
+        self.state = DOOMED
+        if state in (IDLE, RESTING, PARKED, SUSPENDED):
+            self.node.enqueue(self)
+
+    # -- what it is called -----------------------------------------------------------------
+
+    def own_traits(self) -> Traits:
+        """The cell's traits, made on first use."""
+        if self.traits is None:
+            self.traits = Traits()
+        return self.traits
+
+    def label(self) -> str:
+        """Path in its supervision tree, else its class and number."""
+        if self.bonds is not None and self.bonds.place is not None:
+            return self.bonds.place.label()
+        return f"{self.info.name}#{self.id}"
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.label()} {STATE_NAMES[self.state]}>"

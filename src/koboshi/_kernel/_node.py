@@ -1,0 +1,231 @@
+"""The node: one event loop's run queue, deadlines, names and cells.
+
+`Node._drain` is the run loop. asyncio calls it once when the first cell has work; it gives turns
+until the queue is empty or its budget is spent, and then goes back to asyncio, so that sockets and
+timers are never starved however busy the actors are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import Context
+from types import CoroutineType
+from typing import Any
+
+from . import _bonds, _lifecycle
+from ._cell import (
+    DOOMED,
+    IDLE,
+    NO_KWARGS,
+    QUEUED,
+    RESTING,
+    RUNNING,
+    SUSPENDED,
+    Cell,
+    Item,
+    Traits,
+)
+from ._deadlines import Deadlines
+from ._events import Instruments
+from ._reasons import ExitReason
+from ._task import HANDLER, INLINE_CALLS, CellTask
+from ._wait import Request
+
+# Messages that one cell may handle before the next cell has its turn.
+MESSAGES_PER_TURN = 128
+# Turns in one tick of asyncio's loop.
+TURNS_PER_TICK = 1024
+
+_local = threading.local()
+_serial = itertools.count(1)
+
+
+class Node:
+    """Everything that belongs to one event loop. There is one per loop, made on first use."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.id = f"{os.getpid()}.{next(_serial)}"
+        # What is running now, None between turns; read by every ref and by the watchdog.
+        self.current: Cell | None = None
+        self.item: Item | None = None
+        # Counts turns and steps, so that the watchdog can tell one long one from many short ones.
+        self.tick = 0
+        self.inline_left = INLINE_CALLS
+        self.last_id = 0
+        self.cells: dict[int, Cell] = {}
+        self.names: dict[Any, Cell] = {}
+        self.instruments = Instruments()
+        self.deadlines = Deadlines(loop)
+        self.services: dict[str, Any] = {}
+        self._queue: deque[Cell] = deque()
+        self._scheduled = False
+        # Callbacks of ours run in an empty context: what is current when one is scheduled belongs
+        # to whoever happened to be first.
+        self.context = Context()
+
+    def enqueue(self, cell: Cell) -> None:
+        """Put a cell that is QUEUED or DOOMED at the end of the run queue."""
+        self._queue.append(cell)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._drain, context=self.context)
+
+    def _drain(self) -> None:
+        """Give turns: the run loop."""
+        queue = self._queue
+        turns = TURNS_PER_TICK
+        self.inline_left = INLINE_CALLS
+        try:
+            while queue and turns:
+                turns -= 1
+                cell = queue.popleft()
+                if cell.state != QUEUED:
+                    if cell.state == DOOMED:
+                        _lifecycle.die(cell)
+                    continue  # else: suspended or ended since it was queued
+                cell.state = RUNNING
+                if cell.task is not None:
+                    if cell.task.step():
+                        cell.rest()
+                    continue
+
+                mailbox = cell.mailbox
+                if not mailbox:  # its mail was taken away meanwhile
+                    cell.rest()
+                    continue
+                actor = cell.actor
+                take = mailbox.popleft
+                left = MESSAGES_PER_TURN
+                self.current = cell
+                self.tick += 1
+                while True:
+                    left -= 1
+                    self.item = item = take()
+                    fn, args, kwargs, context, request = item
+                    if request is not None:
+                        request.started = True
+                    if request is None or not request.done:
+                        try:
+                            # Unpacking `*args` costs more than the rest of a turn, so the
+                            # common counts are spelled out.
+                            if kwargs:
+                                result = context.run(fn, actor, *args, **kwargs)
+                            elif (count := len(args)) == 1:
+                                result = context.run(fn, actor, args[0])
+                            elif not count:
+                                result = context.run(fn, actor)
+                            elif count == 2:
+                                result = context.run(fn, actor, args[0], args[1])
+                            else:
+                                result = context.run(fn, actor, *args)
+                        except BaseException as error:
+                            self._failed(cell, error, item)
+                            break
+                        if request is not None or cell.state != RUNNING or result.__class__ is CoroutineType:
+                            if not _lifecycle.completed(cell, item, result):
+                                break
+                            self.current = cell  # a coroutine's step may have been in between
+                    if not mailbox or not left:
+                        if mailbox or cell.traits is not None:
+                            cell.rest()
+                        else:
+                            cell.mailbox = None
+                            cell.state = IDLE
+                        break
+                cell.handled += MESSAGES_PER_TURN - left
+        finally:
+            self.current = self.item = None
+            self._scheduled = bool(queue)
+            if queue:
+                self.loop.call_soon(self._drain, context=self.context)
+
+    def _failed(self, cell: Cell, error: BaseException, item: Item) -> None:
+        """A plain handler raised."""
+        self.current = None
+        _lifecycle.crash(cell, error, item)
+        _lifecycle.leave(cell)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+
+    def crash(self, cell: Cell, error: BaseException, item: Item) -> None:
+        """End a cell for an error that its own code did not raise; see `_lifecycle.crash`."""
+        _lifecycle.crash(cell, error, item)
+
+    def task_ended(self, task: CellTask, value: Any, failure: BaseException | None) -> bool:
+        """A coroutine is over; see `_lifecycle.task_ended`."""
+        return _lifecycle.task_ended(task, value, failure)
+
+    def drive(self, cell: Cell, coro: Coroutine[Any, Any, Any], item: Item) -> None:
+        """Give a cell the coroutine that its handler returned; it begins at the cell's next turn."""
+        cell.task = CellTask(cell, coro, item, HANDLER)
+        cell.state = DOOMED if cell.state == DOOMED else QUEUED
+        self.enqueue(cell)
+
+    def owe(self, cell: Cell, request: Request) -> None:
+        """Remember that only this cell's reply, or its end, settles the call."""
+        bonds = _bonds.bonds_of(cell)
+        if bonds.owed is None:
+            bonds.owed = {}
+        bonds.owed[request] = None
+        if len(bonds.owed) & 63 == 0:  # calls that were given up are not taken out by anybody else
+            bonds.owed = {each: None for each in bonds.owed if not each.done}
+
+    def signal_exit(self, target: Cell, reason: ExitReason) -> None:
+        """Send an exit signal on behalf of whatever process runs now."""
+        _bonds.signal_exit(target, self.current, reason, by_link=False)
+
+    def signal_from(self, target: Cell, sender: Cell, reason: ExitReason) -> None:
+        """Send an exit signal on behalf of `sender`."""
+        _bonds.signal_exit(target, sender, reason, by_link=False)
+
+    def suspend(self, cell: Cell) -> None:
+        """Stop a cell from handling mail, after the message in hand."""
+        cell.own_traits().suspended = True
+        if cell.state in (IDLE, RESTING, QUEUED) and cell.task is None or cell.state == RUNNING:
+            cell.state = SUSPENDED
+
+    def resume(self, cell: Cell) -> None:
+        """Take the suspension back."""
+        if cell.traits is not None and cell.traits.suspended:
+            cell.traits.suspended = False
+            if cell.state == SUSPENDED:
+                cell.rest()
+
+    def arm_idle(self, cell: Cell, traits: Traits) -> None:
+        """Start the idle timer of a cell that has just become RESTING."""
+
+        def idle() -> None:
+            traits.idle_timer = None
+            if cell.state == RESTING:  # any message that came meanwhile has put the timer off
+                cell.post((cell.info.on_idle, (), NO_KWARGS, self.context.copy(), None))
+
+        if traits.idle_timer is not None:
+            traits.idle_timer.cancel()
+        assert traits.idle_after is not None
+        traits.idle_timer = self.loop.call_later(traits.idle_after, idle, context=self.context)
+
+
+def this_node() -> Node:
+    """The node of the running event loop.
+
+    Raises:
+        RuntimeError: no event loop runs on this thread.
+    """
+    loop = asyncio.get_running_loop()
+    node: Node | None = getattr(_local, "node", None)
+    if node is not None and node.loop is loop:
+        return node
+    node = getattr(loop, "_koboshi_node", None)
+    if node is None:
+        node = Node(loop)
+        # The loop owns its node: a registry of ours would keep closed loops alive.
+        loop._koboshi_node = node  # type: ignore[attr-defined]
+    _local.node = node
+    return node

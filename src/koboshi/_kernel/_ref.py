@@ -1,0 +1,518 @@
+"""`ActorRef`: the typed address of an actor, and how a message gets from here to there.
+
+`call` is the hot path and has a shortcut. When the callee is idle and the message is a plain `def`,
+nothing would be gained by queueing: its handler runs on the spot, in a context of its own, as the
+callee, and the caller goes on with the reply. That is what the run loop would do next anyway, less
+the two trips through its queue. A budget per turn keeps it fair. In every other case (callee busy,
+suspended, starting, `async def`, budget spent) the call parks the caller on a `Request`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import get_ident
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from ._cell import DEAD, DOOMED, IDLE, NO_KWARGS, QUEUED, RESTING, RUNNING, STATE_NAMES, Cell
+from ._errors import ActorExited, CallCycle, CallTimeout, NotRunning, UsageError, WrongThread
+from ._message import MARK, Entry, Message, describe
+from ._reasons import KILL, NORMAL, ExitReason, NoProc, as_reason
+from ._wait import Request, Wait
+
+if TYPE_CHECKING:
+    from ._actor import Actor
+    from ._node import Node
+    from ._place import Place
+    from ._reply import ReplyTo
+    from ._task import CellTask
+    from ._threadsafe import ThreadsafeRef
+    from ._timers import Timer
+
+AC = TypeVar("AC", bound="Actor", covariant=True)
+AA = TypeVar("AA", bound="Actor")
+P = ParamSpec("P")
+RR = TypeVar("RR")
+V = TypeVar("V")
+
+DEFAULT_DEADLINE = 5.0
+
+
+class ActorRef(Generic[AC]):
+    """Address of an actor or a bare process.
+
+    A *pid ref* names one incarnation. A *stable ref*, from `Supervisor.ref` or `named`, names a place
+    and finds whoever is there at each send, so it survives restarts. Refs are equal when they name
+    the same incarnation or the same place.
+    """
+
+    __slots__ = ("_cell", "_place", "_within")
+
+    def __init__(
+        self, cell: Cell, place: Place | None = None, within: float | None = DEFAULT_DEADLINE
+    ) -> None:
+        self._cell = cell
+        self._place = place
+        self._within = within
+
+    # -- messages --------------------------------------------------------------------------
+
+    async def call(
+        self: ActorRef[AA], message: Message[AA, P, RR, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> RR:
+        """Send a message and wait for the reply, 5 s at most; `within` sets another deadline.
+
+        Raises:
+            CallTimeout: no reply in time. An actor that has not begun on the message never will.
+            ActorExited: the callee ended first; at once, not after the deadline.
+            NotRunning: nobody is there.
+            MailboxFull: the callee's mailbox is at its limit.
+            CallCycle: the reply could never come, because the callee waits for the caller.
+            UsageError: no such message, or arguments that do not fit it.
+        """
+        cell = self._cell
+        try:
+            entry = cell.protocol[message]
+        except (KeyError, TypeError):
+            cell, entry = self._find(message)
+        if kwargs or len(args) != entry.count:
+            entry.check(args, kwargs)
+        node = cell.node
+        if get_ident() != node.thread:
+            raise self._wrong_thread()
+        caller = node.current
+
+        if (
+            cell.state == IDLE
+            and node.inline_left > 0
+            and not entry.is_async
+            # When the caller's own caller has given up, its calls must fail and not run.
+            and (caller is None or (task := caller.task) is None or (asked := task.item[4]) is None or not asked.done)
+        ):
+            node.inline_left -= 1
+            cell.state = RUNNING
+            node.current = cell
+            # Read by `defer` and `time_left`, should the handler ask.
+            node.item = item = (entry.fn, args, kwargs, caller, self)  # type: ignore[assignment]
+            try:
+                # Unpacking `*args` costs as much as the rest; the common counts are spelled out.
+                if kwargs:
+                    result = copy_context().run(entry.fn, cell.actor, *args, **kwargs)
+                elif (count := len(args)) == 1:
+                    result = copy_context().run(entry.fn, cell.actor, args[0])
+                elif not count:
+                    result = copy_context().run(entry.fn, cell.actor)
+                else:
+                    result = copy_context().run(entry.fn, cell.actor, *args)
+            except BaseException as error:
+                node.current = caller
+                request = self._ran(cell, message, None, error, item)
+            else:
+                node.current = caller
+                if cell.state == RUNNING and node.item is item and result.__class__ is not CoroutineType:
+                    cell.handled += 1
+                    if cell.mailbox is None:
+                        cell.state = IDLE
+                    else:
+                        cell.rest()
+                    if caller is None or caller.state != DOOMED:
+                        return result  # type: ignore[no-any-return]
+                request = self._ran(cell, message, result, None, item)
+        else:
+            request = Request(cell, message, node.loop.time(), None)
+            if caller is not None and cell.state != IDLE:
+                _refuse_cycle(caller, cell, message)
+            self._set_deadline(request, caller, node)
+            cell.offer((entry.fn, args, kwargs, copy_context(), request))
+        try:
+            return cast("RR", await request.outcome(_own_task(caller, node), node.loop))
+        finally:
+            request.done = True
+            if request.timer is not None:
+                request.timer.cancel()
+
+    def cast(
+        self: ActorRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Send a message and do not wait for anything. To a dead actor it is silently lost.
+
+        Raises:
+            MailboxFull: the mailbox is at its limit and its policy is `reject`.
+            UsageError: no such message, or arguments that do not fit it.
+        """
+        cell = self._cell
+        try:
+            entry = cell.protocol[message]
+        except (KeyError, TypeError):
+            try:
+                cell, entry = self._find(message)
+            except NotRunning:
+                return
+        if kwargs or len(args) != entry.count:
+            entry.check(args, kwargs)
+        node = cell.node
+        if get_ident() != node.thread:
+            raise self._wrong_thread()
+        mailbox = cell.mailbox
+        if mailbox is None:
+            mailbox = cell.mailbox = deque()
+        elif len(mailbox) >= cell.limit and not cell.make_room((entry.fn, args, kwargs, copy_context(), None)):
+            return
+        mailbox.append((entry.fn, args, kwargs, copy_context(), None))
+        if cell.state <= RESTING:
+            cell.state = QUEUED
+            node.enqueue(cell)
+
+    async def send(
+        self: ActorRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Like `cast`, but waits for room when the mailbox is full, until the deadline.
+
+        Raises:
+            CallTimeout: no room in time; the message was not delivered.
+            NotRunning: nobody is there, or the actor ended while this waited.
+            UsageError: no such message, or arguments that do not fit it.
+        """
+        cell, entry = self._find(message)
+        if kwargs or len(args) != entry.count:
+            entry.check(args, kwargs)
+        node = cell.node
+        if get_ident() != node.thread:
+            raise self._wrong_thread()
+        while cell.mailbox is not None and len(cell.mailbox) >= cell.limit:
+            await self._wait_room(cell, message)
+            cell, entry = self._find(message)
+        cell.offer((entry.fn, args, kwargs, copy_context(), None))
+
+    async def _wait_room(self, cell: Cell, message: Any) -> None:
+        node = cell.node
+        room = Request(cell, message, node.loop.time(), None)
+        self._set_deadline(room, node.current, node)
+        traits = cell.own_traits()
+        if traits.room is None:
+            traits.room = deque()
+        traits.room.append(room)
+        try:
+            await room.outcome(_own_task(node.current, node), node.loop)
+        finally:
+            room.done = True
+            if room.timer is not None:
+                room.timer.cancel()
+
+    def tell(self, value: object) -> None:
+        """Send any object: a bare process receives it, an actor's `on_info` gets it.
+
+        Raises:
+            MailboxFull: the mailbox is at its limit and its policy is `reject`.
+            NotRunning: this ref is a name that nobody holds; a dead pid swallows it silently.
+        """
+        cell = self._target()
+        if get_ident() != cell.node.thread:
+            raise self._wrong_thread()
+        if cell.state != DEAD:
+            cell.offer((cell.info.on_info, (value,), NO_KWARGS, copy_context(), None))
+        elif self._place is not None and self._place.by_name:
+            raise NotRunning(repr(self), repr(value))
+
+    async def ask(self, make: Callable[[ReplyTo[V]], object]) -> V:
+        """Send the object that `make(reply_to)` builds and wait for what is sent to `reply_to`.
+
+        Raises:
+            CallTimeout, ActorExited, NotRunning: as `call`.
+        """
+        from ._reply import ReplyTo
+
+        cell = self._target()
+        node = cell.node
+        if cell.state == DEAD:
+            raise NotRunning(repr(self), "ask")
+        caller = node.current
+        request = Request(cell, "ask", node.loop.time(), None)
+        request.deferred = request.started = True
+        message = make(ReplyTo(request))
+        self._set_deadline(request, caller, node)
+        node.owe(cell, request)
+        cell.offer((cell.info.on_info, (message,), NO_KWARGS, copy_context(), None))
+        try:
+            return cast("V", await request.outcome(_own_task(caller, node), node.loop))
+        finally:
+            request.done = True
+            if request.timer is not None:
+                request.timer.cancel()
+
+    def forward(
+        self: ActorRef[AA], message: Message[AA, P, RR, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> RR:
+        """Let this actor answer the call in hand: `return other.forward(Other.find, key)`.
+
+        What it returns stands for the reply and is of no other use.
+        """
+        from ._reply import defer
+
+        reply = defer()
+        request = reply.hand_over()
+        try:
+            cell, entry = self._find(message)
+            if kwargs or len(args) != entry.count:
+                entry.check(args, kwargs)
+        except Exception as error:
+            if request is not None:
+                request.fail(error)
+            raise
+        if request is not None:
+            request.target, request.deferred, request.started = cell, False, False
+        try:
+            cell.offer((entry.fn, args, kwargs, copy_context(), request))
+        except Exception as error:
+            if request is not None:
+                request.fail(error)
+            raise
+        return cast("RR", None)
+
+    def within(self, seconds: float | None) -> ActorRef[AC]:
+        """The same address with another deadline for its calls, in seconds; None waits for ever."""
+        if seconds is not None and not seconds >= 0:
+            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        return ActorRef(self._cell, self._place, seconds)
+
+    def send_after(
+        self: ActorRef[AA], seconds: float, message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Timer:
+        """Cast the message once, `seconds` from now. The timer's `cancel` returns what was left."""
+        return self._timer(seconds, message, args, kwargs, repeat=False)
+
+    def send_interval(
+        self: ActorRef[AA], seconds: float, message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Timer:
+        """Cast the message every `seconds`, until the timer is cancelled or the actor has ended."""
+        return self._timer(seconds, message, args, kwargs, repeat=True)
+
+    def _timer(self, seconds: float, message: Any, args: Any, kwargs: Any, *, repeat: bool) -> Timer:
+        from ._timers import Timer
+
+        cell = self._target()
+        if cell.state != DEAD:
+            _, entry = self._find(message)
+            if kwargs or len(args) != entry.count:
+                entry.check(args, kwargs)
+        return Timer(cell.node, seconds, lambda: self.cast(message, *args, **kwargs), self, repeat=repeat)
+
+    # -- the process behind it ---------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody is at this address now."""
+        return self._target().state != DEAD
+
+    def exit(self, reason: object = NORMAL) -> None:
+        """Send an exit signal from the current process, or from nowhere outside of one.
+
+        `Normal()` is ignored by others, `Kill()` cannot be trapped, any other reason ends the process
+        unless it traps exits. A value that is no `ExitReason` is sent as `Exited(value)`, an exception
+        as `Crashed`.
+        """
+        cell = self._target()
+        if get_ident() != cell.node.thread:
+            raise self._wrong_thread()
+        cell.node.signal_exit(cell, as_reason(reason))
+
+    def kill(self) -> None:
+        """End the process now: it cannot trap this, and its `on_stop` does not run."""
+        self.exit(KILL)
+
+    async def stop(self, reason: object = NORMAL, *, timeout: float | None = 5.0) -> None:
+        """Ask the actor to end after the mail that it has, and wait until it has ended.
+
+        Args:
+            reason: its exit reason.
+            timeout: seconds to wait; the request stands when they are over.
+
+        Raises:
+            ActorExited: it was dead already (`NoProc`), or ended for another reason than asked.
+            CallTimeout: it is still alive.
+            CallCycle: asked by the actor itself; use `self.stop()` there.
+        """
+        from ._lifecycle import gone
+
+        wanted = as_reason(reason)
+        cell = self._target()
+        node = cell.node
+        if cell.state == DEAD:
+            raise ActorExited(repr(self), "stop", NoProc(), maybe_executed=False)
+        if node.current is cell:
+            raise CallCycle((cell.label(), cell.label()), "stop")
+        cell.post((cell.info.stop_request, (wanted,), NO_KWARGS, copy_context(), None))
+        ended = await gone(cell, timeout)
+        if ended is None:
+            raise CallTimeout(cell.label(), "stop", timeout or 0.0, maybe_executed=True)
+        if ended != wanted:
+            raise ActorExited(cell.label(), "stop", ended, maybe_executed=True)
+
+    async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
+        """Wait until this incarnation has ended; its reason, or None after `timeout` seconds."""
+        from ._lifecycle import gone
+
+        return await gone(self._target(), timeout)
+
+    def suspend(self) -> None:
+        """Let mail queue up without being handled, until `resume`. Twice is the same as once."""
+        self._target().node.suspend(self._target())
+
+    def resume(self) -> None:
+        """Handle mail again."""
+        self._target().node.resume(self._target())
+
+    @property
+    def threadsafe(self) -> ThreadsafeRef[AC]:
+        """The same address for use on threads other than the event loop's."""
+        from ._threadsafe import ThreadsafeRef
+
+        return ThreadsafeRef(self)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _target(self) -> Cell:
+        """The cell that is meant now; a dead one when nobody is there."""
+        if self._place is not None and self._cell.state == DEAD:
+            found = self._place.cell
+            if found is not None:
+                if not self._place.by_name:
+                    self._cell = found
+                return found
+        return self._cell
+
+    def _find(self, message: Any) -> tuple[Cell, Entry]:
+        """Resolve the address and the message, or say what is wrong with either."""
+        cell = self._target()
+        try:
+            entry = cell.info.protocol.get(message)
+        except TypeError:
+            entry = None
+        if entry is None and not (cell.state == DEAD and getattr(message, MARK, False)):
+            raise _no_such_message(cell, message)
+        if cell.state == DEAD or entry is None:
+            raise NotRunning(repr(self), describe(message))
+        return cell, entry
+
+    def _set_deadline(self, request: Request, caller: Cell | None, node: Node) -> None:
+        """Give the call its deadline: its own, or the one that the caller itself is under, if sooner."""
+        seconds = self._within
+        own = None if seconds is None else request.began + seconds
+        inherited = _deadline_of(caller)
+        if inherited is not None and (own is None or inherited < own):
+            request.deadline = inherited
+            if inherited <= request.began:
+                raise CallTimeout(request.target.label(), describe(request.message), 0.0, maybe_executed=False)
+            node.deadlines.add_once(request, inherited)
+        elif own is not None and seconds is not None:
+            request.deadline = own
+            node.deadlines.add(request, seconds)
+
+    def _ran(
+        self, cell: Cell, message: Any, result: Any, error: BaseException | None, item: Any
+    ) -> Request:
+        """The shortcut was taken and left more than a plain reply: go on as if it had been queued."""
+        node = cell.node
+        asked = node.item[4] if node.item is not None else None
+        deferred = isinstance(asked, Request)
+        request = asked if isinstance(asked, Request) else Request(cell, message, node.loop.time(), None)
+        request.started = True
+        if request.deadline is None:
+            self._set_deadline(request, node.current, node)
+        real = (item[0], item[1], item[2], copy_context(), request)
+        if error is not None:
+            node.crash(cell, error, real)
+            node.enqueue(cell)
+            if isinstance(error, KeyboardInterrupt):
+                raise error
+        elif result.__class__ is CoroutineType:
+            node.drive(cell, result, real)
+        elif cell.doom is not None:
+            if not deferred:
+                cell.held = (request, result, True)
+            cell.state = DOOMED
+            node.enqueue(cell)
+        else:
+            if cell.state == RUNNING:
+                cell.rest()
+            if not deferred:
+                request.answer(result)
+        return request
+
+    def _wrong_thread(self) -> WrongThread:
+        return WrongThread(
+            f"{self!r} was used on another thread than its event loop's; there, use `ref.threadsafe.call(...)` "
+            "or `ref.threadsafe.cast(...)`"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ActorRef):
+            return NotImplemented
+        if self._place is not None or other._place is not None:
+            return self._place == other._place
+        return self._cell is other._cell
+
+    def __hash__(self) -> int:
+        return hash(self._cell if self._place is None else self._place)
+
+    def __repr__(self) -> str:
+        cell = self._target()
+        if self._place is None:
+            return f"<ActorRef {cell.label()} {STATE_NAMES[cell.state]}>"
+        return f"<ActorRef {self._place.label()} {STATE_NAMES[cell.state]}>"
+
+
+def _own_task(caller: Cell | None, node: Node) -> CellTask | None:
+    """The caller's task, if it is what runs now and not an asyncio task started by its handler."""
+    if caller is not None and caller.task is not None and asyncio.current_task(node.loop) is caller.task:  # type: ignore[comparison-overlap]
+        return caller.task
+    return None
+
+
+def _deadline_of(caller: Cell | None) -> float | None:
+    if caller is None or caller.task is None:
+        return None
+    request = caller.task.item[4]
+    return None if request is None else request.deadline
+
+
+def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> None:
+    """Raise `CallCycle` when the target waits, through any chain of calls, for the caller."""
+    path = [caller.label()]
+    cell = target
+    for _ in range(len(cell.node.cells) + 1):
+        path.append(cell.label())
+        if cell is caller:
+            raise CallCycle(path, describe(message))
+        wait: Wait | None = None if cell.task is None else cell.task.wait
+        if not isinstance(wait, Request) or wait.done or wait.deferred:
+            return
+        cell = wait.target
+
+
+def _no_such_message(cell: Cell, message: Any) -> UsageError:
+    name, known = cell.info.name, sorted({entry.name for entry in cell.info.protocol.values()})
+    listed = ", ".join(known) if known else "none"
+    if isinstance(message, str):
+        return UsageError(
+            f"messages are sent by reference: pass {name}.{message}, not the string {message!r}; "
+            f"the messages of {name} are: {listed}"
+        )
+    if getattr(message, "__self__", None) is not None:
+        return UsageError(
+            f"{describe(message)} is bound to an instance; pass the message of the class, such as "
+            f"{name}.{getattr(message, '__name__', '...')}"
+        )
+    if getattr(message, MARK, False):
+        return UsageError(
+            f"{describe(message)} is not a message of {name}; the messages of {name} are: {listed}"
+        )
+    return UsageError(
+        f"{describe(message)} is not marked with @kb.message, so {name} cannot be sent it; "
+        f"the messages of {name} are: {listed}"
+    )
+
+

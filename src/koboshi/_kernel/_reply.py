@@ -1,0 +1,154 @@
+"""Replies that do not come from a handler's return: later, from elsewhere, or once to an address.
+
+`ReplyTo` is a reply-once address. `defer` takes the reply of the call in hand out of the handler's
+hands; an `Alias` is the reply-once address of a bare process. Whatever is sent to one a second time,
+or after nobody waits any more, goes nowhere: it can never turn up as somebody else's message.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._bonds import bonds_of
+from ._cell import NO_KWARGS, Cell
+from ._errors import NotInProcess
+from ._node import this_node
+from ._ref import ActorRef, _deadline_of
+from ._wait import Request
+
+if TYPE_CHECKING:
+    from ._cell import Item
+
+T = TypeVar("T")
+
+
+class ReplyTo(Generic[T]):
+    """The address of one reply. It may be stored, passed on, and used once by whoever holds it."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request | None) -> None:
+        self._request = request
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for this reply."""
+        return self._request is not None and not self._request.done
+
+    def send(self, value: T) -> bool:
+        """Answer; False when nobody waits any more or the answer was given before."""
+        request = self.hand_over()
+        return request is not None and request.answer(value)
+
+    def fail(self, error: BaseException) -> bool:
+        """Let the caller's `call` raise the error; False as in `send`."""
+        request = self.hand_over()
+        return request is not None and request.fail(error)
+
+    def hand_over(self) -> Request | None:
+        """Give up the request: it is owed by nobody from here on."""
+        request, self._request = self._request, None
+        if request is not None:
+            bonds = request.target.bonds
+            if bonds is not None and bonds.owed is not None:
+                bonds.owed.pop(request, None)
+        return request
+
+    def __repr__(self) -> str:
+        return f"<ReplyTo {'wanted' if self.wanted else 'over'}>"
+
+
+def item_in_hand() -> tuple[Cell, Item]:
+    """The cell that runs now and the message that it is on.
+
+    Raises:
+        NotInProcess: no actor runs here.
+    """
+    node = this_node()
+    cell = node.current
+    if cell is None or node.item is None:
+        raise NotInProcess("only code of an actor that handles a message can do this; none is running here")
+    return cell, cell.task.item if cell.task is not None else node.item
+
+
+def defer() -> ReplyTo[Any]:
+    """Take the reply to the call in hand over: what the handler returns is ignored, `send` answers.
+
+    The call fails at once, with `ActorExited`, when this actor ends before the reply is sent. For a
+    cast the address is there as well and leads nowhere.
+    """
+    cell, item = item_in_hand()
+    asked: Any = item[4]
+    if asked is None:
+        return ReplyTo(None)
+    if isinstance(asked, ActorRef):
+        # The handler runs on the caller's stack and nobody has needed a request so far.
+        request = Request(cell, item[0], cell.node.loop.time(), None)
+        cell.node.item = (item[0], item[1], item[2], copy_context(), request)
+    else:
+        request = asked
+    request.deferred = request.started = True
+    cell.node.owe(cell, request)
+    return ReplyTo(request)
+
+
+def time_left() -> float | None:
+    """Seconds until the caller of the message in hand gives up; None when it never will."""
+    cell, item = item_in_hand()
+    asked: Any = item[4]
+    now = cell.node.loop.time()
+    if isinstance(asked, ActorRef):
+        caller: Any = item[3]
+        inherited = _deadline_of(caller)
+        own = None if asked._within is None else now + asked._within
+        both = [each for each in (own, inherited) if each is not None]
+        deadline = min(both) if both else None
+    else:
+        deadline = None if asked is None else asked.deadline
+    return None if deadline is None else max(0.0, deadline - now)
+
+
+class Alias:
+    """A second address of a bare process: what is sent to it arrives as ordinary mail, while it lasts.
+
+    Args:
+        once: it vanishes with the first message.
+    """
+
+    __slots__ = ("__weakref__", "_cell", "_once")
+
+    def __init__(self, cell: Cell, *, once: bool) -> None:
+        self._cell: Cell | None = cell
+        self._once = once
+        bonds = bonds_of(cell)
+        if bonds.aliases is None:
+            bonds.aliases = {}
+        bonds.aliases[self] = None
+
+    def send(self, value: object) -> bool:
+        """Deliver; False when the address is no more."""
+        cell = self._cell
+        if cell is None:
+            return False
+        if self._once:
+            self.cancel()
+        cell.post((cell.info.on_info, (value,), NO_KWARGS, copy_context(), None))
+        return True
+
+    def cancel(self) -> None:
+        """Make the address vanish."""
+        cell, self._cell = self._cell, None
+        if cell is not None and cell.bonds is not None and cell.bonds.aliases is not None:
+            cell.bonds.aliases.pop(self, None)
+
+    def __repr__(self) -> str:
+        return f"<Alias of {self._cell.label() if self._cell is not None else 'nobody'}>"
+
+
+def alias(*, once: bool = True) -> Alias:
+    """A reply address of the current process, to be put into a message: `Compute(text, kb.alias())`."""
+    cell = this_node().current
+    if cell is None:
+        raise NotInProcess("an alias belongs to a process; outside of one use `await ref.ask(make)`")
+    return Alias(cell, once=once)

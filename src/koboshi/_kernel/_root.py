@@ -1,0 +1,122 @@
+"""A supervisor as the root of a program: `async with`, and methods that go through its mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+from ._cell import NO_KWARGS, Cell
+from ._errors import SupervisorGaveUp, UsageError
+from ._lifecycle import gone, launch, started
+from ._message import Message, message
+from ._node import this_node
+from ._reasons import SHUTDOWN, ExitReason, FailedToStart, GaveUp, Shutdown
+from ._ref import ActorRef
+from ._watchdog import watch
+
+if TYPE_CHECKING:
+    from ._actor import Actor
+
+S = TypeVar("S", bound="Actor")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def request(
+    fn: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+) -> Message[S, P, R, Coroutine[Any, Any, R]]:
+    """A message that may also be called as a method on the object itself, from anywhere on the loop.
+
+    `await tree.start_child(spec)` on the object that `async with` gave must not run beside the
+    supervisor's own turn, so from outside it becomes a call to the supervisor, without a deadline.
+    """
+
+    @functools.wraps(fn)
+    async def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        cell = self._running()
+        if cell.node.current is cell:
+            return await fn(self, *args, **kwargs)
+        ref: ActorRef[S] = ActorRef(cell, within=None)
+        return await ref.call(marked, *args, **kwargs)
+
+    marked = message(run)
+    return marked
+
+
+class RootContext:
+    """What makes a supervisor an `async with`: it starts, guards the body, and stops in reverse."""
+
+    if TYPE_CHECKING:
+        _cell: Cell
+        _info: Any
+
+    _root_task: asyncio.Task[Any] | None = None
+    _ended: ExitReason | None = None
+    _cancelled_body = False
+
+    async def __aenter__(self) -> Self:
+        node = this_node()
+        if self._root_task is not None:
+            raise UsageError(f"{self!r} was entered before; make a new one, its children have ended with it")
+        self._root_task = asyncio.current_task()
+        self._unwatch = watch(node)
+        try:
+            cell = launch(node, self._info, (), NO_KWARGS, parent=node.current, make=lambda: self)
+            await started(cell, None)
+        except BaseException:
+            self._unwatch()
+            raise
+        self._guard = asyncio.ensure_future(self._guard_body(cell))
+        return self
+
+    async def _guard_body(self, cell: Cell) -> None:
+        """Interrupt the body of the `async with` when the supervisor ends under it."""
+        self._ended = await gone(cell)
+        self._cancelled_body = True
+        assert self._root_task is not None
+        self._root_task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._guard.cancel()
+        cell = self._cell
+        try:
+            if self._ended is None:
+                cell.post((cell.info.parent_exit, (SHUTDOWN,), NO_KWARGS, copy_context(), None))
+                self._ended = await gone(cell)
+        except asyncio.CancelledError:
+            ActorRef[Any](cell).kill()
+            await gone(cell)
+            raise
+        finally:
+            self._unwatch()
+        ours = False
+        if self._cancelled_body and self._root_task is not None:
+            ours = self._root_task.uncancel() == 0 and isinstance(error, asyncio.CancelledError)
+        reason = self._ended
+        if reason is not None and not reason.clean and (error is None or ours):
+            raise gave_up(reason)
+        return ours
+
+
+def gave_up(reason: ExitReason) -> SupervisorGaveUp:
+    """The error for a root supervisor that ended on its own, with the first failure as its cause."""
+    detail = reason.detail if isinstance(reason, Shutdown) else None
+    if isinstance(detail, GaveUp):
+        text = f"the child {detail.child!r} ended too often, the last time with {detail.reason!r}"
+        inner = detail.reason
+        while isinstance(inner, Shutdown) and isinstance(inner.detail, GaveUp | FailedToStart):
+            inner = inner.detail.reason
+    else:
+        text, inner = f"the supervisor ended with {reason!r}", reason
+    error = SupervisorGaveUp(text, reason)
+    cause = getattr(inner, "error", None)
+    error.__cause__ = cause if isinstance(cause, BaseException) else None
+    return error
+
+
