@@ -1,0 +1,53 @@
+"""Errors of the wire: what could not be packed, framed or read."""
+
+from __future__ import annotations
+
+
+class WireError(Exception):
+    """Base of everything that goes wrong between two processes' encoders."""
+
+
+class FrameTooLarge(WireError):
+    """A message exceeds the frame limit; nothing of it was written or allocated."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.what = what
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{what} takes {size:,} bytes, the frame limit is {limit:,} bytes: "
+            "pass a path or a smaller piece, or raise frame_limit"
+        )
+
+    def __reduce__(self) -> tuple[type[FrameTooLarge], tuple[str, int, int]]:
+        return type(self), (self.what, self.size, self.limit)
+
+
+class FrameBroken(WireError):
+    """The peer sent bytes that are not a frame, or stopped inside one."""
+
+
+class NotPicklable(WireError):
+    """A function, or one of its arguments, cannot be sent to another process.
+
+    `argument` names the argument, or is None when it is the function itself.
+    """
+
+    def __init__(self, function: str, argument: str | None, problem: str) -> None:
+        self.function = function
+        self.argument = argument
+        self.problem = problem
+        if argument is None:
+            text = (
+                f"function {function} cannot be sent to another process ({problem}): "
+                "define it at the top level of a module"
+            )
+        else:
+            text = (
+                f"{argument} of {function} cannot be sent to another process ({problem}): "
+                "pass plain data and open files, locks and connections inside the function"
+            )
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type[NotPicklable], tuple[str, str | None, str]]:
+        return type(self), (self.function, self.argument, self.problem)

@@ -1,0 +1,59 @@
+"""How a worker process ended, as a value."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+
+__all__ = ["WorkerExit"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExit:
+    """The end of one worker process.
+
+    Exactly one of `code` and `signal` is set, unless the status is unknown (both None).
+    `detail` says more when the cause is ours: a deadline, a lost fork server.
+    """
+
+    pid: int
+    code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+
+    @classmethod
+    def from_status(cls, pid: int, status: int | None, detail: str = "") -> WorkerExit:
+        """Build from a wait status, or from None when nobody could collect it."""
+        if status is None:
+            return cls(pid, detail=detail)
+        code = os.waitstatus_to_exitcode(status)
+        return cls(pid, code, None, detail) if code >= 0 else cls(pid, None, -code, detail)
+
+    @property
+    def orderly(self) -> bool:
+        """Whether the process ended by itself with code 0."""
+        return self.code == 0
+
+    @property
+    def name(self) -> str:
+        """Short and distinct: `SIGKILL`, `exit 3`, `unknown`."""
+        if self.signal is not None:
+            try:
+                return signal.Signals(self.signal).name
+            except ValueError:
+                return f"signal {self.signal}"
+        return "unknown" if self.code is None else f"exit {self.code}"
+
+    def describe(self) -> str:
+        """A clause for messages: `was killed by SIGKILL (its fork server died)`."""
+        if self.signal is not None:
+            text = f"was killed by {self.name}"
+        elif self.code is not None:
+            text = f"exited with code {self.code}"
+        else:
+            text = "ended with an unknown status"
+        return f"{text} ({self.detail})" if self.detail else text
+
+    def __str__(self) -> str:
+        return f"worker {self.pid} {self.describe()}"

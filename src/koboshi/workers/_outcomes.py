@@ -1,0 +1,115 @@
+"""What a job came to, on its way from the worker to the root.
+
+On the wire an outcome is the bare value when it is small, else a tuple:
+(VALUE, pickle), (RAISED, pickle of the exception, traceback text), or
+(REMOTE, type name, message, traceback text). A bare value is never a tuple.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from ..wire import FrameTooLarge
+from ..wire._pickle import dumps, is_small, loads
+from ._errors import RemoteError, RemoteTraceback, ResultNotPicklable
+
+__all__ = ["Failure", "decode", "encode_error", "encode_value"]
+
+VALUE, RAISED, REMOTE = 0, 1, 2
+
+
+class Failure:
+    """A job's failure as a value: `error` is what its caller will see raised."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"<Failure {self.error!r}>"
+
+
+def encode_value(value: object, limit: int) -> object:
+    """In the worker: pack a result; a failure to pack it becomes the job's failure."""
+    if is_small(value):
+        return value
+    try:
+        blob = dumps(value)
+    except Exception as error:
+        name = _type_name(type(value))
+        failure = ResultNotPicklable(name, f"{type(error).__name__}: {error}")
+        return encode_error(failure, limit)
+    if len(blob) > limit:
+        what = f"a result of type {_type_name(type(value))}"
+        return encode_error(FrameTooLarge(what, len(blob), limit), limit)
+    return (VALUE, blob)
+
+
+def encode_error(error: BaseException, limit: int) -> tuple[object, ...]:
+    """In the worker: pack what a job raised.
+
+    Only an `Exception` that survives the round trip, tried here, crosses as itself.
+    SystemExit, KeyboardInterrupt and their kind would end the loop that receives
+    them, and StopIteration cannot be put into a Future: they cross as RemoteError.
+    """
+    text = _format(error)
+    if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
+        try:
+            blob = dumps(error)
+            if type(loads(blob)) is type(error) and len(blob) <= limit:
+                return (RAISED, blob, text)
+        except Exception:  # noqa: S110 - its own pickling failed: the text form below says what was raised
+            pass
+    return (REMOTE, _type_name(type(error)), _message(error)[:65536], text)
+
+
+def decode(outcome: Any) -> Any:
+    """In the root: the value, or a Failure."""
+    if outcome.__class__ is not tuple:
+        return outcome
+    parts: tuple[Any, ...] = outcome
+    if parts[0] == REMOTE:
+        return Failure(_with_cause(RemoteError(*parts[1:]), parts[3]))
+    try:
+        value = loads(parts[1])
+    except (Exception, SystemExit) as error:
+        problem = f"it cannot be rebuilt here: {type(error).__name__}: {error}"
+        if parts[0] == VALUE:
+            return Failure(ResultNotPicklable("unknown", problem))
+        return Failure(_with_cause(RemoteError("an exception", problem, parts[2]), parts[2]))
+    if parts[0] == VALUE:
+        return value
+    if not isinstance(value, Exception):
+        return Failure(_with_cause(RemoteError("an exception", repr(value), parts[2]), parts[2]))
+    return Failure(_with_cause(value, parts[2]))
+
+
+def _with_cause(error: Exception, text: str) -> Exception:
+    error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+def _format(error: BaseException) -> str:
+    """Return the traceback without our own frames, even for an error that cannot print itself."""
+    tb = error.__traceback__
+    own = __name__.rpartition(".")[0]
+    while tb is not None and str(tb.tb_frame.f_globals.get("__name__", "")).startswith(own):
+        tb = tb.tb_next
+    try:
+        lines = traceback.format_exception(type(error), error, tb)
+    except Exception as problem:
+        return f"{_type_name(type(error))} (its traceback cannot be printed: {type(problem).__name__})\n"
+    return "".join(lines)[-65536:]
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"(its message cannot be printed: {type(problem).__name__})"
+
+
+def _type_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

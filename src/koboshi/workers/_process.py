@@ -1,0 +1,380 @@
+"""One worker process, as the root sees it.
+
+Decides nothing about jobs: it moves batches to the worker and outcomes back, in order,
+and reports the end of the process once, after every outcome that could be saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..wire import FrameReader, WireError, pack_frame
+from ..wire._pickle import dumps, loads
+from ._exit import WorkerExit
+from ._jobs import Entry, FunctionRef
+from ._journal import Journal
+from ._limits import BATCH_BYTES, job_frame_limit, result_frame_limit
+from ._spawner import ForkServer
+
+__all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
+
+_RECEIVE = 1 << 20
+_PEEK_AFTER = 0.002
+# How long the fork server may take to tell the status of a worker that has ended. It needs
+# well under a millisecond; only a stopped or starved one runs into this.
+_STATUS_GRACE = 0.5
+_CLOSED_GRACE = 0.05
+_FUNCTIONS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDeath:
+    """The end of a worker: how, and whether the first job without an outcome was running.
+
+    Every job after that one was not touched.
+    """
+
+    exit: WorkerExit
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """Counters of one worker since it started."""
+
+    pid: int
+    alive: bool
+    sent: int
+    done: int
+    bytes_unsent: int
+
+
+class WorkerProcess:
+    """A living worker process; make one with `WorkerProcess.start`.
+
+    `on_outcomes(worker, outcomes)` gets encoded outcomes in the order of submission;
+    `on_death(worker, death)` is called once, last. Both run inside the event loop.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        journal: Journal,
+        limit: int,
+        on_outcomes: Callable[[WorkerProcess, Sequence[Any]], None],
+        on_death: Callable[[WorkerProcess, WorkerDeath], None],
+    ) -> None:
+        """For `start` alone."""
+        self.pid = 0
+        self.death: WorkerDeath | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._journal = journal
+        self._limit = limit
+        self._on_outcomes = on_outcomes
+        self._on_death = on_death
+        self._reader = FrameReader(result_frame_limit(limit))
+        self._pidfd = -1
+        self._functions: dict[FunctionRef, int] = {}
+        # Batches of this loop turn, and what the socket would not take yet.
+        self._batches: list[tuple[int, bytes | None, list[Entry]]] = []
+        self._batch_bytes = 0
+        self._unsent: deque[memoryview] = deque()
+        self._unsent_bytes = 0
+        # Jobs handed to `submit` and outcomes delivered; the worker counts the same way.
+        self._sent = 0
+        self._done = 0
+        self._peek: asyncio.TimerHandle | None = None
+        self._peek_delay = _PEEK_AFTER
+        self._seen_started = 0
+        self._status: int | None = None
+        self._detail = ""
+        self._stopping = False
+        self._gone = False
+        self._grace: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[WorkerDeath] = self._loop.create_future()
+
+    @classmethod
+    async def start(
+        cls,
+        server: ForkServer,
+        *,
+        on_outcomes: Callable[[WorkerProcess, Sequence[Any]], None],
+        on_death: Callable[[WorkerProcess, WorkerDeath], None],
+    ) -> WorkerProcess:
+        """Fork a worker; it takes jobs as soon as this returns.
+
+        Raises:
+            WorkerStartFailed: it could not be forked.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        page = -1
+        try:
+            page = Journal.create()
+            journal = Journal(page)
+            worker = cls(ours, journal, server.frame_limit, on_outcomes, on_death)
+            try:
+                worker.pid, worker._pidfd = await server.spawn(theirs, page, worker._on_status)
+            except BaseException:
+                journal.close()
+                raise
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            if page >= 0:
+                os.close(page)
+        worker._watch()
+        return worker
+
+    def __repr__(self) -> str:
+        state = "alive" if self.death is None else self.death.exit.name
+        return f"<WorkerProcess pid={self.pid} {state} in_flight={self._sent - self._done}>"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its end has not been reported yet."""
+        return self.death is None
+
+    @property
+    def congested(self) -> bool:
+        """Whether earlier batches still wait for the socket; do not submit more then."""
+        return bool(self._unsent)
+
+    def statistics(self) -> WorkerStatistics:
+        """Return a snapshot."""
+        return WorkerStatistics(self.pid, self.alive, self._sent, self._done, self._unsent_bytes)
+
+    def submit(self, function: FunctionRef, entries: list[Entry], size: int = 0) -> None:
+        """Queue jobs of one function; all batches of a loop turn leave in one frame.
+
+        `size` is the bytes that the packed ones take; frames are closed by it.
+        On a worker that is dying they are simply part of what its death leaves untouched.
+        """
+        self._sent += len(entries)
+        if self._gone:
+            return
+        number = self._functions.get(function)
+        blob = None
+        if number is None:
+            blob = function.blob
+            number = -1
+            if function.lasting and len(self._functions) < _FUNCTIONS:
+                number = self._functions[function] = len(self._functions)
+        size += len(function.blob) if blob is not None else 0
+        if self._batches and self._batch_bytes + size > BATCH_BYTES:
+            self._write()
+        if not self._batches:
+            self._loop.call_soon(self._write)
+        self._batches.append((number, blob, entries))
+        self._batch_bytes += size
+
+    def kill(self, detail: str = "") -> None:
+        """End the process at once, whatever it is doing; `detail` goes into its exit."""
+        if not self._gone and self._pidfd >= 0:
+            self._detail = self._detail or detail
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def stop(self, timeout: float = 5.0) -> WorkerDeath:
+        """Let it finish what it was given, then end it; by force after `timeout` seconds."""
+        if not self._gone:
+            self._write()
+            self._stopping = True
+            if not self._unsent:
+                self._shutdown()
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(self._ended)
+        except TimeoutError:
+            self.kill()
+            return await asyncio.shield(self._ended)
+
+    async def wait_ended(self) -> WorkerDeath:
+        """Wait until the process has gone and its death was reported."""
+        return await asyncio.shield(self._ended)
+
+    def _shutdown(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def _watch(self) -> None:
+        self._sock.setblocking(False)
+        self._loop.add_reader(self._sock.fileno(), self._on_readable)
+        self._loop.add_reader(self._pidfd, self._on_gone)
+
+    # Writing
+
+    def _write(self) -> None:
+        if not self._batches or self._gone:
+            return
+        batches, self._batches, self._batch_bytes = self._batches, [], 0
+        self._watch_progress()
+        frame = memoryview(pack_frame(dumps(batches), job_frame_limit(self._limit)))
+        if not self._unsent:
+            frame = frame[self._send(frame) :]
+            if not frame:
+                return
+            self._loop.add_writer(self._sock.fileno(), self._on_writable)
+        self._unsent.append(frame)
+        self._unsent_bytes += len(frame)
+
+    def _send(self, data: memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            # The worker is gone: its death settles what these bytes were about.
+            return len(data)
+
+    def _on_writable(self) -> None:
+        while self._unsent:
+            count = self._send(self._unsent[0])
+            self._unsent_bytes -= count
+            if count < len(self._unsent[0]):
+                self._unsent[0] = self._unsent[0][count:]
+                return
+            self._unsent.popleft()
+        self._loop.remove_writer(self._sock.fileno())
+        if self._stopping:
+            self._shutdown()
+        # An empty list of outcomes says that there is room again.
+        self._on_outcomes(self, ())
+
+    # Reading
+
+    def _on_readable(self) -> None:
+        if self._receive() is False and self._grace is None:
+            # Normally its end follows at once. A job may also have closed the socket
+            # under us; such a worker cannot be used any more.
+            self._loop.remove_reader(self._sock.fileno())
+            if not self._stopping:
+                self._grace = self._loop.call_later(_CLOSED_GRACE, self.kill, "it had closed its socket")
+
+    def _receive(self) -> bool:
+        """Read once; False at the end of the stream or when it makes no sense."""
+        try:
+            data = self._sock.recv(_RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        try:
+            for payload in self._reader.feed(data):
+                first, outcomes = loads(payload)
+                self._deliver(first, outcomes)
+        except WireError as error:
+            self.kill(f"it sent garbage: {error}")
+            return False
+        return True
+
+    def _deliver(self, first: int, outcomes: list[Any]) -> None:
+        """Pass on the outcomes of jobs `first`... without those already read from the journal."""
+        known = self._done - first
+        if known > 0:
+            outcomes = outcomes[known:]
+        self._done += len(outcomes)
+        self._watch_progress()
+        if outcomes:
+            self._on_outcomes(self, outcomes)
+
+    def _watch_progress(self) -> None:
+        """Look into the journal soon, if the worker has something to do."""
+        if self._peek is None and self._sent > self._done and not self._gone:
+            self._peek_delay = _PEEK_AFTER
+            self._peek = self._loop.call_later(_PEEK_AFTER, self._peek_journal)
+
+    def _peek_journal(self) -> None:
+        """Fetch finished outcomes that wait in the worker behind a slow job.
+
+        After each job that ends a millisecond or more after the last flush, the worker
+        flushes. So once a job has been seen running at two looks, nothing can be held
+        back before that job ends with a flush, which arms the next look. Until then
+        this keeps looking, more slowly when nothing moves (a stopped process).
+        """
+        self._peek = None
+        if self._gone or self._sent == self._done:
+            return
+        started = self._journal.state().started
+        settled = started == self._seen_started and started > self._done
+        self._peek_delay = _PEEK_AFTER if started != self._seen_started else min(0.1, 2 * self._peek_delay)
+        self._seen_started = started
+        self._recover()
+        if settled and started == self._done + 1:
+            return
+        # Delivering may have armed it already.
+        timer: asyncio.TimerHandle | None = self._peek
+        if timer is None:
+            self._peek = self._loop.call_later(self._peek_delay, self._peek_journal)
+
+    def _recover(self) -> None:
+        blobs = self._journal.read(self._done)
+        if blobs:
+            self._deliver(self._done, [loads(blob) for blob in blobs])
+
+    # The end
+
+    def _on_status(self, status: int | None) -> None:
+        """Called by the fork server; `status` is None when the server died before it knew."""
+        self._status = status
+        if status is None:
+            self._detail = self._detail or "its fork server died"
+            self._status = int(signal.SIGKILL)
+        if self._gone:
+            self._finish()
+
+    def _on_gone(self) -> None:
+        """The process has ended. Its status comes from the fork server, its outcomes from the socket."""
+        self._loop.remove_reader(self._pidfd)
+        self._gone = True
+        if self._status is not None:
+            self._finish()
+        else:
+            if self._grace is not None:
+                self._grace.cancel()
+            self._grace = self._loop.call_later(_STATUS_GRACE, self._finish)
+
+    def _finish(self) -> None:
+        if self.death is not None:
+            return
+        for timer in (self._grace, self._peek):
+            if timer is not None:
+                timer.cancel()
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        # All that it sent is in our receive buffer: the sender is dead.
+        while self._has_data():
+            if not self._receive():
+                break
+        self._recover()
+        state = self._journal.state()
+        death = WorkerDeath(
+            WorkerExit.from_status(self.pid, self._status, self._detail), running=state.started > self._done
+        )
+        self.death = death
+        self._sock.close()
+        os.close(self._pidfd)
+        self._journal.close()
+        self._unsent.clear()
+        self._batches.clear()
+        if not self._ended.done():
+            self._ended.set_result(death)
+        self._on_death(self, death)
+
+    def _has_data(self) -> bool:
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False

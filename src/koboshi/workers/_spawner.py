@@ -1,0 +1,257 @@
+"""The root's handle on its fork server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..wire import DEFAULT_FRAME_LIMIT
+from ._errors import WorkerStartFailed
+from ._forkserver import MESSAGE_SIZE
+from ._linux import require_linux
+from ._main_module import alias_main, is_importing_main, main_source
+
+__all__ = ["ForkServer", "ForkServerStatistics"]
+
+_START_TIMEOUT = 30.0
+
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[3:]; "
+    "from koboshi.workers._forkserver import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ForkServerStatistics:
+    """State of a fork server: its pid, workers started by it that live, times it was started."""
+
+    pid: int | None
+    workers: int
+    starts: int
+
+
+class ForkServer:
+    """Starts worker processes from a clean interpreter; restarted when it dies.
+
+    Used from one event loop. The loop's thread must live as long as the server: the
+    kernel ties the server's life to the *thread* that started it.
+
+    Args:
+        preload: modules to import before the first fork, so that workers start with them.
+        frame_limit: bytes that one function, argument list or result may take.
+    """
+
+    def __init__(self, *, preload: Sequence[str] = (), frame_limit: int = DEFAULT_FRAME_LIMIT) -> None:
+        self.preload = tuple(preload)
+        self.frame_limit = frame_limit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._pidfd = -1
+        self._gone: asyncio.Future[None] | None = None
+        self._next_id = 0
+        self._starting: dict[int, tuple[asyncio.Future[tuple[int, int]], Callable[[int | None], None]]] = {}
+        self._workers: dict[int, Callable[[int | None], None]] = {}
+        self._starts = 0
+        self._closed = False
+
+    def __repr__(self) -> str:
+        pid = self._process.pid if self._process is not None else None
+        return f"<ForkServer pid={pid} workers={len(self._workers)}>"
+
+    def statistics(self) -> ForkServerStatistics:
+        """Return a snapshot."""
+        pid = self._process.pid if self._process is not None else None
+        return ForkServerStatistics(pid, len(self._workers), self._starts)
+
+    async def spawn(
+        self, sock: socket.socket, journal: int, on_status: Callable[[int | None], None]
+    ) -> tuple[int, int]:
+        """Fork a worker onto `sock` and `journal`; return its pid and a pidfd, which the caller closes.
+
+        `on_status` is called once with the wait status when the worker has ended, or with
+        None when the server died first and nobody can know. That may be before this returns.
+
+        Raises:
+            WorkerStartFailed: it could not be forked.
+        """
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            self._ensure_running()
+            control = self._control
+            assert control is not None
+            number = self._next_id = self._next_id + 1
+            future: asyncio.Future[tuple[int, int]] = loop.create_future()
+            self._starting[number] = (future, on_status)
+            try:
+                request = json.dumps({"op": "fork", "id": number}).encode()
+                socket.send_fds(control, [request], [sock.fileno(), journal])
+                async with asyncio.timeout(_START_TIMEOUT):
+                    await asyncio.wait([future])
+                answer, future = future, loop.create_future()
+                return answer.result()
+            except TimeoutError:
+                self.kill()
+                raise WorkerStartFailed(f"no answer from the fork server in {_START_TIMEOUT:g} s") from None
+            except OSError:
+                if self._control is control:
+                    self._lost()
+            except _ServerLost:
+                pass  # cleaned up already; the next turn starts another
+            finally:
+                self._starting.pop(number, None)
+                _abandon(future)
+        raise WorkerStartFailed("the fork server died three times while starting one worker: see its stderr")
+
+    def kill(self) -> None:
+        """Kill the server; its workers die with it and the next `spawn` starts a new one."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def aclose(self, timeout: float = 2.0) -> None:
+        """End the server and every worker it still has, by force after `timeout` seconds."""
+        self._closed = True
+        if self._control is None or self._gone is None:
+            return
+        gone = self._gone
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(gone)
+        except TimeoutError:
+            self.kill()
+            await asyncio.shield(gone)
+
+    def _ensure_running(self) -> None:
+        if self._closed:
+            raise WorkerStartFailed("the fork server is closed")
+        if self._control is not None:
+            return
+        require_linux()
+        if is_importing_main():
+            raise WorkerStartFailed(
+                "a worker was asked to start workers while it imports the main module: "
+                'put the program\'s entry under `if __name__ == "__main__":`'
+            )
+        alias_main()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, *_interpreter_flags(), "-c", _BOOT,
+                     str(theirs.fileno()), str(os.getpid()), *sys.path],
+                    stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0,
+                )  # fmt: skip
+                self._pidfd = os.pidfd_open(self._process.pid)
+            except OSError as error:
+                ours.close()
+                raise WorkerStartFailed(f"cannot start {sys.executable}: {error}") from error
+        self._starts += 1
+        self._control = ours
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        self._gone = loop.create_future()
+        loop.add_reader(ours.fileno(), self._on_message)
+        loop.add_reader(self._pidfd, self._lost)
+        configuration = {
+            "op": "configure", "argv": sys.argv, "main": main_source(),
+            "preload": self.preload, "limit": self.frame_limit,
+        }  # fmt: skip
+        ours.send(json.dumps(configuration).encode())
+
+    def _on_message(self) -> None:
+        control = self._control
+        while control is not None and control is self._control:
+            try:
+                data, fds, _, _ = socket.recv_fds(control, MESSAGE_SIZE, 1)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                # The process is ending; its pidfd tells when it has.
+                asyncio.get_running_loop().remove_reader(control.fileno())
+                return
+            self._handle(json.loads(data), fds)
+
+    def _handle(self, message: dict[str, int | str], fds: list[int]) -> None:
+        if "status" in message:
+            on_status = self._workers.pop(int(message["pid"]), None)
+            if on_status is not None:
+                on_status(int(message["status"]))
+            return
+        future, on_status = self._starting.pop(int(message["id"]), (None, None))
+        if future is None or on_status is None or future.done():
+            # Whoever asked has gone. Its end of the socket is closed, so the worker ends by itself.
+            for fd in fds:
+                os.close(fd)
+        elif "error" in message:
+            future.set_exception(WorkerStartFailed(str(message["error"])))
+        else:
+            # Before the caller runs: the worker's end may be the next packet.
+            self._workers[int(message["pid"])] = on_status
+            future.set_result((int(message["pid"]), fds[0]))
+
+    def _lost(self) -> None:
+        """Clean up after a server that ended, for whatever reason; the next spawn starts another."""
+        control, process = self._control, self._process
+        if control is None or process is None:
+            return
+        self.kill()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(control.fileno())
+        loop.remove_reader(self._pidfd)
+        # What it had still managed to say comes first.
+        self._drain(control)
+        self._control = None
+        control.close()
+        process.wait()
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._process = None
+        for future, _ in list(self._starting.values()):
+            if not future.done():
+                future.set_exception(_ServerLost())
+        workers, self._workers = self._workers, {}
+        for on_status in workers.values():
+            on_status(None)
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    def _drain(self, control: socket.socket) -> None:
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(control, MESSAGE_SIZE, 1)
+            except OSError:
+                return
+            if not data:
+                return
+            self._handle(json.loads(data), fds)
+
+
+def _abandon(future: asyncio.Future[tuple[int, int]]) -> None:
+    """Give back the pidfd of an answer that nobody will take: whoever waited was cancelled."""
+    if future.done() and not future.cancelled() and future.exception() is None:
+        os.close(future.result()[1])
+    else:
+        future.cancel()
+
+
+class _ServerLost(Exception):
+    """The server died before it answered."""
+
+
+def _interpreter_flags() -> list[str]:
+    """Flags that make the child's interpreter behave like ours (-O, -W, -X dev, ...)."""
+    # The standard library keeps this list for multiprocessing; a copy would grow old.
+    from_stdlib: Callable[[], list[str]] = getattr(subprocess, "_args_from_interpreter_flags", list)
+    return from_stdlib()

@@ -1,0 +1,162 @@
+"""What runs in a worker process: read a batch, run each job, send the results.
+
+The order of stores into the journal is the protocol; see `_journal`. Nothing that a
+job does to itself may leave the loop in `_Worker.run_jobs`: every exception is the
+job's own outcome, and whatever ends the process is sorted out by the root.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..wire import DEFAULT_FRAME_LIMIT, FrameReader, FrameTooLarge, pack_frame
+from ..wire._pickle import SMALL_TYPES, dumps, loads
+from ._journal import BASE, COMMITTED, ENDS, ROOM, SLOTS, STARTED, Journal
+from ._limits import job_frame_limit, result_frame_limit
+from ._outcomes import encode_error, encode_value
+
+__all__ = ["run_worker"]
+
+_FLUSH_AFTER_NS = 1_000_000
+_RECEIVE = 1 << 18
+
+
+def run_worker(sock: socket.socket, journal: Journal, limit: int = DEFAULT_FRAME_LIMIT) -> None:
+    """Serve jobs from `sock` until its other end is closed."""
+    sock.setblocking(True)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the root is gone: so is the work
+        _Worker(sock, journal, limit).serve()
+    atexit._run_exitfuncs()
+
+
+class _Worker:
+    __slots__ = ("bytes", "count", "functions", "journal", "limit", "results", "sent_at", "sock")
+
+    def __init__(self, sock: socket.socket, journal: Journal, limit: int) -> None:
+        self.sock = sock
+        self.journal = journal
+        self.limit = limit
+        self.functions: dict[int, Callable[..., Any] | None] = {}
+        self.results: list[object] = []
+        # Bytes that `results` take in the journal.
+        self.bytes = 0
+        # Jobs done since the start. The journal's counters follow it, never lead.
+        self.count = 0
+        self.sent_at = 0
+
+    def serve(self) -> None:
+        reader = FrameReader(job_frame_limit(self.limit))
+        while data := self.sock.recv(_RECEIVE):
+            self.sent_at = time.monotonic_ns()
+            for payload in reader.feed(data):
+                for number, blob, entries in loads(payload):
+                    self.run_jobs(self.function(number, blob), entries)
+            self.flush()
+            _flush_output()
+
+    def function(self, number: int, blob: bytes | None) -> Callable[..., Any]:
+        """Return function `number`, which came with its pickle the first time.
+
+        Unpickling imports the user's module and may fail or end the process, so it is
+        left to the first job: `_Unloaded` does it inside that job's own guard.
+        """
+        if blob is not None:
+            return _Unloaded(self.functions, number, blob)
+        found = self.functions[number]
+        assert found is not None
+        return found
+
+    def run_jobs(self, function: Callable[..., Any], entries: list[tuple[Any, ...] | bytes]) -> None:
+        words, data = self.journal.words, self.journal.data
+        clock = time.monotonic_ns
+        for entry in entries:
+            count = self.count
+            words[STARTED] = count + 1
+            try:
+                if type(entry) is tuple:
+                    value = function(*entry)
+                else:
+                    args, kwargs = loads(entry)  # type: ignore[arg-type]
+                    value = function(*args, **kwargs)
+                outcome = value if type(value) in SMALL_TYPES else encode_value(value, self.limit)
+            except BaseException as error:
+                outcome = encode_error(error, self.limit)
+            value = None
+            blob = dumps(outcome)
+            end = self.bytes + len(blob)
+            slot = len(self.results)
+            if end > ROOM or slot >= SLOTS:
+                self.flush()
+                if len(blob) > result_frame_limit(self.limit) - 4096:
+                    outcome = encode_error(FrameTooLarge("a result", len(blob), self.limit), self.limit)
+                    blob = dumps(outcome)
+                end, slot = len(blob), 0
+            if end <= ROOM:
+                data[end - len(blob) : end] = blob
+                words[ENDS + slot] = end
+                self.bytes = end
+                self.results.append(outcome)
+                self.count = words[COMMITTED] = count + 1
+                if clock() - self.sent_at > _FLUSH_AFTER_NS:
+                    self.flush()
+            else:
+                # Too big for the journal: the socket alone is its commit point.
+                self.results.append(outcome)
+                self.count = count + 1
+                self.flush()
+
+    def flush(self) -> None:
+        """Send what is finished; empty the journal only once the kernel has all of it."""
+        if self.results:
+            first = self.count - len(self.results)
+            self.sock.sendall(pack_frame(dumps((first, self.results)), result_frame_limit(self.limit)))
+            self.results = []
+            self.bytes = 0
+            words = self.journal.words
+            # COMMITTED first: BASE above COMMITTED would make no sense to a reader.
+            words[COMMITTED] = self.count
+            words[BASE] = self.count
+        self.sent_at = time.monotonic_ns()
+
+
+class _Unloaded:
+    """A function that is still a pickle; loaded by its first successful call."""
+
+    __slots__ = ("blob", "functions", "loaded", "number")
+
+    def __init__(self, functions: dict[int, Callable[..., Any] | None], number: int, blob: bytes) -> None:
+        self.functions = functions
+        self.number = number
+        self.blob = blob
+        self.loaded: Callable[..., Any] | None = None
+        if number >= 0:
+            functions[number] = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        loaded = self.loaded
+        if loaded is None:
+            loaded = self.loaded = loads(self.blob)
+            if self.number >= 0:
+                self.functions[self.number] = loaded
+        return loaded(*args, **kwargs)
+
+
+def exit_worker(code: int) -> None:
+    """End the process without unwinding into the fork server's code."""
+    _flush_output()
+    os._exit(code)
+
+
+def _flush_output() -> None:
+    """Let what jobs printed appear before the worker waits, and before it can be killed."""
+    for stream in (sys.stdout, sys.stderr):
+        # A closed, broken or replaced stream is the job's affair: it must not end the worker.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

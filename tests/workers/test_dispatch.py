@@ -1,0 +1,209 @@
+"""The dispatcher alone: values in, decisions out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from koboshi.workers import JobQueueFull
+from koboshi.workers._dispatch import WINDOW_MAX, Batch, Dispatcher
+from koboshi.workers._jobs import FunctionRef
+
+FUNCTION = FunctionRef("f", b"")
+
+
+def batch(*numbers: int, retries: int = 0) -> Batch:
+    return Batch(FUNCTION, [(number,) for number in numbers], "taker", list(numbers), retries)
+
+
+def warm(dispatcher: Dispatcher[str], worker: str, pace: float) -> None:
+    """Let a worker show that it does a job in `pace` seconds."""
+    dispatcher.add_worker(worker)
+    for turn in range(12):
+        dispatcher.enqueue(batch(turn))
+        for assignment in dispatcher.assign(0.0):
+            list(dispatcher.settle(assignment.worker, [None] * len(assignment.batch.entries), pace))
+
+
+def test_a_new_worker_gets_one_job_and_no_more() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a")
+    dispatcher.enqueue(batch(1, 2, 3))
+
+    assert [[(1,)]] == [each.batch.entries for each in dispatcher.assign(0.0)]
+
+
+def test_jobs_are_shared_out_evenly_between_fast_workers() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    for worker in "ab":
+        warm(dispatcher, worker, 1e-6)
+    dispatcher.enqueue(batch(*range(10)))
+
+    shares = [len(each.batch.entries) for each in dispatcher.assign(0.0)]
+
+    assert [5, 5] == [shares[0], sum(shares[1:])]
+
+
+def test_tiny_jobs_widen_the_window_and_it_has_an_end() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    warm(dispatcher, "a", 1e-9)
+    dispatcher.enqueue(batch(*range(5000)))
+
+    assert WINDOW_MAX == sum(len(each.batch.entries) for each in dispatcher.assign(0.0))
+
+
+def test_nothing_is_queued_behind_a_slow_job() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    warm(dispatcher, "a", 0.5)
+    dispatcher.enqueue(batch(1, 2))
+
+    assert [[(1,)]] == [each.batch.entries for each in dispatcher.assign(0.0)]
+
+
+def test_a_congested_worker_gets_nothing() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a")
+    dispatcher.set_congested("a", True)
+    dispatcher.enqueue(batch(1))
+
+    assert [] == list(dispatcher.assign(0.0))
+
+
+def test_packed_arguments_close_a_batch_by_their_bytes() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    warm(dispatcher, "a", 1e-9)
+    dispatcher.enqueue(Batch(FUNCTION, [b"x" * 700_000 for _ in range(4)], "taker"))
+
+    assert [2, 2] == [len(each.batch.entries) for each in dispatcher.assign(0.0)]
+
+
+def test_the_job_that_ran_is_returned_and_the_rest_goes_first() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    warm(dispatcher, "a", 0.001)
+    dispatcher.enqueue(batch(1, 2, 3))
+    list(dispatcher.assign(0.0))
+    list(dispatcher.settle("a", [None], 0.001))
+    dispatcher.enqueue(batch(4))
+
+    hit = dispatcher.remove_worker("a", running=True)
+    dispatcher.add_worker("b")
+    [first] = dispatcher.assign(0.0)
+
+    assert hit is not None
+    assert ([2], [3]) == (hit.tags, first.batch.tags)
+
+
+def test_a_death_between_jobs_costs_none() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a")
+    dispatcher.enqueue(batch(1))
+    list(dispatcher.assign(0.0))
+
+    assert dispatcher.remove_worker("a", running=False) is None
+    assert 1 == dispatcher.statistics().queued
+
+
+def test_a_job_declared_safe_to_repeat_is_started_again_as_often_as_it_says() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.enqueue(batch(1, retries=2))
+    hits = []
+    for worker in "abc":
+        dispatcher.add_worker(worker)
+        list(dispatcher.assign(0.0))
+        hits.append(dispatcher.remove_worker(worker, running=True))
+
+    assert [None, None] == hits[:2]
+    assert hits[2] is not None
+
+
+def test_more_jobs_than_the_limit_are_refused_whole() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher(limit=3)
+    dispatcher.enqueue(batch(1, 2))
+
+    with pytest.raises(JobQueueFull, match="3 jobs"):
+        dispatcher.enqueue(batch(3, 4))
+
+    assert 2 == dispatcher.load
+
+
+def test_only_a_queued_job_can_be_cancelled() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a")
+    dispatcher.enqueue(batch(1, 2))
+    list(dispatcher.assign(0.0))
+
+    assert (False, True) == (dispatcher.cancel("taker", 1), dispatcher.cancel("taker", 2))
+    assert 1 == dispatcher.load
+
+
+class DispatcherMachine(RuleBasedStateMachine):
+    """Every job is queued, at one worker, or settled: never two of these, never none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dispatcher: Dispatcher[int] = Dispatcher(limit=400)
+        self.at: dict[int, list[int]] = {}
+        self.settled: list[int] = []
+        self.made = 0
+        self.now = 0.0
+
+    @rule(count=st.integers(1, 60), retries=st.integers(0, 1))
+    def enqueue(self, count: int, retries: int) -> None:
+        numbers = range(self.made, self.made + count)
+        try:
+            self.dispatcher.enqueue(batch(*numbers, retries=retries))
+        except JobQueueFull:
+            return
+        self.made += count
+
+    @rule()
+    def add_worker(self) -> None:
+        number = len(self.at) + 1000 * len(self.settled) + self.made * 1_000_000
+        if number not in self.at:
+            self.at[number] = []
+            self.dispatcher.add_worker(number)
+
+    @rule()
+    def assign(self) -> None:
+        for assignment in self.dispatcher.assign(self.now):
+            self.at[assignment.worker] += assignment.batch.tags or []
+
+    @precondition(lambda self: any(self.at.values()))
+    @rule(data=st.data(), elapsed=st.floats(1e-6, 0.1))
+    def settle(self, data: st.DataObject, elapsed: float) -> None:
+        worker = data.draw(st.sampled_from([each for each, jobs in self.at.items() if jobs]))
+        jobs = self.at[worker]
+        count = data.draw(st.integers(1, len(jobs)))
+        self.now += elapsed
+        told: list[Any] = []
+        for part, outcomes in self.dispatcher.settle(worker, jobs[:count], self.now):
+            assert list(outcomes) == part.tags
+            told += outcomes
+        assert told == jobs[:count]
+        self.settled += told
+        del jobs[:count]
+
+    @precondition(lambda self: self.at)
+    @rule(data=st.data(), running=st.booleans())
+    def die(self, data: st.DataObject, running: bool) -> None:
+        worker = data.draw(st.sampled_from(list(self.at)))
+        jobs = self.at.pop(worker)
+        hit = self.dispatcher.remove_worker(worker, running=running and bool(jobs))
+        if hit is not None:
+            assert hit.tags == jobs[:1]
+            self.settled += jobs[:1]
+
+    @invariant()
+    def every_job_is_in_one_place(self) -> None:
+        statistics = self.dispatcher.statistics()
+        assert sum(map(len, self.at.values())) == statistics.in_flight
+        assert self.made == statistics.queued + statistics.in_flight + len(self.settled)
+        assert len(self.settled) == len(set(self.settled))
+
+
+TestDispatcherMachine = DispatcherMachine.TestCase
+TestDispatcherMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,179 @@
+"""Jobs that the tests of worker processes run, most of them up to no good."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+
+def add_one(number: int) -> int:
+    return number + 1
+
+
+def identity(value: object) -> object:
+    return value
+
+
+def pid(_: object = None) -> int:
+    return os.getpid()
+
+
+def parent_pids() -> tuple[int, int]:
+    return os.getpid(), os.getppid()
+
+
+def announce_and_spin(path: str) -> None:
+    """Write our pid into a named pipe, then never end: a pure Python loop."""
+    with open(path, "w") as pipe:
+        pipe.write(f"{os.getpid()}\n")
+    while True:
+        pass
+
+
+def announce_and_wait(path: str, release: str) -> int:
+    """Write our pid into one named pipe, then wait for a line in another."""
+    with open(path, "w") as pipe:
+        pipe.write(f"{os.getpid()}\n")
+    with open(release) as pipe:
+        pipe.read()
+    return os.getpid()
+
+
+def exit_hard(code: int) -> None:
+    os._exit(code)
+
+
+def raise_signal(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(30)
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def close_every_descriptor() -> None:
+    os.closerange(3, 256)
+    time.sleep(30)
+
+
+def unpicklable() -> object:
+    return threading.Lock()
+
+
+class TwoArguments(Exception):
+    """Cannot be rebuilt from its `args`, as many real exception classes."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Refused(Exception):
+    """Survives the round trip."""
+
+
+def raise_two_arguments() -> None:
+    raise TwoArguments(7, "seven")
+
+
+def raise_refused(text: str) -> None:
+    raise Refused(text)
+
+
+def raise_system_exit() -> None:
+    raise SystemExit(3)
+
+
+def raise_keyboard_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def raise_memory_error() -> None:
+    raise MemoryError
+
+
+def raise_stop_iteration() -> None:
+    raise StopIteration("done")
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+def raise_unprintable() -> None:
+    raise UnprintableError
+
+
+class BreaksOnArrival:
+    """Packs well; ends the process that unpacks it, in the way that it was told."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return break_now, (self.how,)
+
+
+def break_now(how: str) -> object:
+    if how == "exit":
+        os._exit(9)
+    if how == "system_exit":
+        raise SystemExit(4)
+    raise ValueError(f"cannot unpack: {how}")
+
+
+def return_one_that_breaks(how: str) -> object:
+    return BreaksOnArrival(how)
+
+
+def start_subprocess() -> tuple[int, int]:
+    """Leave a process of our own running."""
+    child = subprocess.Popen(["sleep", "600"])
+    child.returncode = 0  # nobody will wait for it: it outlives this function on purpose
+    return os.getpid(), child.pid
+
+
+def ignore_sigterm_and_spin(path: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    announce_and_spin(path)
+
+
+SHARED: list[int] = []
+
+
+def append_to_shared(number: int) -> list[int]:
+    """Return the same list every time, changed since."""
+    SHARED.append(number)
+    return SHARED
+
+
+def extend_argument(values: list[int]) -> list[int]:
+    values.append(len(values))
+    return values
+
+
+def crash_sometimes(number: int) -> int:
+    """Kill the worker for every number that ends in 500."""
+    if number % 1000 == 500:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def numbers(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+def break_stdout() -> None:
+    """Leave something to flush into a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    sys.stdout = os.fdopen(writer, "w")
+    print("hello")
