@@ -1,0 +1,219 @@
+"""What is measured: every row's work, its check, its sides and its goals.
+
+Nothing here measures. The expected checksums are computed here, from the definition of the
+row alone, so that no side can be right by agreeing with another side's mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+RING_ACTORS = 1_000
+FANOUT_ACTORS = 1_000
+
+MEASURED = "koboshi"
+"""The side that the ratios and the goals are about."""
+
+
+class Unit(Enum):
+    """What a figure is; it decides which way is better."""
+
+    RATE = "/s"
+    BYTES = "bytes"
+    SECONDS = "s"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What koboshi must show on a row: a ratio to `side`, or its own figure when there is none.
+
+    The ratio is the one of `Row.ratio`. `bound` is the least that counts as reached; for
+    bytes it is the most.
+    """
+
+    bound: float
+    side: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work, done by each of `sides`.
+
+    Attributes:
+        size: Operations in one batch.
+        smaller: Sizes for the sides on which `size` would take too long. A figure is per
+            operation, so it does not depend on the size; the checksum does.
+        step: Every size is a multiple of this.
+        once: The figure comes from one batch in a fresh process, without a warm-up batch.
+        checksum: The only right result of a batch of the given size.
+    """
+
+    name: str
+    what: str
+    unit: Unit
+    size: int
+    sides: tuple[str, ...]
+    checksum: Callable[[int], int]
+    goals: tuple[Goal, ...] = ()
+    smaller: Mapping[str, int] = field(default_factory=dict[str, int])
+    step: int = 1
+    once: bool = False
+
+    def size_for(self, side: str, scale: float) -> int:
+        """Operations in one batch of `side`, with `scale` applied to the full size."""
+        scaled = int(self.smaller.get(side, self.size) * scale)
+        return max(self.step, scaled - scaled % self.step)
+
+    def better(self, figures: list[float]) -> float:
+        """The best of the figures: the highest rate, the fewest bytes, the shortest time."""
+        return max(figures) if self.unit is Unit.RATE else min(figures)
+
+    def ratio(self, measured: float, other: float) -> float:
+        """How koboshi's figure stands to another side's.
+
+        For rates and for times, how many times as fast koboshi is. For bytes, its share of
+        the other side's bytes.
+        """
+        if self.unit is Unit.SECONDS:
+            return other / measured
+        return measured / other
+
+    def reached(self, goal: Goal, value: float) -> bool:
+        """Whether a ratio (or koboshi's own figure) meets the goal."""
+        return value <= goal.bound if self.unit is Unit.BYTES else value >= goal.bound
+
+
+def _sum_to(size: int) -> int:
+    return size * (size + 1) // 2
+
+
+def _sum_below(size: int) -> int:
+    return size * (size - 1) // 2
+
+
+def _squares_below(size: int) -> int:
+    return (size - 1) * size * (2 * size - 1) // 6
+
+
+def _ring_visits(hops: int) -> int:
+    """Every visit counts with its actor's place, 1 to 1,000, so a skipped actor shows."""
+    rounds, rest = divmod(hops, RING_ACTORS)
+    return rounds * _sum_to(RING_ACTORS) + _sum_to(rest)
+
+
+def _fanout_answers(messages: int) -> int:
+    """In round r the actor at place i, 0 to 999, answers i + r."""
+    rounds = messages // (2 * FANOUT_ACTORS)
+    return rounds * _sum_below(FANOUT_ACTORS) + FANOUT_ACTORS * _sum_to(rounds)
+
+
+_ACTOR_SIDES = (MEASURED, "otp", "asyncio", "pykka")
+
+_ALL = (
+    Row(
+        name="call",
+        what="one actor calls another and waits for each reply",
+        unit=Unit.RATE,
+        size=20_000,
+        smaller={"pykka": 4_000},
+        sides=_ACTOR_SIDES,
+        checksum=_sum_to,
+        goals=(Goal(1.0, "otp"), Goal(40.0, "pykka")),
+    ),
+    Row(
+        name="cast",
+        what="one actor casts to another; ends when the last is processed",
+        unit=Unit.RATE,
+        # Below the default mailbox limit of 65,536, so that no side rejects or waits.
+        size=50_000,
+        smaller={"pykka": 20_000},
+        sides=_ACTOR_SIDES,
+        checksum=_sum_to,
+        goals=(Goal(0.3, "otp"),),
+    ),
+    Row(
+        name="start",
+        what="an actor starts others, one by one, each initialised before the next",
+        unit=Unit.RATE,
+        size=5_000,
+        smaller={"pykka": 500},
+        sides=_ACTOR_SIDES,
+        checksum=_sum_below,
+        goals=(Goal(1.0, "otp"),),
+    ),
+    Row(
+        name="idle_bytes",
+        what="memory of an actor that has answered one call and now waits",
+        unit=Unit.BYTES,
+        size=100_000,
+        # A thread each: more than this meets the limits of ordinary machines.
+        smaller={"pykka": 1_000},
+        sides=_ACTOR_SIDES,
+        checksum=_sum_to,
+        goals=(Goal(0.4, "otp"),),
+        once=True,
+    ),
+    Row(
+        name="ring",
+        what=f"hops of one token round {RING_ACTORS:,} actors",
+        unit=Unit.RATE,
+        size=100_000,
+        smaller={"pykka": 5_000},
+        sides=_ACTOR_SIDES,
+        checksum=_ring_visits,
+        goals=(Goal(0.25, "otp"),),
+    ),
+    Row(
+        name="fanout",
+        what=f"messages from one actor to {FANOUT_ACTORS:,} and their answers",
+        unit=Unit.RATE,
+        size=100_000,
+        smaller={"pykka": 10_000},
+        step=2 * FANOUT_ACTORS,
+        sides=_ACTOR_SIDES,
+        checksum=_fanout_answers,
+        goals=(Goal(0.25, "otp"),),
+    ),
+    Row(
+        name="restart",
+        what="from a supervised actor's crash to its successor's answer, report written as text",
+        unit=Unit.SECONDS,
+        # Few, and a new supervisor for each batch: OTP's supervisor walks the list of all
+        # restarts inside its window at every restart, and must not pay for a long one.
+        size=20,
+        sides=(MEASURED, "otp"),
+        checksum=_sum_to,
+        goals=(Goal(4.0, "otp"),),
+    ),
+    Row(
+        name="restart_quiet",
+        what="the same with nobody asking for crash reports",
+        unit=Unit.SECONDS,
+        size=20,
+        sides=(MEASURED, "otp"),
+        checksum=_sum_to,
+    ),
+    Row(
+        name="pool_tiny",
+        what="tiny jobs through two OS processes",
+        unit=Unit.RATE,
+        size=40_000,
+        smaller={"process_pool_executor": 4_000},
+        sides=(MEASURED, "mp_pool", "process_pool_executor"),
+        checksum=_squares_below,
+        goals=(Goal(5.0, "mp_pool"), Goal(30.0, "process_pool_executor")),
+    ),
+    Row(
+        name="ledger",
+        what="durable tasks from put to acknowledged, full fsync",
+        unit=Unit.RATE,
+        size=5_000,
+        sides=(MEASURED, "limit"),
+        checksum=_squares_below,
+        goals=(Goal(5_000.0),),
+    ),
+)
+
+ROWS: dict[str, Row] = {row.name: row for row in _ALL}

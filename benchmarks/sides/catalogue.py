@@ -1,0 +1,82 @@
+"""Every side: how one of its processes is started, and whether it can be."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+OTP_SOURCES = Path(__file__).parent / "otp"
+COMPILE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """A way to do the rows.
+
+    Attributes:
+        absent: What this machine lacks for it, or None. An absent side is skipped.
+        broken: Why it does not work although everything is there, or None. It is a failure.
+        variants: The command of each way to run it, to which row, size and seconds are
+            added; the best figure counts.
+    """
+
+    name: str
+    absent: str | None = None
+    broken: str | None = None
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+def _python(name: str, needs: str | None = None) -> Side:
+    if needs is not None and importlib.util.find_spec(needs) is None:
+        return Side(name, absent=f"the package {needs} is not installed")
+    return Side(name, variants={"": (sys.executable, "-m", f"sides.{name}_side")})
+
+
+def _otp(beams: Path) -> Side:
+    erl, erlc = shutil.which("erl"), shutil.which("erlc")
+    if erl is None or erlc is None:
+        missing = "erl" if erl is None else "erlc"
+        return Side("otp", absent=f"{missing} is not on the PATH")
+    sources = sorted(map(str, OTP_SOURCES.glob("*.erl")))
+    compiled = subprocess.run(
+        [erlc, "-o", str(beams), *sources],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=COMPILE_SECONDS,
+    )
+    if compiled.returncode != 0:
+        return Side("otp", broken=f"erlc: {compiled.stdout.strip()}")
+    run = ("-noinput", "-pa", str(beams), "-run", "bench_side", "main")
+    return Side("otp", variants={"+S 1": (erl, "+S", "1", *run), "default": (erl, *run)})
+
+
+_PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
+    "koboshi": lambda: _python("koboshi"),
+    "asyncio": lambda: _python("asyncio"),
+    "pykka": lambda: _python("pykka", needs="pykka"),
+    "mp_pool": lambda: _python("mp_pool"),
+    "process_pool_executor": lambda: _python("process_pool_executor"),
+    "limit": lambda: _python("limit"),
+}
+
+NAMES = (*_PYTHON_SIDES, "otp")
+
+
+@contextmanager
+def open_sides(names: Set[str]) -> Generator[Mapping[str, Side], None, None]:
+    """The named sides, ready to run; OTP's compiled modules exist while this is open."""
+    with TemporaryDirectory(prefix="koboshi-bench-") as beams:
+        sides = {name: make() for name, make in _PYTHON_SIDES.items() if name in names}
+        if "otp" in names:
+            sides["otp"] = _otp(Path(beams))
+        yield sides

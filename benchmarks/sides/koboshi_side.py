@@ -1,0 +1,334 @@
+"""The koboshi side: actors, supervisors, the process pool and the ledger, with their defaults."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import koboshi as kb
+from koboshi.durable import Claim, Ledger
+from koboshi.workers import ProcessPool
+from rows import FANOUT_ACTORS, RING_ACTORS
+from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
+from sides.tiny_job import WORKERS, square
+
+WARM_IDLE = 1_000
+PRODUCERS = 256
+CLAIMED_AT_ONCE = 256
+
+
+class Counter(kb.Actor):
+    """Adds up and answers with the sum."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    @kb.message
+    def add(self, n: int) -> int:
+        self.value += n
+        return self.value
+
+
+class Driver(kb.Actor):
+    """The actor that calls, casts to and starts others, and times it."""
+
+    @kb.message
+    async def call(self, counter: kb.ActorRef[Counter], size: int) -> tuple[float, int]:
+        total = 0
+        began = time.perf_counter()
+        for _ in range(size):
+            total += await counter.call(Counter.add, 1)
+        return time.perf_counter() - began, total
+
+    @kb.message
+    async def cast(self, counter: kb.ActorRef[Counter], size: int) -> tuple[float, int]:
+        began = time.perf_counter()
+        for i in range(1, size + 1):
+            counter.cast(Counter.add, i)
+        total = await counter.call(Counter.add, 0)
+        return time.perf_counter() - began, total
+
+    @kb.message
+    async def start(self, size: int) -> tuple[float, list[kb.ActorRef[Counter]]]:
+        began = time.perf_counter()
+        started = [await kb.start(Counter, i) for i in range(size)]
+        return time.perf_counter() - began, started
+
+
+async def call(size: int) -> AsyncBatches:
+    while True:
+        counter, driver = await kb.start(Counter, 0), await kb.start(Driver)
+        seconds, total = await driver.within(None).call(Driver.call, counter, size)
+        await driver.stop()
+        await counter.stop()
+        yield rate(size, seconds, total)
+
+
+async def cast(size: int) -> AsyncBatches:
+    while True:
+        counter, driver = await kb.start(Counter, 0), await kb.start(Driver)
+        seconds, total = await driver.within(None).call(Driver.cast, counter, size)
+        await driver.stop()
+        await counter.stop()
+        yield rate(size, seconds, total)
+
+
+async def start(size: int) -> AsyncBatches:
+    while True:
+        driver = await kb.start(Driver)
+        seconds, started = await driver.within(None).call(Driver.start, size)
+        total = await _sum_of_replies(started, 0)
+        await driver.stop()
+        for ref in started:
+            await ref.stop()
+        del started
+        yield rate(size, seconds, total)
+
+
+async def _sum_of_replies(counters: list[kb.ActorRef[Counter]], n: int) -> int:
+    return sum([await counter.call(Counter.add, n) for counter in counters])
+
+
+async def idle_bytes(size: int) -> AsyncBatches:
+    warm = [await kb.start(Counter, i) for i in range(WARM_IDLE)]
+    await _sum_of_replies(warm, 1)
+    before = resident_bytes()
+    started = [await kb.start(Counter, i) for i in range(size)]
+    total = 0
+    for counter in started:
+        total += await counter.call(Counter.add, 1)
+    figure = (resident_bytes() - before) / size
+    for ref in warm + started:
+        await ref.stop()
+    yield Batch((figure,), total)
+
+
+class Node(kb.Actor):
+    """One place in the ring."""
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
+        self.next: kb.ActorRef[Node] | None = None
+        self.visits = 0
+
+    @kb.message
+    def follow(self, next_node: kb.ActorRef[Node]) -> None:
+        self.next = next_node
+
+    @kb.message
+    def token(self, left: int) -> None:
+        self.visits += 1
+        if left == 1:
+            self.done.set_result(None)
+        elif self.next is not None:
+            self.next.cast(Node.token, left - 1)
+
+    @kb.message
+    def count(self) -> int:
+        return self.visits
+
+
+async def ring(size: int) -> AsyncBatches:
+    while True:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nodes = [await kb.start(Node, done) for _ in range(RING_ACTORS)]
+        for i, node in enumerate(nodes):
+            await node.call(Node.follow, nodes[(i + 1) % RING_ACTORS])
+        began = time.perf_counter()
+        nodes[0].cast(Node.token, size)
+        await done
+        seconds = time.perf_counter() - began
+        total = sum([place * await node.call(Node.count) for place, node in enumerate(nodes, 1)])
+        for node in nodes:
+            await node.stop()
+        yield rate(size, seconds, total)
+
+
+class Leaf(kb.Actor):
+    """Counts what it gets and answers the sender with its place and its count."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.count = 0
+
+    @kb.message
+    def hit(self, hub: kb.ActorRef[Hub]) -> None:
+        self.count += 1
+        hub.cast(Hub.answer, self.place + self.count)
+
+
+class Hub(kb.Actor):
+    """Sends to every leaf, waits for every answer, and begins again."""
+
+    def __init__(self, leaves: list[kb.ActorRef[Leaf]], rounds: int, done: asyncio.Future[int]) -> None:
+        self.leaves = leaves
+        self.rounds = rounds
+        self.done = done
+        self.missing = 0
+        self.total = 0
+
+    @kb.message
+    def next_round(self) -> None:
+        if self.rounds == 0:
+            self.done.set_result(self.total)
+            return
+        self.rounds -= 1
+        self.missing = len(self.leaves)
+        hub = self.me
+        for leaf in self.leaves:
+            leaf.cast(Leaf.hit, hub)
+
+    @kb.message
+    def answer(self, n: int) -> None:
+        self.total += n
+        self.missing -= 1
+        if self.missing == 0:
+            self.next_round()
+
+
+async def fanout(size: int) -> AsyncBatches:
+    while True:
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        leaves = [await kb.start(Leaf, place) for place in range(FANOUT_ACTORS)]
+        hub = await kb.start(Hub, leaves, size // (2 * FANOUT_ACTORS), done)
+        began = time.perf_counter()
+        hub.cast(Hub.next_round)
+        total = await done
+        seconds = time.perf_counter() - began
+        await hub.stop()
+        for leaf in leaves:
+            await leaf.stop()
+        yield rate(size, seconds, total)
+
+
+class Up:
+    """What a supervised counter sends when it has started."""
+
+
+class Watched(Counter):
+    """A counter that tells of each of its incarnations, and crashes when told to."""
+
+    def __init__(self, watcher: kb.ActorRef[kb.Process]) -> None:
+        super().__init__(0)
+        self.watcher = watcher
+
+    def on_start(self) -> None:
+        self.watcher.tell(Up())
+
+    @kb.message
+    def crash(self) -> None:
+        raise RuntimeError("asked to crash")
+
+
+async def _restart_batch(size: int, done: asyncio.Future[Batch]) -> None:
+    """A bare process, so that it can wait for `Up` the way OTP's side does."""
+    figures: list[float] = []
+    total = 0
+    async with kb.Supervisor(
+        kb.child(Watched, kb.me()).options(id="watched"), max_restarts=1_000, within=1.0
+    ) as tree:
+        watched = tree.ref(Watched, "watched")
+        await kb.receive(Up)
+        for i in range(1, size + 1):
+            began = time.perf_counter()
+            watched.cast(Watched.crash)
+            await kb.receive(Up)
+            total += await watched.call(Watched.add, i)
+            figures.append(time.perf_counter() - began)
+    done.set_result(Batch(tuple(figures), total))
+
+
+async def _restarts(size: int) -> AsyncBatches:
+    while True:
+        done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+        driver = kb.spawn(_restart_batch, size, done)
+        reason = await driver.wait_exit()
+        if not done.done():
+            raise RuntimeError(f"the process that drives the row ended early: {reason}")
+        yield done.result()
+
+
+async def restart(size: int) -> AsyncBatches:
+    logging.basicConfig(
+        filename=os.devnull, format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO
+    )
+    async for batch in _restarts(size):
+        yield batch
+
+
+async def restart_quiet(size: int) -> AsyncBatches:
+    logging.getLogger("koboshi").setLevel(logging.CRITICAL + 1)
+    async for batch in _restarts(size):
+        yield batch
+
+
+async def pool_tiny(size: int) -> AsyncBatches:
+    async with ProcessPool(WORKERS) as pool:
+        while True:
+            total = 0
+            began = time.perf_counter()
+            async for result in pool.map_unordered(square, range(size)):
+                total += result
+            yield rate(size, time.perf_counter() - began, total)
+
+
+async def _put(ledger: Ledger, tasks: Iterator[int], arrived: asyncio.Event) -> None:
+    for task in tasks:
+        await ledger.put(f"{task}", b"%d" % task)
+        arrived.set()
+
+
+async def _acknowledge(ledger: Ledger, claim: Claim) -> None:
+    await ledger.acknowledge(claim, b"%d" % square(int(claim.payload)))
+
+
+async def _work(ledger: Ledger, size: int, arrived: asyncio.Event) -> None:
+    """Claim, run and acknowledge until `size` acknowledgements are committed."""
+    acknowledged = 0
+    while acknowledged < size:
+        arrived.clear()
+        claims = await ledger.claim("bench", limit=CLAIMED_AT_ONCE)
+        if not claims:
+            await arrived.wait()
+            continue
+        await asyncio.gather(*[_acknowledge(ledger, claim) for claim in claims])
+        acknowledged += len(claims)
+
+
+async def ledger(size: int) -> AsyncBatches:
+    number = 0
+    with tempfile.TemporaryDirectory(prefix="koboshi-bench-") as directory:
+        while True:
+            number += 1
+            async with Ledger(Path(directory, f"{number}.db")) as opened:
+                tasks, arrived = iter(range(size)), asyncio.Event()
+                began = time.perf_counter()
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(PRODUCERS):
+                        group.create_task(_put(opened, tasks, arrived))
+                    group.create_task(_work(opened, size, arrived))
+                seconds = time.perf_counter() - began
+                total = sum([int(result.value) async for result in opened.results()])
+            yield rate(size, seconds, total)
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "call": call,
+            "cast": cast,
+            "start": start,
+            "idle_bytes": idle_bytes,
+            "ring": ring,
+            "fanout": fanout,
+            "restart": restart,
+            "restart_quiet": restart_quiet,
+            "pool_tiny": pool_tiny,
+            "ledger": ledger,
+        }
+    )

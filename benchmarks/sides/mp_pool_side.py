@@ -1,0 +1,21 @@
+"""The multiprocessing side: `Pool.imap_unordered` with a chunk size of 1."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+
+from sides.protocol import Batches, rate, serve
+from sides.tiny_job import WORKERS, square
+
+
+def pool_tiny(size: int) -> Batches:
+    with multiprocessing.Pool(WORKERS) as pool:
+        while True:
+            began = time.perf_counter()
+            total = sum(pool.imap_unordered(square, range(size), chunksize=1))
+            yield rate(size, time.perf_counter() - began, total)
+
+
+if __name__ == "__main__":
+    serve({"pool_tiny": pool_tiny})
