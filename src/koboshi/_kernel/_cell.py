@@ -30,8 +30,10 @@ from ._message import Protocol, describe
 if TYPE_CHECKING:
     from ._actor import ActorClass
     from ._bonds import Bonds
+    from ._message import Entry
     from ._node import Node
     from ._reasons import ExitReason
+    from ._ref import ActorRef
     from ._task import CellTask
     from ._wait import Request, Wait
 
@@ -52,6 +54,10 @@ POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")
 # One message on its way: what to run, its arguments, the sender's context, and the call that
 # waits for the result, if one does.
 Item = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Context, "Request | None"]
+
+# What stands in an item's place while a call runs on its caller's stack: the message, the calling
+# cell, and the ref that was called.
+Shortcut = tuple["Entry", "Cell | None", "ActorRef[Any]"]
 
 NO_PROTOCOL: Protocol = {}
 NO_KWARGS: dict[str, Any] = {}

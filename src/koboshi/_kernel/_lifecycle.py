@@ -74,16 +74,14 @@ def launch(
     info: ActorClass,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    *,
-    parent: Cell | None = None,
-    linked: bool = False,
+    parent: Cell | None,
     prepare: Callable[[Cell], None] | None = None,
     make: Callable[..., Any] | None = None,
 ) -> Cell:
     """Make a cell and its actor. `on_start` has run, unless it is a coroutine: then `started` waits for it.
 
     Args:
-        prepare: sets names and options before any user code runs.
+        prepare: sets links, names and options before any user code runs.
         make: makes the actor instead of its class.
 
     Raises:
@@ -96,10 +94,9 @@ def launch(
     try:
         if prepare is not None:
             prepare(cell)
-        if linked and parent is not None:
-            _bonds.link(cell, parent)
         node.current = cell
-        actor = context.run(info.cls if make is None else make, *args, **kwargs)
+        make = make or info.cls
+        actor = context.run(make, *args, **kwargs) if args or kwargs else context.run(make)
         actor._cell = cell
         cell.actor = actor
         result = None if info.on_start is None else context.run(info.on_start, actor)
@@ -107,7 +104,9 @@ def launch(
         node.current = outer
         raise start_failed(cell, error) from error
     node.current = outer
-    if isinstance(result, types.CoroutineType):
+    if result is None and cell.doom is None:
+        is_up(cell)
+    elif isinstance(result, types.CoroutineType):
         cell.task = CellTask(cell, result, (info.on_start, (), NO_KWARGS, context, None), START)
         cell.state = QUEUED
         node.enqueue(cell)
@@ -120,7 +119,8 @@ def launch(
 
 def is_up(cell: Cell) -> None:
     """The start is complete: take messages."""
-    cell.stop_due = cell.info.on_stop is not None
+    if cell.info.on_stop is not None:
+        cell.stop_due = True
     if cell.node.instruments.lifecycle:
         cell.node.instruments.emit(Started(cell.label()))
     if cell.mailbox is None and cell.traits is None:

@@ -146,5 +146,7 @@ def protocol_of(cls: type[Any], wrap: Callable[[Callable[..., Any]], Callable[..
 
 def describe(message: object) -> str:
     """How a message prints in errors and reports."""
+    if isinstance(message, Entry):
+        return message.name
     name = getattr(message, "__qualname__", None)
     return name if isinstance(name, str) else repr(message)

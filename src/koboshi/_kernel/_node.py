@@ -28,6 +28,7 @@ from ._cell import (
     SUSPENDED,
     Cell,
     Item,
+    Shortcut,
     Traits,
 )
 from ._deadlines import Deadlines
@@ -54,7 +55,7 @@ class Node:
         self.id = f"{os.getpid()}.{next(_serial)}"
         # What is running now, None between turns; read by every ref and by the watchdog.
         self.current: Cell | None = None
-        self.item: Item | None = None
+        self.item: Item | Shortcut | None = None
         # Counts turns and steps, so that the watchdog can tell one long one from many short ones.
         self.tick = 0
         self.inline_left = INLINE_CALLS
@@ -219,9 +220,12 @@ def this_node() -> Node:
         RuntimeError: no event loop runs on this thread.
     """
     loop = asyncio.get_running_loop()
-    node: Node | None = getattr(_local, "node", None)
-    if node is not None and node.loop is loop:
-        return node
+    try:
+        node: Node | None = _local.node
+        if node is not None and node.loop is loop:
+            return node
+    except AttributeError:
+        pass
     node = getattr(loop, "_koboshi_node", None)
     if node is None:
         node = Node(loop)

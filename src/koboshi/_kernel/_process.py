@@ -16,7 +16,7 @@ from ._actor import Actor, ActorClass
 from ._cell import NO_KWARGS, NO_PROTOCOL, Cell
 from ._errors import NotInProcess, UsageError
 from ._events import Started
-from ._lifecycle import run_body
+from ._lifecycle import run_body, start_failed
 from ._node import Node, this_node
 from ._reasons import Timeout
 from ._ref import ActorRef
@@ -62,9 +62,7 @@ def spawn_cell(
     fn: Callable[..., Coroutine[Any, Any, Any]],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    *,
     parent: Cell | None,
-    linked: bool = False,
     prepare: Callable[[Cell], None] | None = None,
 ) -> Cell:
     """Make a bare process; its function begins to run at its first turn."""
@@ -81,12 +79,9 @@ def spawn_cell(
     try:
         if prepare is not None:
             prepare(cell)
-    except BaseException:
+    except BaseException as error:
         coro.close()
-        node.cells.pop(cell.id, None)
-        raise
-    if linked and parent is not None:
-        _bonds.link(cell, parent)
+        raise start_failed(cell, error) from None
     run_body(cell, coro, (fn, args, kwargs or NO_KWARGS, copy_context(), None))
     if node.instruments.lifecycle:
         node.instruments.emit(Started(cell.label()))
@@ -96,7 +91,7 @@ def spawn_cell(
 def spawn(fn: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> ActorRef[Process]:
     """Start a bare process that runs `fn(*args)`; it ends when the function returns or raises."""
     node = this_node()
-    return ActorRef(spawn_cell(node, fn, args, kwargs, parent=node.current))
+    return ActorRef(spawn_cell(node, fn, args, kwargs, node.current))
 
 
 def spawn_link(
@@ -104,7 +99,7 @@ def spawn_link(
 ) -> ActorRef[Process]:
     """Like `spawn`, linked to the current process from the first moment."""
     me = current_cell("spawn_link")
-    return ActorRef(spawn_cell(me.node, fn, args, kwargs, parent=me, linked=True))
+    return ActorRef(spawn_cell(me.node, fn, args, kwargs, me, lambda cell: _bonds.link(cell, me)))
 
 
 def spawn_monitor(
@@ -112,7 +107,7 @@ def spawn_monitor(
 ) -> tuple[ActorRef[Process], Monitor]:
     """Like `spawn`, monitored by the current process from the first moment."""
     me = current_cell("spawn_monitor")
-    cell = spawn_cell(me.node, fn, args, kwargs, parent=me)
+    cell = spawn_cell(me.node, fn, args, kwargs, me)
     ref: ActorRef[Process] = ActorRef(cell)
     return ref, _bonds.monitor(me, cell, ref)
 

@@ -81,22 +81,16 @@ class ActorRef(Generic[AC]):
         if kwargs or len(args) != entry.count:
             entry.check(args, kwargs)
         node = cell.node
-        if get_ident() != node.thread:
-            raise self._wrong_thread()
         caller = node.current
+        if caller is None and get_ident() != node.thread:
+            raise self._wrong_thread()
 
-        if (
-            cell.state == IDLE
-            and node.inline_left > 0
-            and not entry.is_async
-            # When the caller's own caller has given up, its calls must fail and not run.
-            and (caller is None or (task := caller.task) is None or (asked := task.item[4]) is None or not asked.done)
-        ):
+        if cell.state == IDLE and node.inline_left and not entry.is_async:
             node.inline_left -= 1
             cell.state = RUNNING
             node.current = cell
             # Read by `defer` and `time_left`, should the handler ask.
-            node.item = item = (entry.fn, args, kwargs, caller, self)  # type: ignore[assignment]
+            node.item = item = (entry, caller, self)
             try:
                 # Unpacking `*args` costs as much as the rest; the common counts are spelled out.
                 if kwargs:
@@ -109,7 +103,7 @@ class ActorRef(Generic[AC]):
                     result = copy_context().run(entry.fn, cell.actor, *args)
             except BaseException as error:
                 node.current = caller
-                request = self._ran(cell, message, None, error, item)
+                request = self._ran(cell, entry, args, kwargs, None, error)
             else:
                 node.current = caller
                 if cell.state == RUNNING and node.item is item and result.__class__ is not CoroutineType:
@@ -120,7 +114,7 @@ class ActorRef(Generic[AC]):
                         cell.rest()
                     if caller is None or caller.state != DOOMED:
                         return result  # type: ignore[no-any-return]
-                request = self._ran(cell, message, result, None, item)
+                request = self._ran(cell, entry, args, kwargs, result, None)
         else:
             request = Request(cell, message, node.loop.time(), None)
             if caller is not None and cell.state != IDLE:
@@ -154,7 +148,7 @@ class ActorRef(Generic[AC]):
         if kwargs or len(args) != entry.count:
             entry.check(args, kwargs)
         node = cell.node
-        if get_ident() != node.thread:
+        if node.current is None and get_ident() != node.thread:
             raise self._wrong_thread()
         mailbox = cell.mailbox
         if mailbox is None:
@@ -401,7 +395,7 @@ class ActorRef(Generic[AC]):
         """Give the call its deadline: its own, or the one that the caller itself is under, if sooner."""
         seconds = self._within
         own = None if seconds is None else request.began + seconds
-        inherited = _deadline_of(caller)
+        inherited = deadline_of(caller)
         if inherited is not None and (own is None or inherited < own):
             request.deadline = inherited
             if inherited <= request.began:
@@ -412,17 +406,26 @@ class ActorRef(Generic[AC]):
             node.deadlines.add(request, seconds)
 
     def _ran(
-        self, cell: Cell, message: Any, result: Any, error: BaseException | None, item: Any
+        self,
+        cell: Cell,
+        entry: Entry,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+        error: BaseException | None,
     ) -> Request:
         """The shortcut was taken and left more than a plain reply: go on as if it had been queued."""
         node = cell.node
-        asked = node.item[4] if node.item is not None else None
-        deferred = isinstance(asked, Request)
-        request = asked if isinstance(asked, Request) else Request(cell, message, node.loop.time(), None)
+        item = node.item
+        # `defer` has put an ordinary item with a request in the place of the shortcut's.
+        request = item[4] if item is not None and len(item) == 5 else None
+        deferred = request is not None
+        if request is None:
+            request = Request(cell, entry.fn, node.loop.time(), None)
         request.started = True
         if request.deadline is None:
             self._set_deadline(request, node.current, node)
-        real = (item[0], item[1], item[2], copy_context(), request)
+        real = (entry.fn, args, kwargs, copy_context(), request)
         if error is not None:
             node.crash(cell, error, real)
             node.enqueue(cell)
@@ -472,7 +475,7 @@ def _own_task(caller: Cell | None, node: Node) -> CellTask | None:
     return None
 
 
-def _deadline_of(caller: Cell | None) -> float | None:
+def deadline_of(caller: Cell | None) -> float | None:
     if caller is None or caller.task is None:
         return None
     request = caller.task.item[4]

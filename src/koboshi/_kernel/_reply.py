@@ -14,11 +14,11 @@ from ._bonds import bonds_of
 from ._cell import NO_KWARGS, Cell
 from ._errors import NotInProcess
 from ._node import this_node
-from ._ref import ActorRef, _deadline_of
+from ._ref import deadline_of
 from ._wait import Request
 
 if TYPE_CHECKING:
-    from ._cell import Item
+    from ._cell import Item, Shortcut
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class ReplyTo(Generic[T]):
         return f"<ReplyTo {'wanted' if self.wanted else 'over'}>"
 
 
-def item_in_hand() -> tuple[Cell, Item]:
+def in_hand() -> tuple[Cell, Item | Shortcut]:
     """The cell that runs now and the message that it is on.
 
     Raises:
@@ -78,34 +78,33 @@ def defer() -> ReplyTo[Any]:
     The call fails at once, with `ActorExited`, when this actor ends before the reply is sent. For a
     cast the address is there as well and leads nowhere.
     """
-    cell, item = item_in_hand()
-    asked: Any = item[4]
-    if asked is None:
-        return ReplyTo(None)
-    if isinstance(asked, ActorRef):
-        # The handler runs on the caller's stack and nobody has needed a request so far.
-        request = Request(cell, item[0], cell.node.loop.time(), None)
-        cell.node.item = (item[0], item[1], item[2], copy_context(), request)
+    cell, item = in_hand()
+    node = cell.node
+    if len(item) == 5:
+        request = item[4]
+        if request is None:
+            return ReplyTo(None)
     else:
-        request = asked
+        # The handler runs on its caller's stack and nobody has needed a request so far.
+        entry = item[0]
+        request = Request(cell, entry.fn, node.loop.time(), None)
+        node.item = (entry.fn, (), NO_KWARGS, copy_context(), request)
     request.deferred = request.started = True
-    cell.node.owe(cell, request)
+    node.owe(cell, request)
     return ReplyTo(request)
 
 
 def time_left() -> float | None:
     """Seconds until the caller of the message in hand gives up; None when it never will."""
-    cell, item = item_in_hand()
-    asked: Any = item[4]
+    cell, item = in_hand()
     now = cell.node.loop.time()
-    if isinstance(asked, ActorRef):
-        caller: Any = item[3]
-        inherited = _deadline_of(caller)
-        own = None if asked._within is None else now + asked._within
-        both = [each for each in (own, inherited) if each is not None]
-        deadline = min(both) if both else None
+    if len(item) == 5:
+        deadline = None if item[4] is None else item[4].deadline
     else:
-        deadline = None if asked is None else asked.deadline
+        _, caller, ref = item
+        own = None if ref._within is None else now + ref._within
+        both = [each for each in (own, deadline_of(caller)) if each is not None]
+        deadline = min(both) if both else None
     return None if deadline is None else max(0.0, deadline - now)
 
 

@@ -55,7 +55,7 @@ class RootContext:
         _info: Any
 
     _root_task: asyncio.Task[Any] | None = None
-    _ended: ExitReason | None = None
+    _exit_reason: ExitReason | None = None
     _cancelled_body = False
 
     async def __aenter__(self) -> Self:
@@ -65,7 +65,7 @@ class RootContext:
         self._root_task = asyncio.current_task()
         self._unwatch = watch(node)
         try:
-            cell = launch(node, self._info, (), NO_KWARGS, parent=node.current, make=lambda: self)
+            cell = launch(node, self._info, (), NO_KWARGS, node.current, make=lambda: self)
             await started(cell, None)
         except BaseException:
             self._unwatch()
@@ -75,7 +75,7 @@ class RootContext:
 
     async def _guard_body(self, cell: Cell) -> None:
         """Interrupt the body of the `async with` when the supervisor ends under it."""
-        self._ended = await gone(cell)
+        self._exit_reason = await gone(cell)
         self._cancelled_body = True
         assert self._root_task is not None
         self._root_task.cancel()
@@ -86,9 +86,9 @@ class RootContext:
         self._guard.cancel()
         cell = self._cell
         try:
-            if self._ended is None:
+            if self._exit_reason is None:
                 cell.post((cell.info.parent_exit, (SHUTDOWN,), NO_KWARGS, copy_context(), None))
-                self._ended = await gone(cell)
+                self._exit_reason = await gone(cell)
         except asyncio.CancelledError:
             ActorRef[Any](cell).kill()
             await gone(cell)
@@ -98,7 +98,7 @@ class RootContext:
         ours = False
         if self._cancelled_body and self._root_task is not None:
             ours = self._root_task.uncancel() == 0 and isinstance(error, asyncio.CancelledError)
-        reason = self._ended
+        reason = self._exit_reason
         if reason is not None and not reason.clean and (error is None or ours):
             raise gave_up(reason)
         return ours

@@ -35,7 +35,7 @@ async def start(cls: Callable[P, AA], /, *args: P.args, **kwargs: P.kwargs) -> A
         Ignored: `on_start` returned `IGNORE`.
     """
     node = this_node()
-    cell = launch(node, actor_class(cls), args, kwargs, parent=node.current)
+    cell = launch(node, actor_class(cls), args, kwargs, node.current)
     if cell.task is not None:
         await started(cell, None)
     return ActorRef(cell)
@@ -49,7 +49,7 @@ async def start_link(cls: Callable[P, AA], /, *args: P.args, **kwargs: P.kwargs)
     """
     parent = current_cell("start_link")
     try:
-        cell = launch(parent.node, actor_class(cls), args, kwargs, parent=parent, linked=True)
+        cell = launch(parent.node, actor_class(cls), args, kwargs, parent, lambda cell: _bonds.link(cell, parent))
         await started(cell, None)
     except Exception as error:
         reason = getattr(error, "reason", Normal())

@@ -124,8 +124,8 @@ class ChildSpec(Generic[AC]):
         """Start the child, linked to its supervisor, in its place. See `_lifecycle.launch`."""
 
         def prepare(cell: Cell) -> None:
-            bonds = _bonds.bonds_of(cell)
-            bonds.place = place
+            _bonds.link(cell, parent)
+            _bonds.bonds_of(cell).place = place
             if self.mailbox is not None:
                 cell.limit = self.mailbox
             if self.overflow != "reject":
@@ -135,8 +135,8 @@ class ChildSpec(Generic[AC]):
 
         args = extra + self.args if extra else self.args
         if self.is_process:
-            return spawn_cell(node, self.target, args, self.kwargs, parent=parent, linked=True, prepare=prepare)
-        return launch(node, self.target._info, args, self.kwargs, parent=parent, linked=True, prepare=prepare)
+            return spawn_cell(node, self.target, args, self.kwargs, parent, prepare)
+        return launch(node, self.target._info, args, self.kwargs, parent, prepare)
 
 
 def one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -59,6 +59,10 @@ class CellTask(asyncio.Future[Any]):
         self._must_cancel = False
         self._fut_waiter = None
         self._cancels = 0
+        # anyio tells its own cancellations from others by their message, so it must get through.
+        self._cancel_msg: Any = None
+        # Set while the coroutine has given up the loop for one round (`sleep(0)`).
+        self._round: asyncio.Handle | None = None
         self._registered = False
         self._name: str | None = None
 
@@ -75,11 +79,14 @@ class CellTask(asyncio.Future[Any]):
         self._value = self._error = None
         if self._must_cancel:
             self._must_cancel = False
-            error = asyncio.CancelledError()
+            error = asyncio.CancelledError() if self._cancel_msg is None else asyncio.CancelledError(self._cancel_msg)
+            self._cancel_msg = None
         node.current = cell
         node.item = self.item
         node.tick += 1
-        node.inline_left = INLINE_CALLS
+        # When the caller has given up, the calls that are still made must fail and not run.
+        request = self.item[4]
+        node.inline_left = INLINE_CALLS if request is None or not request.done else 0
         _enter_task(node.loop, self)
         try:
             if error is None:
@@ -113,9 +120,16 @@ class CellTask(asyncio.Future[Any]):
             if self._must_cancel:
                 self._cancel_wait()
         elif yielded is None:
-            self.wake(None, None)
+            # A round of asyncio's loop and not of our queue: after `sleep(0)` the tasks that the
+            # handler has started must have begun, and sockets and timers had their turn.
+            self._round = cell.node.loop.call_soon(self._round_over, context=cell.node.context)
         elif getattr(yielded, "_asyncio_future_blocking", None):
             yielded._asyncio_future_blocking = False
+            if yielded is self or yielded.get_loop() is not cell.node.loop:
+                what = "itself" if yielded is self else f"a future of another event loop: {yielded!r}"
+                self._round = cell.node.loop.call_soon(self._round_over, context=cell.node.context)
+                self._error = RuntimeError(f"{self!r} awaited {what}")
+                return
             if not self._registered:
                 # Only now can anybody outside of the cell have an interest in this task.
                 self._registered = True
@@ -123,7 +137,7 @@ class CellTask(asyncio.Future[Any]):
             # In the node's context: the step enters our own, and no context can be entered twice.
             yielded.add_done_callback(self._future_done, context=cell.node.context)
             self._fut_waiter = yielded
-            if self._must_cancel and yielded.cancel():
+            if self._must_cancel and yielded.cancel(self._cancel_msg):
                 self._must_cancel = False
         else:
             self.wake(
@@ -143,11 +157,23 @@ class CellTask(asyncio.Future[Any]):
 
     def _future_done(self, future: asyncio.Future[Any]) -> None:
         """A future that the coroutine awaits is done: the loop calls this, so go on at once."""
-        self._fut_waiter = None
+        if not future.cancelled():
+            future.exception()  # seen, even if a cancellation goes in instead
+        if future is self._fut_waiter:  # else it was left, after this callback had been scheduled
+            self._fut_waiter = None
+            self._go_on()
+
+    def _round_over(self) -> None:
+        self._round = None
+        error, self._error = self._error, None
+        self._go_on(error)
+
+    def _go_on(self, error: BaseException | None = None) -> None:
         cell = self.cell
         # A cell that is DOOMED is in the run queue, and its turn will see that nothing is awaited.
         if cell.state == PARKED and cell.task is self:
             cell.state = RUNNING
+            self._error = error
             if self.step():
                 cell.rest()
 
@@ -169,10 +195,11 @@ class CellTask(asyncio.Future[Any]):
         if self.wait is not None:
             self.wait.abandon()
             self.wait = None
-        if self._fut_waiter is not None:
-            # Already done, and its callback is on the way: the cancellation goes in first.
-            self._fut_waiter.remove_done_callback(self._future_done)
-            self._fut_waiter = None
+        # Already done, and its callback is on the way: the cancellation goes in first.
+        self._fut_waiter = None
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
         self.step()
         return self.done()
 
@@ -182,11 +209,18 @@ class CellTask(asyncio.Future[Any]):
             self._fut_waiter.remove_done_callback(self._future_done)
             self._fut_waiter.cancel()
             self._fut_waiter = None
+        if self._round is not None:
+            self._round.cancel()
+        node = self.cell.node
         failure: BaseException | None = None
+        outer, node.current = node.current, self.cell
+        _enter_task(node.loop, self)  # what unwinds may look for the task that it has entered
         try:
             self._context.run(self._coro.close)
         except BaseException as error:
             failure = error
+        _leave_task(node.loop, self)
+        node.current = outer
         self.finish(None)
         return failure
 
@@ -205,6 +239,7 @@ class CellTask(asyncio.Future[Any]):
         if self._fut_waiter is not None and self._fut_waiter.cancel(msg):
             return True
         self._must_cancel = True
+        self._cancel_msg = msg
         if self.wait is not None:
             self._cancel_wait()
         return True
