@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from ._bonds import bonds_of
-from ._cell import DEFAULT_LIMIT, NO_KWARGS, RUNNING, STOPPING, Cell
+from ._cell import DEFAULT_LIMIT, RUNNING, STOPPING, Cell
 from ._errors import NotInProcess
 from ._events import Unhandled
 from ._message import Protocol, protocol_of
@@ -36,7 +36,7 @@ class ActorClass:
     )
 
     def __init__(self, cls: type[Actor]) -> None:
-        self.cls: Callable[..., Any] = cls
+        self.cls: Any = cls
         self.name = cls.__qualname__.rpartition("<locals>.")[2]
         self.protocol: Protocol = protocol_of(cls, cls._guarded_message)
         self.limit = DEFAULT_LIMIT
@@ -93,6 +93,11 @@ class Actor:
         run = cls._around_message(run)
         return run if cls.max_handler_time is None else guarded(run, cls.max_handler_time, this_node)
 
+    @classmethod
+    def _answers_for(cls, other: type[Actor]) -> bool:
+        """Whether a ref that is typed with `other` may lead to this class."""
+        return issubclass(cls, other)
+
     # -- callbacks ---------------------------------------------------------------------------
 
     def on_start(self) -> Any:
@@ -147,7 +152,7 @@ class Actor:
     def continue_with(self, value: Any = None) -> None:
         """Have `on_continue(value)` called next, before any message that waits."""
         cell = self._running()
-        cell.post_first((cell.info.on_continue, (value,), NO_KWARGS, cell.node.context.copy(), None))
+        cell.post_first((cell.info.on_continue, value, None, cell.node.context.copy(), None))
 
     def set_idle_timeout(self, seconds: float | None) -> None:
         """Have `on_idle` called each time no message has come for `seconds`; None turns it off."""

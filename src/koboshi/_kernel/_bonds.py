@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from ._cell import DEAD, NO_KWARGS, Cell
+from ._cell import DEAD, Cell
 from ._errors import NameTaken
 from ._reasons import KILLED, NOPROC, Down, Exit, ExitReason, Kill, Normal
 from ._ref import ActorRef
@@ -68,7 +68,7 @@ class Monitor:
                 held.pop(self, None)
         mailbox = self._owner.mailbox
         if flush and mailbox:
-            kept = [item for item in mailbox if not (isinstance(d := item[1][:1], tuple) and d and _is_down(d[0], self))]
+            kept = [item for item in mailbox if not _is_down(item[1], self)]
             mailbox.clear()
             mailbox.extend(kept)
         return was_active
@@ -81,7 +81,7 @@ class Monitor:
             if owner.bonds is not None and owner.bonds.monitors is not None:
                 owner.bonds.monitors.pop(self, None)
             down = Down(self, self.target, reason)
-            owner.post((owner.info.on_down, (down,), NO_KWARGS, copy_context(), None))
+            owner.post((owner.info.on_down, down, None, copy_context(), None))
 
     def __repr__(self) -> str:
         return f"<Monitor of {self.target!r}{'' if self._active else ' (over)'}>"
@@ -139,12 +139,12 @@ def signal_exit(target: Cell, sender: Cell | None, reason: ExitReason, *, by_lin
     if isinstance(reason, Kill) and not by_link:
         target.condemn(KILLED, kill=True)
     elif target.bonds is not None and target.bonds.traps:
-        if sender is not None and sender is target.parent:
-            handler, argument = target.info.parent_exit, reason
+        # A bare process takes its mail itself, so its parent's exit is a message like any other.
+        if sender is not None and sender is target.parent and target.info.parent_exit is not target.info.on_exit:
+            target.post((target.info.parent_exit, reason, None, copy_context(), None))
         else:
             shown: ActorRef[Any] = ActorRef(sender) if sender is not None else ActorRef(target)
-            handler, argument = target.info.on_exit, Exit(shown, reason)
-        target.post((handler, (argument,), NO_KWARGS, copy_context(), None))
+            target.post((target.info.on_exit, Exit(shown, reason), None, copy_context(), None))
     elif not isinstance(reason, Normal) or (sender is target and not by_link):
         target.condemn(reason)
 
@@ -179,6 +179,7 @@ def release(bonds: Bonds, cell: Cell) -> None:
     for name in bonds.names or ():
         if cell.node.names.get(name) is cell:
             del cell.node.names[name]
+    bonds.names = None
     for timer in tuple(bonds.timers or ()):
         timer.cancel()
     for alias in tuple(bonds.aliases or ()):

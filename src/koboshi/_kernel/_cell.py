@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ._errors import MailboxFull
 from ._events import Dropped
 from ._message import Protocol, describe
+from ._reasons import Down, Exit
 
 if TYPE_CHECKING:
     from ._actor import ActorClass
@@ -51,9 +52,10 @@ STATE_NAMES = ("idle", "idle", "queued", "running", "waiting", "stopping", "stop
 DEFAULT_LIMIT = 65_536
 POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")
 
-# One message on its way: what to run, its arguments, the sender's context, and the call that
-# waits for the result, if one does.
-Item = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Context, "Request | None"]
+# One message on its way: what to run, its positional arguments and its keywords, the sender's context,
+# and the call that waits for the result, if one does. With None for the keywords there is exactly one
+# argument, and it stands in place of the tuple: most casts are so, and a queue of them is half the size.
+Item = tuple[Callable[..., Any], Any, "dict[str, Any] | None", Context, "Request | None"]
 
 # What stands in an item's place while a call runs on its caller's stack: the message, the calling
 # cell, and the ref that was called.
@@ -70,7 +72,8 @@ class Traits:
 
     def __init__(self) -> None:
         self.policy = "reject"
-        self.room: deque[Wait] | None = None
+        # Senders that wait for room, each with what it will have delivered.
+        self.room: deque[tuple[Wait, Item]] | None = None
         self.suspended = False
         self.idle_after: float | None = None
         self.idle_timer: Any = None
@@ -114,7 +117,7 @@ class Cell:
         self.traits: Traits | None = None
         # The exit reason that it will end with, once something has decided on one.
         self.doom: ExitReason | None = None
-        # Whether `on_stop` is still to run: from a successful start until it has begun.
+        # Whether `on_stop` is still to run: from a successful start until it has begun or a kill came.
         self.stop_due = False
         # The call in hand when the end began, and the reply that it may still get.
         self.held: tuple[Request, Any, bool] | None = None
@@ -163,6 +166,12 @@ class Cell:
         elif state <= RESTING:
             self.state = QUEUED
             self.node.enqueue(self)
+        elif state == SUSPENDED and self.must_end(item):
+            self.condemn(item[1])
+
+    def must_end(self, item: Item) -> bool:
+        """Whether an item is its parent's exit or a stop request: suspended or not, it is obeyed."""
+        return item[0] is self.info.parent_exit or item[0] is self.info.stop_request
 
     def make_room(self, item: Item) -> bool:
         """Apply the overflow policy; returns whether the item may be appended."""
@@ -175,11 +184,25 @@ class Cell:
             error = MailboxFull(self.label(), describe(item[0]), self.limit)
             self.node.crash(self, error, item)
             return False
-        victim = mailbox.popleft() if policy == "drop_oldest" else item
+        victim = item
+        if policy == "drop_oldest":
+            for index, each in enumerate(mailbox):
+                if self.may_drop(each):
+                    victim = each
+                    del mailbox[index]
+                    break
         if victim[4] is not None:
             victim[4].fail(MailboxFull(self.label(), describe(victim[0]), self.limit))
         self.node.instruments.emit(Dropped(self.label(), describe(victim[0]), self.limit))
-        return policy == "drop_oldest"
+        return victim is not item
+
+    def may_drop(self, item: Item) -> bool:
+        """Whether an item is a message: signals and what the runtime itself has posted are kept."""
+        fn, info = item[0], self.info
+        if fn is info.on_info:  # all mail of a bare process comes so, its signals too
+            return not isinstance(item[1], Down | Exit)
+        own = (info.on_down, info.on_exit, info.on_continue, info.on_idle)
+        return fn not in own and not self.must_end(item)
 
     def rest(self) -> None:
         """End a turn: back into the run queue when mail is waiting, else idle."""
@@ -189,6 +212,10 @@ class Cell:
                 self.admit(traits.room)
             if traits.suspended:
                 self.state = SUSPENDED
+                for item in self.mailbox or ():
+                    if self.must_end(item):
+                        self.condemn(item[1])
+                        break
                 return
         if self.mailbox:
             self.state = QUEUED
@@ -200,23 +227,36 @@ class Cell:
                 self.state = RESTING
                 self.node.arm_idle(self, traits)
 
-    def admit(self, room: deque[Wait]) -> None:
-        """Wake the senders that wait for room, one for each free place, the oldest first."""
-        free = self.limit - (len(self.mailbox) if self.mailbox else 0)
-        while room and free > 0:
-            if room.popleft().wake(None, None):
-                free -= 1
+    def admit(self, room: deque[tuple[Wait, Item]]) -> None:
+        """Take in what waits for room, the oldest first, one for each free place.
+
+        It is put in here and not by its sender, which runs only later: meanwhile somebody else would
+        have taken the place.
+        """
+        if self.mailbox is None:
+            self.mailbox = deque()
+        while room and len(self.mailbox) < self.limit:
+            sender, item = room.popleft()
+            if sender.wake(None, None):
+                self.mailbox.append(item)
 
     # -- the end ---------------------------------------------------------------------------
 
     def condemn(self, reason: ExitReason, *, kill: bool = False) -> None:
         """Decide the exit reason and get the cell ended at its next turn.
 
-        The first reason stands, but for a kill, which nothing can outdo.
+        The first reason stands, but for a kill, which nothing can outdo. An end that the cell's own
+        handler has asked for, while it still waits for something, gives way to any signal.
         """
-        if self.state == DEAD or (self.doom is not None and not kill):
+        if self.state == DEAD:
             return
+        if self.doom is not None and not kill:
+            task = self.task
+            if self.state == DOOMED or task is None or task.aborting or task.kind == "on_stop":
+                return
         self.doom = reason
+        if kill:
+            self.stop_due = False
         state = self.state
         self.state = DOOMED
         if state in (IDLE, RESTING, PARKED, SUSPENDED):

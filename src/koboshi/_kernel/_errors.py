@@ -8,7 +8,7 @@ calling program. `StartError` is an actor or tree that did not come up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._reasons import Crashed, ExitReason
 
@@ -23,14 +23,19 @@ class KoboshiError(Exception):
     needs nothing but the attributes.
     """
 
+    # Attributes that mean something in their own OS process only; elsewhere they are None.
+    _stay_behind: ClassVar[tuple[str, ...]] = ()
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__, self.__cause__)
+        fields = {name: None if name in self._stay_behind else value for name, value in self.__dict__.items()}
+        return _rebuild, (type(self), self.args, fields, self.__cause__)
 
 
 def _rebuild(
     kind: type[KoboshiError], args: tuple[Any, ...], fields: dict[str, Any], cause: BaseException | None
 ) -> KoboshiError:
     error = kind.__new__(kind, *args)
+    error.args = args  # an `OSError`, as timeouts are, takes them in its `__init__` only
     error.__dict__.update(fields)
     error.__cause__ = cause
     return error
@@ -137,10 +142,12 @@ class HandlerTimeout(KoboshiError):
 
 
 class NameTaken(KoboshiError):
-    """The name belongs to a process that is alive; `owner` is its ref."""
+    """The name belongs to a process that is alive; `owner` is its ref, None in another OS process."""
 
-    def __init__(self, name: object, owner: ActorRef[Any]) -> None:
-        super().__init__(f"the name {name!r} is held by {owner!r}; names are free again when their owner has ended")
+    _stay_behind = ("owner",)
+
+    def __init__(self, name: object, owner: ActorRef[Any] | None) -> None:
+        super().__init__(f"the name {name!r} is held by {owner!r} and is free again when that has ended")
         self.name = name
         self.owner = owner
 
@@ -172,9 +179,11 @@ class AlreadyPresent(ChildError):
 
 
 class AlreadyStarted(ChildError):
-    """The id is taken by a running child, whose ref is in `child`."""
+    """The id is taken by a running child, whose ref is in `child`, None in another OS process."""
 
-    def __init__(self, text: str, child: ActorRef[Any]) -> None:
+    _stay_behind = ("child",)
+
+    def __init__(self, text: str, child: ActorRef[Any] | None) -> None:
         super().__init__(text)
         self.child = child
 

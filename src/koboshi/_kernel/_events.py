@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, ClassVar, Protocol
 
 from ._reasons import ExitReason
@@ -147,40 +148,63 @@ class Instrument(Protocol):
     def __call__(self, event: Event, /) -> None: ...
 
 
-@dataclass(slots=True)
 class Instruments:
-    """The instruments of one node.
+    """The instruments of one node, and its log.
 
-    `lifecycle` is True when somebody besides the log listens: `Started` and `Ended` are only
-    built then, because an actor's start and end are hot paths.
+    Instruments hear of an event as it happens. The log is written a moment later, when the loop comes
+    round: formatting a traceback takes longer than a restart, and nobody should wait for it to be
+    served again.
+
+    Args:
+        soon: has a function called on the node's thread when the loop comes round.
     """
 
-    listeners: list[Instrument] = field(default_factory=lambda: [log_event])
-    lifecycle: bool = False
+    __slots__ = ("_listeners", "_soon", "_thread", "_unwritten", "lifecycle")
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._soon = soon
+        self._thread = get_ident()
+        self._listeners: list[Instrument] = []
+        self._unwritten: list[Event] = []
+        # True when somebody besides the log listens. `Started` and `Ended` are only built then,
+        # because an actor's start and end are hot paths.
+        self.lifecycle = False
 
     def emit(self, event: Event) -> None:
         """Give the event to every instrument; one that raises is logged and does not stop the others."""
-        for listener in tuple(self.listeners):
+        for listener in tuple(self._listeners):
             try:
                 listener(event)
             except Exception:
                 logger.exception("the instrument %r failed on %r", listener, event)
+        if get_ident() != self._thread:
+            log_event(event)  # the watchdog's: the loop may not come round for long
+        elif logger.isEnabledFor(event.level):
+            if not self._unwritten:
+                self._soon(self.flush)
+            self._unwritten.append(event)
+
+    def flush(self) -> None:
+        """Write to the log what has not been written yet."""
+        unwritten, self._unwritten = self._unwritten, []
+        for event in unwritten:
+            log_event(event)
 
     def add(self, instrument: Instrument) -> Callable[[], None]:
         """Add an instrument; the function returned removes it."""
-        self.listeners.append(instrument)
+        self._listeners.append(instrument)
         self.lifecycle = True
 
         def remove() -> None:
-            if instrument in self.listeners:
-                self.listeners.remove(instrument)
-            self.lifecycle = any(each is not log_event for each in self.listeners)
+            if instrument in self._listeners:
+                self._listeners.remove(instrument)
+            self.lifecycle = bool(self._listeners)
 
         return remove
 
 
 def log_event(event: Event) -> None:
-    """The default instrument: one line to the logger `koboshi`, with the traceback for a crash."""
+    """One line to the logger `koboshi`, with the traceback for a crash."""
     if not logger.isEnabledFor(event.level):
         return
     extra: dict[str, Any] = {"koboshi_event": event}

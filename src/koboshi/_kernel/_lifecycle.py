@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from . import _bonds
@@ -24,14 +24,15 @@ from ._cell import (
     QUEUED,
     RUNNING,
     STOPPING,
+    SUSPENDED,
     Cell,
     Item,
 )
 from ._context import correlation_id
-from ._errors import KoboshiError, NotRunning, StartError, StartTimeout
+from ._errors import KoboshiError, NameTaken, NotRunning, StartError, StartTimeout
 from ._events import CrashReport, Ended, Started, Stubborn
 from ._message import describe
-from ._reasons import KILLED, NORMAL, Crashed, ExitReason, Killed, as_reason
+from ._reasons import KILLED, NORMAL, Crashed, ExitReason, Killed, Shutdown, as_reason
 from ._task import BODY, HANDLER, START, STOP, CellTask
 
 if TYPE_CHECKING:
@@ -89,25 +90,30 @@ def launch(
         NameTaken: raised by `prepare`; nothing was run.
     """
     cell = Cell(node, info, parent)
-    outer = node.current
+    outer, outer_item = node.current, node.item
     context = copy_context()
     try:
         if prepare is not None:
             prepare(cell)
         node.current = cell
+        # Like a cast: a start that asks for the reply in hand must not get its starter's.
+        node.item = (info.cls, (), NO_KWARGS, context, None)
         make = make or info.cls
         actor = context.run(make, *args, **kwargs) if args or kwargs else context.run(make)
         actor._cell = cell
         cell.actor = actor
         result = None if info.on_start is None else context.run(info.on_start, actor)
     except BaseException as error:
-        node.current = outer
-        raise start_failed(cell, error) from error
-    node.current = outer
+        node.current, node.item = outer, outer_item
+        failure = start_failed(cell, error)
+        if failure is error:
+            raise
+        raise failure from error
+    node.current, node.item = outer, outer_item
     if result is None and cell.doom is None:
         is_up(cell)
     elif isinstance(result, types.CoroutineType):
-        cell.task = CellTask(cell, result, (info.on_start, (), NO_KWARGS, context, None), START)
+        cell.task = CellTask(cell, result, (info.cls.on_start, (), NO_KWARGS, context, None), START)
         cell.state = QUEUED
         node.enqueue(cell)
     elif cell.doom is not None or result is IGNORE:
@@ -131,18 +137,18 @@ def is_up(cell: Cell) -> None:
 
 def start_failed(cell: Cell, error: BaseException) -> BaseException:
     """Undo a start; returns what its caller is to see."""
-    if isinstance(error, Ignored | _bonds.NameTaken):
+    if isinstance(error, Ignored | NameTaken):
         reason: ExitReason = NORMAL
     elif isinstance(error, Stop):
         reason = error.reason
     else:
         reason = Crashed(error)
-        report(cell, error, "__init__")
+        report(cell, error, "__init__", copy_context())
     if cell.bonds is not None:
         for peer in tuple(cell.bonds.links):
             _bonds.unlink(cell, peer)
     end(cell, reason)
-    if isinstance(error, Ignored | _bonds.NameTaken):
+    if isinstance(error, Ignored | NameTaken):
         return error
     return StartError(cell.label(), reason)
 
@@ -189,7 +195,7 @@ async def gone(cell: Cell, timeout: float | None = None) -> ExitReason | None:
     except TimeoutError:
         return None
     finally:
-        if bonds.waiters is not None and future in bonds.waiters:
+        if future in bonds.waiters:
             bonds.waiters.remove(future)
 
 
@@ -202,14 +208,14 @@ def crash(cell: Cell, error: BaseException, item: Item) -> None:
         reason = error.reason
     else:
         reason = Crashed(error)
-        report(cell, error, describe(item[0]))
-    if item[4] is not None and cell.held is None:
+        report(cell, error, describe(item[0]), item[3])
+    if item[4] is not None and cell.held is None and item[4].target is cell:  # else: forwarded
         cell.held = (item[4], None, False)
     cell.condemn(reason)
 
 
-def report(cell: Cell, error: BaseException, message: str) -> None:
-    """Emit the crash report."""
+def report(cell: Cell, error: BaseException, message: str, context: Context) -> None:
+    """Emit the crash report; `context` is the one that the code ran in."""
     actor = cell.actor
     try:
         state = "-" if actor is None else repr(actor.format_status())
@@ -229,7 +235,7 @@ def report(cell: Cell, error: BaseException, message: str) -> None:
             links=() if cell.bonds is None else tuple(peer.label() for peer in cell.bonds.links),
             ancestors=tuple(ancestors),
             waiting=len(cell.mailbox) if cell.mailbox else 0,
-            correlation_id=correlation_id.get(),
+            correlation_id=context.get(correlation_id),
         )
     )
 
@@ -239,21 +245,25 @@ def task_ended(task: CellTask, value: Any, failure: BaseException | None) -> boo
     cell = task.cell
     task.finish(value)
     cell.task = None
+    if isinstance(failure, asyncio.CancelledError) and task.cancelling() and not task.aborting:
+        # Somebody cancelled our task as they would any other, as `asyncio.run` does at its end. That is
+        # an order to stop and not a crash; a CancelledError that nobody asked for is one.
+        failure = Stop(Shutdown("cancelled"))
     if task.aborting:
         if task.kind is START and task.ready is not None:
             unlinked_end(cell, task)
         else:
-            if task.item[4] is not None and cell.held is None:
+            if task.item[4] is not None and cell.held is None and task.item[4].target is cell:
                 cell.held = (task.item[4], None, False)
             conclude(cell)
     elif task.kind is HANDLER:
         if failure is None and cell.state == RUNNING and cell.doom is None:
             request = task.item[4]
-            if request is not None and not request.deferred:
+            if request is not None and request.due_from(cell):
                 request.answer(value)
             return True
         if failure is None:
-            if task.item[4] is not None and not task.item[4].deferred:
+            if task.item[4] is not None and task.item[4].due_from(cell):
                 cell.held = (task.item[4], value, True)
         else:
             crash(cell, failure, task.item)
@@ -320,7 +330,7 @@ def force(task: CellTask) -> None:
         task.close()
         cell.task = None
         cell.node.instruments.emit(Stubborn(cell.label(), describe(task.item[0])))
-        if task.item[4] is not None and cell.held is None:
+        if task.item[4] is not None and cell.held is None and task.item[4].target is cell:
             cell.held = (task.item[4], None, False)
         if task.kind is START and task.ready is not None:
             unlinked_end(cell, task)
@@ -332,12 +342,12 @@ def conclude(cell: Cell) -> None:
     """Nothing of the cell's code is suspended any more: run `on_stop` if it is due, then end."""
     reason = cell.doom
     assert reason is not None
-    if cell.stop_due and not isinstance(reason, Killed):
+    if cell.stop_due:  # also when the reason is `Killed` but came through a link: that is no kill of ours
         cell.stop_due = False
         node, info = cell.node, cell.info
         assert info.on_stop is not None
         context = copy_context()
-        item: Item = (info.on_stop, (reason,), NO_KWARGS, context, None)
+        item: Item = (info.on_stop, reason, None, context, None)
         cell.state = RUNNING
         outer, node.current, node.item = node.current, cell, item
         try:
@@ -346,7 +356,7 @@ def conclude(cell: Cell) -> None:
             node.current = outer
             cell.doom = error.reason if isinstance(error, Stop) else Crashed(error)
             if not isinstance(error, Stop):
-                report(cell, error, describe(info.on_stop))
+                report(cell, error, describe(info.on_stop), context)
         else:
             node.current = outer
             if isinstance(result, types.CoroutineType):
@@ -383,7 +393,7 @@ def end(cell: Cell, reason: ExitReason) -> None:
             item[4].target_ended(reason)
     for request in tuple(bonds.owed or ()) if bonds is not None else ():
         request.target_ended(reason)
-    for wait in (traits.room or ()) if traits is not None else ():
+    for wait, _ in (traits.room or ()) if traits is not None else ():
         wait.wake(None, NotRunning(cell.label(), "send"))
 
 
@@ -396,14 +406,19 @@ def completed(cell: Cell, item: Item, result: Any) -> bool:
     Returns True when the cell is RUNNING still and may take its next message in this turn.
     """
     if isinstance(result, types.CoroutineType):
+        if cell.traits is not None:
+            if cell.traits.room:
+                cell.admit(cell.traits.room)  # the mailbox is one shorter, for as long as this takes
+            if cell.state == SUSPENDED:
+                cell.state = RUNNING  # once the coroutine is over
         task = cell.task = CellTask(cell, result, item, HANDLER)
         return task.step()
     request = item[4]
     if cell.state == RUNNING:
-        if request is not None and not request.deferred:
+        if request is not None and request.due_from(cell):
             request.answer(result)
         return True
-    if request is not None and not request.deferred:
+    if request is not None and request.due_from(cell):
         if cell.doom is None:
             request.answer(result)
         else:

@@ -62,7 +62,7 @@ class Node:
         self.last_id = 0
         self.cells: dict[int, Cell] = {}
         self.names: dict[Any, Cell] = {}
-        self.instruments = Instruments()
+        self.instruments = Instruments(loop.call_soon)
         self.deadlines = Deadlines(loop)
         self.services: dict[str, Any] = {}
         self._queue: deque[Cell] = deque()
@@ -116,7 +116,9 @@ class Node:
                         try:
                             # Unpacking `*args` costs more than the rest of a turn, so the
                             # common counts are spelled out.
-                            if kwargs:
+                            if kwargs is None:
+                                result = context.run(fn, actor, args)
+                            elif kwargs:
                                 result = context.run(fn, actor, *args, **kwargs)
                             elif (count := len(args)) == 1:
                                 result = context.run(fn, actor, args[0])
@@ -189,7 +191,8 @@ class Node:
     def suspend(self, cell: Cell) -> None:
         """Stop a cell from handling mail, after the message in hand."""
         cell.own_traits().suspended = True
-        if cell.state in (IDLE, RESTING, QUEUED) and cell.task is None or cell.state == RUNNING:
+        # A task goes on until it is over; `rest` sees to it then.
+        if cell.task is None and cell.state in (IDLE, RESTING, QUEUED, RUNNING):
             cell.state = SUSPENDED
 
     def resume(self, cell: Cell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -12,31 +13,27 @@ if TYPE_CHECKING:
 class Place:
     """Somewhere in a supervision tree. `cell` is who is there now, None when nobody is.
 
-    A supervisor's place keeps the places of its children, so a stable ref to one of them goes on
-    working when the supervisor itself is restarted.
+    A supervisor's place knows the places of its children, so a stable ref to one of them goes on
+    working when the supervisor itself is restarted, or the child deleted and added again. It knows
+    them weakly: a place lasts while a child or a ref has it.
     """
 
-    __slots__ = ("_inner", "_label", "cell")
+    __slots__ = ("__weakref__", "_inner", "_label", "cell")
     by_name = False
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._inner: dict[Any, Place] | None = None
+        self._inner: WeakValueDictionary[Any, Place] | None = None
         self.cell: Cell | None = None
 
     def inner(self, id: Any) -> Place:
         """The place of the child `id` of the supervisor that is here."""
         if self._inner is None:
-            self._inner = {}
+            self._inner = WeakValueDictionary()
         place = self._inner.get(id)
         if place is None:
             place = self._inner[id] = Place(f"{self._label}/{id}")
         return place
-
-    def forget(self, id: Any) -> None:
-        """The child is gone for good."""
-        if self._inner is not None:
-            self._inner.pop(id, None)
 
     def label(self) -> str:
         """How it prints."""

@@ -151,14 +151,18 @@ async def receive(*selectors: Selector, timeout: float | None = None) -> Any:
             f"{cell.label()} is an actor: its messages come to its @message methods and callbacks; "
             "receive is for processes made with kb.spawn"
         )
+    if asyncio.current_task(cell.node.loop) is not cell.task:  # type: ignore[comparison-overlap]
+        raise NotInProcess(
+            f"a task that {cell.label()} has started cannot receive its mail; receive in the process itself"
+        )
     accepts = _acceptor(selectors)
     mailbox = cell.mailbox
     if mailbox:
         for index, item in enumerate(mailbox):
-            if accepts is None or accepts(item[1][0]):
+            if accepts is None or accepts(item[1]):
                 del mailbox[index]
                 _made_room(cell)
-                return item[1][0]
+                return item[1]
     if timeout is not None and timeout <= 0:
         return Timeout()
     wait = ReceiveWait(cell, accepts)

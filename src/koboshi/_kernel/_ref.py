@@ -17,7 +17,7 @@ from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from ._cell import DEAD, DOOMED, IDLE, NO_KWARGS, QUEUED, RESTING, RUNNING, STATE_NAMES, Cell
+from ._cell import DEAD, DOOMED, IDLE, NO_KWARGS, QUEUED, RESTING, RUNNING, STATE_NAMES, Cell, Item
 from ._errors import ActorExited, CallCycle, CallTimeout, NotRunning, UsageError, WrongThread
 from ._message import MARK, Entry, Message, describe
 from ._reasons import KILL, NORMAL, ExitReason, NoProc, as_reason
@@ -145,20 +145,25 @@ class ActorRef(Generic[AC]):
                 cell, entry = self._find(message)
             except NotRunning:
                 return
-        if kwargs or len(args) != entry.count:
+        count = len(args)
+        if count != entry.count or kwargs:
             entry.check(args, kwargs)
-        node = cell.node
-        if node.current is None and get_ident() != node.thread:
-            raise self._wrong_thread()
+            item: Item = (entry.fn, args, kwargs, copy_context(), None)
+        elif count == 1:
+            item = (entry.fn, args[0], None, copy_context(), None)
+        else:
+            item = (entry.fn, args, NO_KWARGS, copy_context(), None)
         mailbox = cell.mailbox
         if mailbox is None:
+            if get_ident() != cell.node.thread:
+                raise self._wrong_thread()
             mailbox = cell.mailbox = deque()
-        elif len(mailbox) >= cell.limit and not cell.make_room((entry.fn, args, kwargs, copy_context(), None)):
+        elif len(mailbox) >= cell.limit and not cell.make_room(item):
             return
-        mailbox.append((entry.fn, args, kwargs, copy_context(), None))
+        mailbox.append(item)
         if cell.state <= RESTING:
             cell.state = QUEUED
-            node.enqueue(cell)
+            cell.node.enqueue(cell)
 
     async def send(
         self: ActorRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -176,19 +181,22 @@ class ActorRef(Generic[AC]):
         node = cell.node
         if get_ident() != node.thread:
             raise self._wrong_thread()
-        while cell.mailbox is not None and len(cell.mailbox) >= cell.limit:
-            await self._wait_room(cell, message)
-            cell, entry = self._find(message)
-        cell.offer((entry.fn, args, kwargs, copy_context(), None))
+        item: Item = (entry.fn, args, kwargs, copy_context(), None)
+        waits = cell.traits is not None and cell.traits.room
+        if waits or (cell.mailbox is not None and len(cell.mailbox) >= cell.limit):
+            await self._wait_room(cell, message, item)
+        else:
+            cell.offer(item)
 
-    async def _wait_room(self, cell: Cell, message: Any) -> None:
+    async def _wait_room(self, cell: Cell, message: Any, item: Item) -> None:
+        """Wait until the cell has taken the item in."""
         node = cell.node
         room = Request(cell, message, node.loop.time(), None)
         self._set_deadline(room, node.current, node)
         traits = cell.own_traits()
         if traits.room is None:
             traits.room = deque()
-        traits.room.append(room)
+        traits.room.append((room, item))
         try:
             await room.outcome(_own_task(node.current, node), node.loop)
         finally:
@@ -207,7 +215,7 @@ class ActorRef(Generic[AC]):
         if get_ident() != cell.node.thread:
             raise self._wrong_thread()
         if cell.state != DEAD:
-            cell.offer((cell.info.on_info, (value,), NO_KWARGS, copy_context(), None))
+            cell.offer((cell.info.on_info, value, None, copy_context(), None))
         elif self._place is not None and self._place.by_name:
             raise NotRunning(repr(self), repr(value))
 
@@ -229,7 +237,7 @@ class ActorRef(Generic[AC]):
         message = make(ReplyTo(request))
         self._set_deadline(request, caller, node)
         node.owe(cell, request)
-        cell.offer((cell.info.on_info, (message,), NO_KWARGS, copy_context(), None))
+        cell.offer((cell.info.on_info, message, None, copy_context(), None))
         try:
             return cast("V", await request.outcome(_own_task(caller, node), node.loop))
         finally:
@@ -320,6 +328,8 @@ class ActorRef(Generic[AC]):
     async def stop(self, reason: object = NORMAL, *, timeout: float | None = 5.0) -> None:
         """Ask the actor to end after the mail that it has, and wait until it has ended.
 
+        A bare process is ended at once: only its own code knows what of its mail it wants.
+
         Args:
             reason: its exit reason.
             timeout: seconds to wait; the request stands when they are over.
@@ -338,7 +348,10 @@ class ActorRef(Generic[AC]):
             raise ActorExited(repr(self), "stop", NoProc(), maybe_executed=False)
         if node.current is cell:
             raise CallCycle((cell.label(), cell.label()), "stop")
-        cell.post((cell.info.stop_request, (wanted,), NO_KWARGS, copy_context(), None))
+        if cell.info.stop_request is cell.info.on_info:
+            cell.condemn(wanted)  # a bare process takes its mail itself and would not know a stop request
+        else:
+            cell.post((cell.info.stop_request, wanted, None, copy_context(), None))
         ended = await gone(cell, timeout)
         if ended is None:
             raise CallTimeout(cell.label(), "stop", timeout or 0.0, maybe_executed=True)
@@ -422,7 +435,7 @@ class ActorRef(Generic[AC]):
         deferred = request is not None
         if request is None:
             request = Request(cell, entry.fn, node.loop.time(), None)
-        request.started = True
+            request.started = True
         if request.deadline is None:
             self._set_deadline(request, node.current, node)
         real = (entry.fn, args, kwargs, copy_context(), request)
@@ -470,9 +483,10 @@ class ActorRef(Generic[AC]):
 
 def _own_task(caller: Cell | None, node: Node) -> CellTask | None:
     """The caller's task, if it is what runs now and not an asyncio task started by its handler."""
-    if caller is not None and caller.task is not None and asyncio.current_task(node.loop) is caller.task:  # type: ignore[comparison-overlap]
-        return caller.task
-    return None
+    if caller is None or caller.task is None:
+        return None
+    running: object = asyncio.current_task(node.loop)
+    return caller.task if running is caller.task else None
 
 
 def deadline_of(caller: Cell | None) -> float | None:

@@ -132,7 +132,7 @@ class Alias:
             return False
         if self._once:
             self.cancel()
-        cell.post((cell.info.on_info, (value,), NO_KWARGS, copy_context(), None))
+        cell.post((cell.info.on_info, value, None, copy_context(), None))
         return True
 
     def cancel(self) -> None:

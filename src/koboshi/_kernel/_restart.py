@@ -44,8 +44,20 @@ class Budget:
 
         The window slides and its far edge is inside: a restart exactly `within` old still counts.
         """
-        counting = (*(at for at in history if now - at <= self.within), now)
+        expired = 0
+        while expired < len(history) and now - history[expired] > self.within:
+            expired += 1
+        counting = (*history[expired:], now)
         return counting, len(counting) <= self.max_restarts
+
+
+def refund(history: Sequence[float], spent: Sequence[float]) -> tuple[float, ...]:
+    """A budget's history without the restarts in `spent`, each of which is taken out once."""
+    left = list(history)
+    for at in spent:
+        if at in left:
+            left.remove(at)
+    return tuple(left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,34 @@ class Backoff:
     def forgets(self, ran_for: float) -> bool:
         """Whether a child that ran this long has made up for its failures."""
         return ran_for >= (self.max if self.reset_after is None else self.reset_after)
+
+
+def backoff_of(value: object) -> Backoff | None:
+    """Read the option `backoff`.
+
+    Raises:
+        UsageError: it is neither a `Backoff` nor a tuple of its values.
+    """
+    if value is None or isinstance(value, Backoff):
+        return value
+    if isinstance(value, tuple) and 2 <= len(value) <= 5:
+        return Backoff(*value)
+    raise UsageError(
+        f"backoff takes kb.Backoff(min, max, factor, jitter, reset_after) or a tuple of its values, got {value!r}"
+    )
+
+
+def budget_of(value: object) -> Budget | None:
+    """Read the option `budget`.
+
+    Raises:
+        UsageError: it is neither a `Budget` nor a tuple of its two values.
+    """
+    if value is None or isinstance(value, Budget):
+        return value
+    if isinstance(value, tuple) and len(value) == 2:
+        return Budget(*value)
+    raise UsageError(f"budget takes kb.Budget(max_restarts, within) or a tuple of the two, got {value!r}")
 
 
 def affected(strategy: Strategy, order: Sequence[Any], failed: Any) -> Sequence[Any]:

@@ -9,13 +9,16 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
+from ._bonds import Monitor, monitor
 from ._cell import NO_KWARGS, Cell
+from ._child import expect_start, wait_start
 from ._errors import SupervisorGaveUp, UsageError
-from ._lifecycle import gone, launch, started
+from ._lifecycle import gone, launch
 from ._message import Message, message
 from ._node import this_node
-from ._reasons import SHUTDOWN, ExitReason, FailedToStart, GaveUp, Shutdown
+from ._reasons import SHUTDOWN, Down, ExitReason, FailedToStart, GaveUp, Shutdown
 from ._ref import ActorRef
+from ._task import START
 from ._watchdog import watch
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class RootContext:
     _root_task: asyncio.Task[Any] | None = None
     _exit_reason: ExitReason | None = None
     _cancelled_body = False
+    _owner: Monitor | None = None
 
     async def __aenter__(self) -> Self:
         node = this_node()
@@ -64,14 +68,61 @@ class RootContext:
             raise UsageError(f"{self!r} was entered before; make a new one, its children have ended with it")
         self._root_task = asyncio.current_task()
         self._unwatch = watch(node)
+        owner = node.current
         try:
-            cell = launch(node, self._info, (), NO_KWARGS, node.current, make=lambda: self)
-            await started(cell, None)
+            cell = launch(node, self._info, (), NO_KWARGS, owner, make=lambda: self)
+            await self._wait_up(cell)
         except BaseException:
             self._unwatch()
             raise
+        if owner is not None:
+            # A monitor and no link: the end of the tree is to be an exception in the body, and the end
+            # of the actor whose handler has the body is to end the tree, even when it was killed.
+            self._owner = monitor(cell, owner, ActorRef(owner))
         self._guard = asyncio.ensure_future(self._guard_body(cell))
         return self
+
+    async def _wait_up(self, cell: Cell) -> None:
+        """Wait for the start; a cancelled wait stops in reverse what has been started so far."""
+        ready = expect_start(cell)
+        if ready is None:
+            return
+        try:
+            await wait_start(cell, ready, None)
+        except asyncio.CancelledError:
+            if cell.task is not None and cell.task.kind is START:
+                cell.task.cancel()
+            else:
+                _ask_to_end(cell)
+            await self._see_end(cell, hurried=False)
+            raise
+
+    def on_down(self, down: Down) -> Any:
+        """The actor in whose handler this tree was entered has ended."""
+        if down.monitor is self._owner:
+            self._cell.condemn(down.reason)
+            return None
+        return super().on_down(down)  # type: ignore[misc]
+
+    async def _see_end(self, cell: Cell, *, hurried: bool) -> None:
+        """Wait until the tree has ended.
+
+        A first cancellation of this wait, as by a signal after the body's own end, is kept until the tree
+        has stopped in good order; in a hurry, as it is from the second one on, the tree is killed.
+        """
+        waiting = asyncio.ensure_future(gone(cell))
+        cancelled: asyncio.CancelledError | None = None
+        while not waiting.done():
+            try:
+                await asyncio.shield(waiting)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                if hurried:
+                    ActorRef[Any](cell).kill()
+                hurried = True
+        self._exit_reason = waiting.result()
+        if cancelled is not None:
+            raise cancelled
 
     async def _guard_body(self, cell: Cell) -> None:
         """Interrupt the body of the `async with` when the supervisor ends under it."""
@@ -84,15 +135,10 @@ class RootContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._guard.cancel()
-        cell = self._cell
         try:
             if self._exit_reason is None:
-                cell.post((cell.info.parent_exit, (SHUTDOWN,), NO_KWARGS, copy_context(), None))
-                self._exit_reason = await gone(cell)
-        except asyncio.CancelledError:
-            ActorRef[Any](cell).kill()
-            await gone(cell)
-            raise
+                _ask_to_end(self._cell)
+                await self._see_end(self._cell, hurried=isinstance(error, asyncio.CancelledError))
         finally:
             self._unwatch()
         ours = False
@@ -102,6 +148,11 @@ class RootContext:
         if reason is not None and not reason.clean and (error is None or ours):
             raise gave_up(reason)
         return ours
+
+
+def _ask_to_end(cell: Cell) -> None:
+    """Have the supervisor stop its children and end, as its parent would ask it to."""
+    cell.post((cell.info.parent_exit, SHUTDOWN, None, copy_context(), None))
 
 
 def gave_up(reason: ExitReason) -> SupervisorGaveUp:

@@ -11,8 +11,10 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib
 import logging
@@ -22,7 +24,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ._errors import SupervisorGaveUp, UsageError
 from ._events import Instrument
@@ -102,11 +104,18 @@ async def _main(
     with contextlib.ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                node.loop.add_signal_handler(number, stop.ask, number, task)
+                # The loop's handler only makes the signal wake the loop. Python's own is called
+                # between two instructions, even of a handler that never gives the loop back.
+                node.loop.add_signal_handler(number, _woken)
+                signal.signal(number, functools.partial(stop.ask, task))
                 stack.callback(node.loop.remove_signal_handler, number)
         if watchdog is not None:
             stack.callback(watch(node, watchdog))
         return await main()
+
+
+def _woken() -> None:
+    """The loop was woken by a signal, which has been dealt with."""
 
 
 class _Stop:
@@ -115,22 +124,32 @@ class _Stop:
     def __init__(self, timeout: float) -> None:
         self.signal: int | None = None
         self._timeout = timeout
-        self._deadline: threading.Timer | None = None
+        # Held from the start; free when the program has ended in time.
+        self._running = _thread.allocate_lock()
+        self._running.acquire()
 
-    def ask(self, number: int, task: asyncio.Task[Any]) -> None:
-        """The first signal stops in order, the second at once."""
+    def ask(self, task: asyncio.Task[Any], number: int, frame: object) -> None:
+        """A signal has come: the first stops in order, the second at once."""
         if self.signal is not None:
-            os._exit(128 + number)
+            _leave(128 + number, f"{signal.Signals(number).name} came during the orderly stop")
         self.signal = number
-        self._deadline = threading.Timer(self._timeout, os._exit, (EXIT_DEADLINE,))
-        self._deadline.daemon = True
-        self._deadline.start()
-        task.cancel()
+        # A thread of the lowest level: this may run in the middle of anything that `threading` does.
+        _thread.start_new_thread(self._keep_deadline, ())
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _keep_deadline(self) -> None:
+        if not self._running.acquire(timeout=self._timeout):
+            _leave(EXIT_DEADLINE, f"the orderly stop took longer than {self._timeout:g} s")
 
     def over(self) -> None:
         """The program has ended in time."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._running.release()
+
+
+def _leave(status: int, why: str) -> NoReturn:
+    """End the process now; it writes past `sys.stderr`, whose lock somebody may hold."""
+    os.write(2, f"koboshi: {why}\n".encode())
+    os._exit(status)
 
 
 def _default_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -9,8 +9,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 from . import _bonds
 from ._actor import Actor
 from ._bonds import Monitor
-from ._cell import DEAD, NO_KWARGS, STATE_NAMES, Cell
+from ._cell import DEAD, STATE_NAMES, Cell
 from ._errors import ActorExited, UsageError
+from ._events import Instrument
 from ._lifecycle import launch, started
 from ._node import this_node
 from ._place import NamePlace
@@ -84,7 +85,7 @@ def link(ref: ActorRef[Any]) -> None:
     if target.state != DEAD:
         _bonds.link(cell, target)
     elif cell.bonds is not None and cell.bonds.traps:
-        cell.post((cell.info.on_exit, (Exit(ref, NOPROC),), NO_KWARGS, cell.node.context.copy(), None))
+        cell.post((cell.info.on_exit, Exit(ref, NOPROC), None, cell.node.context.copy(), None))
     else:
         raise ActorExited(repr(ref), "link", NOPROC, maybe_executed=False)
 
@@ -197,6 +198,15 @@ class ProcessInfo:
     traps_exits: bool
     ancestors: tuple[str, ...]
     message: str | None
+
+
+def listen(instrument: Instrument) -> Callable[[], None]:
+    """Have `instrument` told of all that happens on this node; the function returned ends that.
+
+    It is called with each event of `kb.events` as it happens, on the event loop's thread, and must not
+    block. One that raises is logged and disturbs nobody.
+    """
+    return this_node().instruments.add(instrument)
 
 
 def info(ref: ActorRef[Any]) -> ProcessInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from ._cell import POLICIES, Cell
 from ._errors import UsageError
 from ._lifecycle import launch
 from ._process import Process, spawn_cell
-from ._restart import RESTARTS, Backoff, Budget, Restart
+from ._restart import RESTARTS, Backoff, Budget, Restart, backoff_of, budget_of
 
 if TYPE_CHECKING:
     from ._node import Node
@@ -81,16 +82,33 @@ class ChildSpec(Generic[AC]):
             UsageError: an option has no such value.
         """
         given = {name: value for name, value in locals().items() if value is not ... and name != "self"}
-        if isinstance(backoff, tuple):
-            given["backoff"] = Backoff(*backoff)
-        if isinstance(budget, tuple):
-            given["budget"] = Budget(*budget)
+        if "backoff" in given:
+            given["backoff"] = backoff_of(backoff)
+        if "budget" in given:
+            given["budget"] = budget_of(budget)
         spec = replace(self, **given)
         spec.check()
         return spec
 
-    def check(self) -> None:
-        """Raise `UsageError` for an option with no such value."""
+    def without_arguments(self) -> ChildSpec[AC]:
+        """The same options for a child that is never started again."""
+        return replace(self, args=(), kwargs={}) if self.args or self.kwargs else self
+
+    def check(self, extra: tuple[Any, ...] | None = None) -> None:
+        """Raise `UsageError` for an option with no such value, and for arguments that do not fit.
+
+        Args:
+            extra: what the supervisor puts before the arguments; None while that is not known.
+        """
+        if extra is not None:
+            try:
+                _signature(self.target).bind(*extra, *self.args, **self.kwargs)
+            except TypeError as error:
+                raise _misfit(self.target, error) from None
+        try:
+            hash(self.id)
+        except TypeError:
+            raise UsageError(f"an id is something that can be a key, such as a string or a tuple; got {self.id!r}") from None
         one_of("restart", self.restart, RESTARTS)
         one_of("overflow", self.overflow, POLICIES)
         one_of("on_give_up", self.on_give_up, ("escalate", "park"))
@@ -107,8 +125,6 @@ class ChildSpec(Generic[AC]):
                 "a permanent child cannot be significant, since it never ends for good; "
                 'add restart="transient" or restart="temporary"'
             )
-        if self.backoff is not None and not isinstance(self.backoff, Backoff):
-            raise UsageError(f"backoff takes kb.Backoff(min, max, ...) or a tuple of its values, got {self.backoff!r}")
 
     @property
     def default_id(self) -> Any:
@@ -144,6 +160,15 @@ def one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"{option} is one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
+@functools.lru_cache(maxsize=512)
+def _signature(target: Any) -> inspect.Signature:
+    return inspect.signature(target)
+
+
+def _misfit(target: Any, error: TypeError) -> UsageError:
+    return UsageError(f"kb.child({target.__name__}, ...) got arguments that do not fit: {error}")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -165,7 +190,8 @@ def child(cls: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
             f"a child is a subclass of kb.Actor or an async def function, got {cls!r}{made}"
         )
     try:
-        inspect.signature(cls).bind(*args, **kwargs)
+        # Whether some are missing is known to the supervisor, which may add arguments of its own.
+        _signature(cls).bind_partial(*args, **kwargs)
     except TypeError as error:
-        raise UsageError(f"kb.child({cls.__name__}, ...) got arguments that do not fit: {error}") from None
+        raise _misfit(cls, error) from None
     return ChildSpec(cls, args, kwargs, shutdown="forever" if getattr(cls, "_is_supervisor", False) else 5.0)

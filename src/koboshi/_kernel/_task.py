@@ -13,7 +13,6 @@ The order of one wake: something settles what the coroutine waits for -> `wake` 
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task, _register_task  # type: ignore[attr-defined]
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,10 @@ from ._wait import Wait
 
 if TYPE_CHECKING:
     from ._cell import Cell
+
+# What a loop's own tasks use to say which task runs; typed for `Task`, open to anything like one.
+_tasks: Any = asyncio.tasks
+_enter_task, _leave_task, _register_task = _tasks._enter_task, _tasks._leave_task, _tasks._register_task
 
 # Calls that one step of a task may run on the spot. Past it a call goes through the queue, so two
 # actors that only call each other still let everybody else have a turn.
@@ -39,8 +42,25 @@ class CellTask(asyncio.Future[Any]):
     """Drives a coroutine on behalf of a cell."""
 
     # `_must_cancel` and `_fut_waiter` are read by anyio and by debuggers under these names.
-    _must_cancel: bool
-    _fut_waiter: asyncio.Future[Any] | None
+    __slots__ = (
+        "_cancel_msg",
+        "_cancels",
+        "_context",
+        "_coro",
+        "_error",
+        "_fut_waiter",
+        "_must_cancel",
+        "_name",
+        "_registered",
+        "_round",
+        "_value",
+        "aborting",
+        "cell",
+        "item",
+        "kind",
+        "ready",
+        "wait",
+    )
 
     def __init__(self, cell: Cell, coro: Coroutine[Any, Any, Any], item: Item, kind: str) -> None:
         super().__init__(loop=cell.node.loop)
@@ -57,7 +77,7 @@ class CellTask(asyncio.Future[Any]):
         self._value: Any = None
         self._error: BaseException | None = None
         self._must_cancel = False
-        self._fut_waiter = None
+        self._fut_waiter: asyncio.Future[Any] | None = None
         self._cancels = 0
         # anyio tells its own cancellations from others by their message, so it must get through.
         self._cancel_msg: Any = None
@@ -79,7 +99,7 @@ class CellTask(asyncio.Future[Any]):
         self._value = self._error = None
         if self._must_cancel:
             self._must_cancel = False
-            error = asyncio.CancelledError() if self._cancel_msg is None else asyncio.CancelledError(self._cancel_msg)
+            error = asyncio.CancelledError(*(() if self._cancel_msg is None else (self._cancel_msg,)))
             self._cancel_msg = None
         node.current = cell
         node.item = self.item
@@ -140,10 +160,8 @@ class CellTask(asyncio.Future[Any]):
             if self._must_cancel and yielded.cancel(self._cancel_msg):
                 self._must_cancel = False
         else:
-            self.wake(
-                None,
-                RuntimeError(f"{self!r} awaited something that is neither asyncio's nor koboshi's: {yielded!r}"),
-            )
+            what = f"something that is neither asyncio's nor koboshi's: {yielded!r}"
+            self.wake(None, RuntimeError(f"{self!r} awaited {what}"))
 
     def wake(self, value: Any, error: BaseException | None) -> None:
         """What the coroutine waits for is there; go on at the cell's next turn."""
@@ -157,23 +175,19 @@ class CellTask(asyncio.Future[Any]):
 
     def _future_done(self, future: asyncio.Future[Any]) -> None:
         """A future that the coroutine awaits is done: the loop calls this, so go on at once."""
-        if not future.cancelled():
-            future.exception()  # seen, even if a cancellation goes in instead
         if future is self._fut_waiter:  # else it was left, after this callback had been scheduled
             self._fut_waiter = None
             self._go_on()
 
     def _round_over(self) -> None:
         self._round = None
-        error, self._error = self._error, None
-        self._go_on(error)
+        self._go_on()
 
-    def _go_on(self, error: BaseException | None = None) -> None:
+    def _go_on(self) -> None:
         cell = self.cell
         # A cell that is DOOMED is in the run queue, and its turn will see that nothing is awaited.
         if cell.state == PARKED and cell.task is self:
             cell.state = RUNNING
-            self._error = error
             if self.step():
                 cell.rest()
 

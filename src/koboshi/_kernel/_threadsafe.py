@@ -7,7 +7,7 @@ import concurrent.futures
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from ._errors import MailboxFull, WrongThread
+from ._errors import MailboxFull, NotRunning, WrongThread
 from ._events import Dropped
 from ._message import Message, describe
 
@@ -38,14 +38,19 @@ class ThreadsafeRef(Generic[AC]):
     def submit(
         self: ThreadsafeRef[AA], message: Message[AA, P, RR, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> concurrent.futures.Future[RR]:
-        """Call from this thread; the future has the reply."""
+        """Call from this thread; the future has the reply. Raises `NotRunning` when the loop is closed."""
         node = self._ref._cell.node
-        if get_ident() == node.thread:
+        if get_ident() == node.thread and not node.loop.is_closed():
             raise WrongThread(
                 f"{self._ref!r}.threadsafe blocks, so on the event loop's own thread it would wait for itself; "
                 "use `await ref.call(...)`"
             )
-        return asyncio.run_coroutine_threadsafe(self._ref.call(message, *args, **kwargs), node.loop)
+        call = self._ref.call(message, *args, **kwargs)
+        try:
+            return asyncio.run_coroutine_threadsafe(call, node.loop)
+        except RuntimeError:  # the loop is closed
+            call.close()
+            raise NotRunning(repr(self._ref), describe(message)) from None
 
     def cast(
         self: ThreadsafeRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -55,6 +60,7 @@ class ThreadsafeRef(Generic[AC]):
         Raises:
             UsageError: no such message, or arguments that do not fit it. A full mailbox is not seen
                 here; it is reported as a `Dropped` event.
+            NotRunning: the event loop of the actor has ended.
         """
         ref = self._ref
         if ref.alive:
@@ -68,4 +74,10 @@ class ThreadsafeRef(Generic[AC]):
             except MailboxFull as full:
                 node.instruments.emit(Dropped(repr(ref), describe(message), full.limit))
 
-        node.loop.call_soon_threadsafe(deliver)
+        try:
+            node.loop.call_soon_threadsafe(deliver)
+        except RuntimeError:  # the loop is closed
+            raise NotRunning(repr(ref), describe(message)) from None
+
+    def __repr__(self) -> str:
+        return repr(self._ref).replace("<ActorRef", "<ThreadsafeRef", 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._bonds import bonds_of
+from ._cell import DEAD
 from ._errors import CallError, UsageError
 from ._events import Dropped
 
@@ -31,12 +32,15 @@ class Timer:
         self._target = target
         self._repeat = repeat
         self._due = node.loop.time() + seconds
-        self._handle: asyncio.TimerHandle | None = node.loop.call_at(self._due, self._fire, context=node.context)
+        self._handle: asyncio.TimerHandle | None = None
         if target._place is None:
+            if target._cell.state == DEAD:
+                return  # nobody would ever end it
             bonds = bonds_of(target._cell)
             if bonds.timers is None:
                 bonds.timers = {}
             bonds.timers[self] = None
+        self._handle = node.loop.call_at(self._due, self._fire, context=node.context)
 
     def cancel(self) -> float | None:
         """Stop the timer; the seconds that were left, or None when it was over already."""

@@ -107,6 +107,10 @@ class Request(Wait):
         self.deferred = False
         self.timer: asyncio.TimerHandle | None = None
 
+    def due_from(self, cell: Cell) -> bool:
+        """Whether what this cell's handler returns is the reply: it is neither deferred nor forwarded."""
+        return not self.deferred and self.started and self.target is cell
+
     def answer(self, value: Any) -> bool:
         """Give the caller its reply; False when it has one already or has given up."""
         return self.wake(value, None)
@@ -147,8 +151,13 @@ class ReceiveWait(Wait):
         self.accepts = accepts
 
     def mail(self, item: Item) -> None:
-        message = item[1][0]
-        if self.accepts is None or self.accepts(message):
+        message = item[1]
+        try:
+            wanted = self.accepts is None or self.accepts(message)
+        except BaseException as error:  # the receiver's mistake must not hit the sender, whose stack this is
+            self.wake(None, error)
+            return
+        if wanted:
             mailbox = self.cell.mailbox
             assert mailbox is not None
             mailbox.pop()  # it is the newest: `mail` is called as it arrives

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import HandlerTimeout
 from ._events import LoopBlocked
-from ._message import describe
+from ._message import Entry, describe
 
 if TYPE_CHECKING:
     from ._node import Node
@@ -79,15 +79,18 @@ class Watchdog:
             self._thread = None
 
     def _look(self) -> None:
-        seen, since, reported = -1, 0.0, False
+        # One turn may handle many messages, so one long message is the same tick and the same item.
+        seen: tuple[int, Any] = -1, None
+        since, reported = 0.0, False
         while not self._stop.wait(self.threshold / LOOKS_PER_THRESHOLD):
             now = time.monotonic()
             guard = self.guard
             if guard is not None and now >= guard.due:
                 self._interrupt(guard)
-            tick = self._node.tick
-            if self._node.current is None or tick != seen:
-                seen, since, reported = tick, now, False
+            tick, item = self._node.tick, self._node.item
+            if self._node.current is None or tick != seen[0] or item is not seen[1]:
+                seen = tick, item
+                since, reported = now, False
             elif not reported and now - since >= self.threshold:
                 reported = True
                 self._report(now - since)
@@ -99,8 +102,11 @@ class Watchdog:
         if cell is None or item is None or frame is None:
             return
         stack = "".join(traceback.format_stack(frame))
+        task = cell.task  # after a call on its stack, `node.item` is still the callee's
+        message: Any = item[0] if task is None else task.item[0]
+        shown = message.name if isinstance(message, Entry) else describe(message)
         self.blocked += 1
-        node.instruments.emit(LoopBlocked(cell.label(), describe(item[0]), seconds, stack))
+        node.instruments.emit(LoopBlocked(cell.label(), shown, seconds, stack))
 
     def _interrupt(self, guard: Guard) -> None:
         with guard.lock:
@@ -154,12 +160,17 @@ def guarded(run: Callable[..., Any], limit: float, node_of: Callable[[], Node]) 
             dog = watchdog_of(node_of())
         except RuntimeError:  # called as an ordinary object, without a loop
             return fn(*args, **kwargs)
+        # A handler may call another on its own stack: the outer one's time runs on, and it is looked
+        # at again when the inner one is over.
+        outer = dog.guard
         guard = dog.guard = Guard(limit)
         try:
             return fn(*args, **kwargs)
         finally:
-            guard.finish()
-            dog.guard = None
+            try:
+                guard.finish()
+            finally:
+                dog.guard = outer
 
     async def steps(coro: Coroutine[Any, Any, Any]) -> Any:
         return await _each(coro)
