@@ -12,7 +12,6 @@ from pathlib import Path
 
 import koboshi as kb
 from koboshi.durable import Claim, Ledger
-from koboshi.workers import ProcessPool
 from rows import FANOUT_ACTORS, RING_ACTORS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
@@ -268,11 +267,12 @@ async def restart_quiet(size: int) -> AsyncBatches:
 
 
 async def pool_tiny(size: int) -> AsyncBatches:
-    async with ProcessPool(WORKERS) as pool:
+    async with kb.Supervisor(kb.pool(size=WORKERS).options(id="pool")) as tree:
+        jobs = kb.jobs(tree.ref(kb.Pool, "pool"))
         while True:
             total = 0
             began = time.perf_counter()
-            async for result in pool.map_unordered(square, range(size)):
+            async for result in jobs.map_unordered(square, range(size)):
                 total += result
             yield rate(size, time.perf_counter() - began, total)
 
@@ -330,5 +330,6 @@ if __name__ == "__main__":
             "restart_quiet": restart_quiet,
             "pool_tiny": pool_tiny,
             "ledger": ledger,
-        }
+        },
+        lambda main: kb.run(main, log_level=None),
     )

@@ -21,7 +21,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 
@@ -91,8 +91,15 @@ async def _draw(batches: AsyncBatches, collector: _Collector) -> None:
                 return
 
 
-def serve(rows: Mapping[str, RowOfSide]) -> None:
-    """Run the row named on the command line and print its result."""
+def _with_asyncio(main: Callable[[], Coroutine[object, object, None]]) -> None:
+    asyncio.run(main())
+
+
+def serve(
+    rows: Mapping[str, RowOfSide],
+    run: Callable[[Callable[[], Coroutine[object, object, None]]], object] = _with_asyncio,
+) -> None:
+    """Run the row named on the command line and print its result; `run` is how a program of the side starts."""
     _, name, size, seconds = sys.argv
     batches = rows[name](int(size))
     gc.collect()
@@ -103,7 +110,7 @@ def serve(rows: Mapping[str, RowOfSide]) -> None:
                 if collector.add(batch):
                     break
     else:
-        asyncio.run(_draw(batches, collector))
+        run(lambda: _draw(batches, collector))
     print(json.dumps(collector.result()), flush=True)
 
 

@@ -384,16 +384,19 @@ async def test_an_exit_signal_unwinds_the_handler_in_hand_before_on_stop() -> No
 
 @pytest.mark.parametrize("message", [Stopping.end, Stopping.end_later])
 @pytest.mark.parametrize("how", ["plain", "async"])
-async def test_a_reply_with_stop_is_sent_after_on_stop_has_run(message: Any, how: str) -> None:
+@pytest.mark.parametrize("shortcut", [True, False])
+async def test_a_reply_with_stop_is_sent_after_on_stop_has_run(
+    message: Any, how: str, shortcut: bool
+) -> None:
     record: list[Any] = []
     ref = await kb.start(Stopping, record, how)
+    if not shortcut:
+        this_node().inline_left = 0
 
     async def ask() -> None:
         record.append(await ref.call(message, kb.Normal()))
 
-    asking = asyncio.ensure_future(ask())
-    await ref.wait_exit()
-    await asking
+    await ask()
 
     assert "reply" == record[-1]
     assert ("stop", kb.Normal()) in record[:-1]

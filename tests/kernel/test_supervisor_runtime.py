@@ -225,17 +225,21 @@ async def test_requests_to_a_supervisor_that_is_stopping_or_gone_fail_at_once() 
         async def on_stop(self, reason: kb.ExitReason) -> None:
             await gate.wait()
 
-    tree = kb.Supervisor(kb.child(Slow, log, "a").options(id="a", shutdown="forever"))
-    async with tree:
-        stopping = asyncio.ensure_future(tree.me.stop())
+    inner = kb.child(kb.Supervisor, kb.child(Slow, log, "a").options(id="a", shutdown="forever"))
+    async with kb.Supervisor(inner.options(id="inner", restart="temporary")) as tree:
+        sub = tree.ref(kb.Supervisor, "inner")
+        await sub.call(kb.Supervisor.count_children)
+        stopping = asyncio.ensure_future(sub.stop())
         await asyncio.sleep(0)
-        starting = asyncio.ensure_future(tree.start_child(member(log, "b")))
+        starting = asyncio.ensure_future(sub.call(kb.Supervisor.start_child, member(log, "b")))
         await asyncio.sleep(0)
         assert not starting.done()
         gate.set()
         await asyncio.wait([stopping, starting])
         with pytest.raises(kb.CallError):
             starting.result()
+        with pytest.raises(kb.NotRunning):
+            await sub.call(kb.Supervisor.start_child, member(log, "b"))
     with pytest.raises(kb.NotRunning):
         await tree.count_children()
 

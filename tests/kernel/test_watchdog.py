@@ -249,3 +249,31 @@ async def test_the_watchdog_thread_runs_while_somebody_wants_it() -> None:
 def _no_leftover_interruption() -> Iterator[None]:
     yield
     busy(0.002)
+
+
+class Swallowing(kb.Actor):
+    """Catches everything, three times, before it lets go."""
+
+    max_handler_time = 0.05
+
+    @kb.message
+    def spin(self) -> None:
+        caught = 0
+        while caught < 3:
+            try:
+                while True:
+                    pass
+            except Exception:
+                caught += 1
+        while True:
+            pass
+
+
+@pytest.mark.slow
+async def test_a_handler_that_catches_its_interruption_is_interrupted_again(quick_dog: Any) -> None:
+    ref = await kb.start(Swallowing)
+
+    with pytest.raises(kb.ActorExited) as caught:
+        await ref.call(Swallowing.spin)
+
+    assert isinstance(caught.value.__cause__, kb.HandlerTimeout)

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Coroutine
 from contextvars import Context
+from time import monotonic
 from types import CoroutineType
 from typing import Any
 
@@ -38,9 +39,10 @@ from ._task import HANDLER, INLINE_CALLS, CellTask
 from ._wait import Request
 
 # Messages that one cell may handle before the next cell has its turn.
-MESSAGES_PER_TURN = 128
-# Turns in one tick of asyncio's loop.
-TURNS_PER_TICK = 1024
+MESSAGES_PER_TURN = 32
+# Seconds after which no further turn begins in this tick of asyncio's loop. It is time and not a
+# number of turns that sockets and timers wait for.
+TICK_SECONDS = 0.005
 
 _local = threading.local()
 _serial = itertools.count(1)
@@ -81,11 +83,10 @@ class Node:
     def _drain(self) -> None:
         """Give turns: the run loop."""
         queue = self._queue
-        turns = TURNS_PER_TICK
+        until = monotonic() + TICK_SECONDS
         self.inline_left = INLINE_CALLS
         try:
-            while queue and turns:
-                turns -= 1
+            while queue and monotonic() < until:
                 cell = queue.popleft()
                 if cell.state != QUEUED:
                     if cell.state == DOOMED:

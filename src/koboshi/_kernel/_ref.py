@@ -78,8 +78,10 @@ class ActorRef(Generic[AC]):
             entry = cell.protocol[message]
         except (KeyError, TypeError):
             cell, entry = self._find(message)
-        if kwargs or len(args) != entry.count:
+        count = len(args)
+        if count != entry.count or kwargs:
             entry.check(args, kwargs)
+            count = -1
         node = cell.node
         caller = node.current
         if caller is None and get_ident() != node.thread:
@@ -93,14 +95,12 @@ class ActorRef(Generic[AC]):
             node.item = item = (entry, caller, self)
             try:
                 # Unpacking `*args` costs as much as the rest; the common counts are spelled out.
-                if kwargs:
-                    result = copy_context().run(entry.fn, cell.actor, *args, **kwargs)
-                elif (count := len(args)) == 1:
+                if count == 1:
                     result = copy_context().run(entry.fn, cell.actor, args[0])
                 elif not count:
                     result = copy_context().run(entry.fn, cell.actor)
                 else:
-                    result = copy_context().run(entry.fn, cell.actor, *args)
+                    result = copy_context().run(entry.fn, cell.actor, *args, **kwargs)
             except BaseException as error:
                 node.current = caller
                 request = self._ran(cell, entry, args, kwargs, None, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -16,7 +16,7 @@ from ._errors import SupervisorGaveUp, UsageError
 from ._lifecycle import gone, launch
 from ._message import Message, message
 from ._node import this_node
-from ._reasons import SHUTDOWN, Down, ExitReason, FailedToStart, GaveUp, Shutdown
+from ._reasons import KILLED, SHUTDOWN, Down, ExitReason, FailedToStart, GaveUp, Shutdown
 from ._ref import ActorRef
 from ._task import START
 from ._watchdog import watch
@@ -110,17 +110,18 @@ class RootContext:
         A first cancellation of this wait, as by a signal after the body's own end, is kept until the tree
         has stopped in good order; in a hurry, as it is from the second one on, the tree is killed.
         """
-        waiting = asyncio.ensure_future(gone(cell))
         cancelled: asyncio.CancelledError | None = None
+        waiting = asyncio.ensure_future(_gone((cell,)))
         while not waiting.done():
             try:
                 await asyncio.shield(waiting)
             except asyncio.CancelledError as error:
                 cancelled = error
                 if hurried:
-                    ActorRef[Any](cell).kill()
+                    waiting.cancel()
+                    waiting = asyncio.ensure_future(_gone(_kill_tree(cell)))
                 hurried = True
-        self._exit_reason = waiting.result()
+        self._exit_reason = cell.doom
         if cancelled is not None:
             raise cancelled
 
@@ -148,6 +149,25 @@ class RootContext:
         if reason is not None and not reason.clean and (error is None or ours):
             raise gave_up(reason)
         return ours
+
+
+async def _gone(cells: Iterable[Cell]) -> None:
+    for cell in cells:
+        await gone(cell)
+
+
+def _kill_tree(root: Cell) -> list[Cell]:
+    """Kill a supervisor and all below it, since one that is in its `on_stop` does not heed its links."""
+    killed = [cell for cell in root.node.cells.values() if _is_below(cell, root)]
+    for cell in killed:
+        cell.condemn(KILLED, kill=True)
+    return killed
+
+
+def _is_below(cell: Cell | None, root: Cell) -> bool:
+    while cell is not None and cell is not root:
+        cell = cell.parent
+    return cell is root
 
 
 def _ask_to_end(cell: Cell) -> None:

@@ -146,6 +146,8 @@ class Supervisor(RootContext, Restarting):
                 raise Stop(SHUTDOWN) from None
 
     async def on_stop(self, reason: ExitReason) -> None:
+        # It will not be ready any more: whoever waits for that hears of the end instead.
+        self._waiting_ready.clear()
         await self._stop_all()
 
     def on_info(self, message: Any) -> None:

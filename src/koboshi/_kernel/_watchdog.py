@@ -110,9 +110,11 @@ class Watchdog:
 
     def _interrupt(self, guard: Guard) -> None:
         with guard.lock:
-            if guard.over or guard.fired:
+            if guard.over:
                 return
             guard.fired = True
+            # Code that catches every `Exception` in a loop is interrupted again, and again.
+            guard.due += guard.limit
             set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
             set_error(ctypes.c_ulong(self._node.thread), ctypes.py_object(HandlerTimeout))
 
