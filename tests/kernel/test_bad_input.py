@@ -214,6 +214,7 @@ async def test_a_duplicate_id_at_run_time_names_the_child_that_has_it() -> None:
     async with kb.Supervisor(kb.child(Counter)) as tree:
         with pytest.raises(kb.AlreadyStarted, match="'Counter'") as caught:
             await tree.start_child(kb.child(Counter))
+        assert caught.value.child is not None
         assert 1 == await caught.value.child.call(Counter.add, 1)
 
         with pytest.raises(kb.ChildNotFound, match="no child 'Kounter'; its children are: 'Counter'"):
@@ -236,7 +237,7 @@ async def agenerator(self: Any) -> AsyncIterator[int]:
         (generator, "yields; a message answers once, with return"),
         (agenerator, "yields; a message answers once, with return"),
         (staticmethod(function), "leave staticmethod, classmethod and property away"),
-        (classmethod(function), "leave staticmethod, classmethod and property away"),
+        (classmethod(anything.hidden), "leave staticmethod, classmethod and property away"),
         (property(function), "leave staticmethod, classmethod and property away"),
         (42, "@message marks a method written with def or async def, got 42"),
         (len, "@message marks a method written with def or async def"),

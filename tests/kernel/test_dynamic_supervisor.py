@@ -8,7 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, SlowMember, member, slow, stubborn
+from tests.kernel.tree_actors import Failing, Log, Member, SlowMember, member, slow, stubborn, until
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -35,7 +35,8 @@ async def test_children_are_known_by_their_refs_and_terminate_forgets_them() -> 
         assert [b] == [info.ref for info in await tree.which_children()]
         with pytest.raises(kb.ChildNotFound):
             await tree.terminate_child(a)
-        for stranger in ("a", [], 99, tree.me):
+        strangers: tuple[Any, ...] = ("a", [], 99, tree.me)
+        for stranger in strangers:
             with pytest.raises(kb.ChildNotFound):
                 await tree.terminate_child(stranger)
 
@@ -77,8 +78,7 @@ async def test_the_limit_counts_children_that_are_starting_and_frees_the_place_o
     gate = asyncio.Event()
     async with kb.DynamicSupervisor(max_children=1) as tree:
         starting = asyncio.ensure_future(tree.start_child(slow(log, "a", gate, Failing(True))))
-        while not log:
-            await asyncio.sleep(0)
+        await until(lambda: bool(log))
         with pytest.raises(kb.TooManyChildren):
             await tree.start_child(of(log, "b"))
         gate.set()
@@ -90,10 +90,10 @@ async def test_the_limit_counts_children_that_are_starting_and_frees_the_place_o
 async def test_extra_arguments_go_before_the_specs_and_again_at_each_restart() -> None:
     log: Log = []
     async with kb.DynamicSupervisor(extra_args=(log,)) as tree:
-        ref = await tree.start_child(kb.child(Member, "a"))  # type: ignore[arg-type, call-arg]
+        ref = await tree.start_child(kb.child(Member, "a"))  # type: ignore[call-overload]
         await restarted(tree, ref)
         with pytest.raises(kb.UsageError, match="missing"):
-            await tree.start_child(kb.child(Member))  # type: ignore[call-arg]
+            await tree.start_child(kb.child(Member))  # type: ignore[call-overload]
 
     assert ["start a", "stop a Exited", "start a", "stop a Shutdown"] == log
 
@@ -103,8 +103,7 @@ async def test_a_slow_start_holds_up_nobody_else() -> None:
     gate = asyncio.Event()
     async with kb.DynamicSupervisor() as tree:
         slow_ones = [asyncio.ensure_future(tree.start_child(slow(log, name, gate))) for name in "ab"]
-        while len(log) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(log) >= 2)
         await tree.start_child(of(log, "c"))
         assert ["begin a", "begin b", "start c"] == log
         assert ["running", "starting", "starting"] == [info.status for info in await tree.which_children()]
@@ -161,8 +160,7 @@ async def test_a_child_that_is_terminated_while_it_starts_is_its_starters_error(
     log: Log = []
     async with kb.DynamicSupervisor() as tree:
         starting = asyncio.ensure_future(tree.start_child(slow(log, "a", asyncio.Event())))
-        while not log:
-            await asyncio.sleep(0)
+        await until(lambda: bool(log))
         (info,) = await tree.which_children()
         assert "starting" == info.status
         await tree.terminate_child(info.id)
@@ -179,8 +177,7 @@ async def test_a_supervisor_that_stops_takes_starting_children_along_and_their_s
     log: Log = []
     async with kb.DynamicSupervisor() as tree:
         starting = asyncio.ensure_future(tree.start_child(slow(log, "a", asyncio.Event())))
-        while not log:
-            await asyncio.sleep(0)
+        await until(lambda: bool(log))
     with pytest.raises(kb.ActorExited):
         await starting
 
@@ -196,8 +193,7 @@ async def test_a_starting_child_dies_with_a_supervisor_that_is_killed() -> None:
         starting = asyncio.ensure_future(
             sub.within(None).call(kb.DynamicSupervisor.start_child, slow(log, "a", asyncio.Event()))
         )
-        while not log:
-            await asyncio.sleep(0)
+        await until(lambda: bool(log))
         (await tree.which_children())[0].ref.kill()  # type: ignore[union-attr]
         with pytest.raises(kb.ActorExited):
             await starting
@@ -309,9 +305,10 @@ async def test_the_arguments_of_a_temporary_child_are_not_kept() -> None:
         def __init__(self, big: Big) -> None:
             pass
 
-    async with kb.DynamicSupervisor() as dynamic, kb.Supervisor(
-        kb.child(Worker, big := Big()).options(restart="temporary")
-    ) as static:
+    async with (
+        kb.DynamicSupervisor() as dynamic,
+        kb.Supervisor(kb.child(Worker, big := Big()).options(restart="temporary")) as static,
+    ):
         kept = [weakref.ref(big), weakref.ref(more := Big())]
         await dynamic.start_child(kb.child(Worker, more).options(restart="temporary"))
         del big, more

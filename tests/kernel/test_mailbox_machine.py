@@ -7,10 +7,11 @@ dropped, which callers and senders are told what, and what has been handled.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from typing import Any, cast
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -23,12 +24,13 @@ from hypothesis.stateful import (
 
 import koboshi as kb
 from koboshi._kernel._cell import Cell
+from koboshi._kernel._lifecycle import launch
 from koboshi._kernel._node import this_node
 from koboshi._kernel._spec import ChildSpec
 
 POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")
 # Passes of the loop after which nothing is left to do; each rule causes a handful of steps at most.
-PASSES = 40
+PASSES = 15
 
 
 class Target(kb.Actor):
@@ -160,9 +162,12 @@ class MailboxMachine(RuleBasedStateMachine):
                 self.expected[number] = outcome
         self.begin(number, lambda: self.ref.within(None).call(Target.put, number))
 
-    @rule()
-    def send(self) -> None:
-        number = self.next()
+    @rule(count=st.integers(1, 3))
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self.send_one(self.next())
+
+    def send_one(self, number: int) -> None:
         if self.dead:
             self.expected[number] = kb.NotRunning
         elif len(self.waiting) < self.limit and not self.room:
@@ -199,7 +204,8 @@ class MailboxMachine(RuleBasedStateMachine):
         while self.waiting or self.room:
             while self.waiting:
                 number, kind = self.waiting.popleft()
-                self.handled.append(number)
+                if kind != "given up":
+                    self.handled.append(number)
                 if kind == "call":
                     self.expected[number] = number
             while self.room and len(self.waiting) < self.limit:
@@ -220,7 +226,8 @@ class MailboxMachine(RuleBasedStateMachine):
         self.expected[number] = asyncio.CancelledError
         self.settle(self.futures[number].cancel)
 
-    @precondition(lambda self: not self.dead)
+    # Not early: what comes after the end is soon told.
+    @precondition(lambda self: not self.dead and self.number >= 12)
     @rule()
     def kill(self) -> None:
         self.end()
@@ -232,8 +239,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def everything_is_as_the_model_says(self) -> None:
         if not hasattr(self, "ref"):
             return
-        handled = [number for number in self.handled if number in self.seen or number == -1]
-        assert self.seen == [n for n in handled if self.expected.get(n) is not asyncio.CancelledError]
+        assert self.handled == self.seen
         for number, future in self.futures.items():
             assert future.done() == (number in self.expected), number
             if future.done():
@@ -260,12 +266,12 @@ class MailboxMachine(RuleBasedStateMachine):
             self.settle(self.ref.kill)
             for future in self.futures.values():
                 assert future.done()
+                self.outcome(future)  # looked at, so that the loop has no complaint
         self.runner.close()
 
 
 async def started_with(spec: ChildSpec[Target]) -> kb.ActorRef[Target]:
     """Start the actor of a spec without a supervisor around it, since nothing is to restart it."""
-    from koboshi._kernel._lifecycle import launch
 
     def prepare(cell: Cell) -> None:
         cell.limit = spec.mailbox or cell.limit
@@ -276,12 +282,11 @@ async def started_with(spec: ChildSpec[Target]) -> kb.ActorRef[Target]:
 
 def here() -> Any:
     """A context of nobody."""
-    import contextvars
-
     return contextvars.Context()
 
 
 def test_mailboxes_behave_as_their_model_says() -> None:
-    run_state_machine_as_test(
-        MailboxMachine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
-    )
+    # Shrinking takes longer than the limit of a test; the steps of a failure are few enough to be read.
+    # With Phase.shrink added they become the fewest.
+    chosen = settings(max_examples=80, stateful_step_count=25, phases=[Phase.generate], deadline=None)
+    run_state_machine_as_test(MailboxMachine, settings=chosen)

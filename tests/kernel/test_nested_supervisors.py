@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, member, slow, statuses, stubborn
+from tests.kernel.tree_actors import Failing, Log, Member, member, slow, statuses, stubborn, until
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -14,7 +14,8 @@ import koboshi as kb
 def nested(log: Log, *names: str, **options: object) -> kb.ChildSpec[kb.Supervisor]:
     """A supervisor of members with its id `sub`."""
     return kb.child(kb.Supervisor, *(member(log, name) for name in names), max_restarts=0).options(
-        id="sub", **options  # type: ignore[arg-type]
+        id="sub",
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -28,7 +29,9 @@ async def test_trees_start_depth_first_and_stop_in_the_exact_reverse() -> None:
 
 
 @pytest.mark.parametrize("restart", ["permanent", "transient"])
-async def test_a_supervisor_that_gave_up_is_restarted_with_all_its_children_even_if_transient(restart: str) -> None:
+async def test_a_supervisor_that_gave_up_is_restarted_with_all_its_children_even_if_transient(
+    restart: str,
+) -> None:
     log: Log = []
     async with kb.Supervisor(nested(log, "a", "b", restart=restart)) as tree:
         sub = tree.ref(kb.Supervisor, "sub")
@@ -70,7 +73,9 @@ async def test_a_nested_start_that_fails_rolls_the_whole_tree_back() -> None:
     assert kb.Shutdown(kb.FailedToStart("sub", reason)) == caught.value.reason
 
 
-async def test_a_killed_supervisor_takes_its_children_with_killed_and_trapping_ones_still_run_on_stop() -> None:
+async def test_a_killed_supervisor_takes_its_children_with_killed_and_trapping_ones_still_run_on_stop() -> (
+    None
+):
     log: Log = []
 
     class Trapping(Member):
@@ -142,9 +147,9 @@ async def test_a_dynamic_supervisor_object_keeps_its_options_as_a_child() -> Non
     log: Log = []
     async with kb.Supervisor(kb.DynamicSupervisor(max_children=1, extra_args=(log,))) as tree:
         sub = tree.ref(kb.DynamicSupervisor, "DynamicSupervisor")
-        await sub.call(kb.DynamicSupervisor.start_child, kb.child(Member, "a"))  # type: ignore[arg-type, call-arg]
+        await sub.call(kb.DynamicSupervisor.start_child, kb.child(Member, "a"))  # type: ignore[call-overload]
         with pytest.raises(kb.TooManyChildren):
-            await sub.call(kb.DynamicSupervisor.start_child, kb.child(Member, "a"))  # type: ignore[arg-type, call-arg]
+            await sub.call(kb.DynamicSupervisor.start_child, kb.child(Member, "a"))  # type: ignore[call-overload]
 
     assert ["start a", "stop a Shutdown"] == log
 
@@ -162,8 +167,7 @@ def test_a_nested_supervisor_that_is_still_starting_is_stopped_in_good_order() -
         async with kb.Supervisor(inner) as tree:
             gate.clear()
             (await tree.ref(kb.Supervisor, "sub").call(kb.Supervisor.child, "b")).cast(Member.crash)
-            while log[-1] != "begin b":
-                await asyncio.sleep(0.01)
+            await until(lambda: log[-1] == "begin b", every=0.01)
             log.clear()
             began = loop.time()
             await tree.terminate_child("sub")

@@ -34,7 +34,9 @@ def test_a_transient_child_is_left_alone_after_normal_and_shutdown(reason: kb.Ex
 
 
 @pytest.mark.parametrize("reason", UNCLEAN, ids=repr)
-def test_a_transient_child_is_restarted_after_any_other_end_also_killed_and_gave_up(reason: kb.ExitReason) -> None:
+def test_a_transient_child_is_restarted_after_any_other_end_also_killed_and_gave_up(
+    reason: kb.ExitReason,
+) -> None:
     assert should_restart("transient", reason)
 
 
@@ -43,7 +45,8 @@ def test_the_default_budget_is_three_in_five_seconds() -> None:
 
 
 def test_restart_number_max_plus_one_inside_the_window_trips() -> None:
-    budget, history, verdicts = kb.Budget(3, 5.0), (), []
+    budget, verdicts = kb.Budget(3, 5.0), []
+    history: tuple[float, ...] = ()
     for now in (1.0, 2.0, 3.0, 4.0):
         history, allowed = budget.spend(history, now)
         verdicts.append(allowed)
@@ -63,8 +66,11 @@ def test_a_restart_exactly_as_old_as_the_window_still_counts() -> None:
 
 
 @given(times, st.integers(0, 5), st.integers(1, 20).map(float))
-def test_a_budget_allows_what_a_recount_of_all_restarts_allows(at: list[float], most: int, within: float) -> None:
-    budget, history = kb.Budget(most, within), ()
+def test_a_budget_allows_what_a_recount_of_all_restarts_allows(
+    at: list[float], most: int, within: float
+) -> None:
+    budget = kb.Budget(most, within)
+    history: tuple[float, ...] = ()
     for number, now in enumerate(at):
         history, allowed = budget.spend(history, now)
         recount = [each for each in at[: number + 1] if now - each <= within]
@@ -94,7 +100,9 @@ def test_the_wait_grows_by_its_factor_up_to_its_maximum() -> None:
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1))
-def test_the_wait_stays_between_its_jitter_and_its_maximum(failures: int, jitter: float, drawn: float) -> None:
+def test_the_wait_stays_between_its_jitter_and_its_maximum(
+    failures: int, jitter: float, drawn: float
+) -> None:
     wait = kb.Backoff(0.5, 8.0, 3.0, jitter).delay(failures, lambda: drawn)
     full = kb.Backoff(0.5, 8.0, 3.0).delay(failures, lambda: drawn)
 
@@ -108,7 +116,8 @@ def test_a_row_of_failures_is_forgotten_after_reset_after_or_else_the_longest_wa
 
 
 @pytest.mark.parametrize(
-    "values", [(2.0, 1.0), (-1.0, 1.0), (1.0, 2.0, 0.5), (1.0, 2.0, 2.0, 1.5), (1.0,), 5, "fast", (1, 2, 3, 0, 5, 6)]
+    "values",
+    [(2.0, 1.0), (-1.0, 1.0), (1.0, 2.0, 0.5), (1.0, 2.0, 2.0, 1.5), (1.0,), 5, "fast", (1, 2, 3, 0, 5, 6)],
 )
 def test_a_backoff_refuses_impossible_values(values: object) -> None:
     with pytest.raises(kb.UsageError, match="backoff"):

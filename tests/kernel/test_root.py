@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.kernel.tree_actors import Log, Member, crash, member, slow, statuses, stubborn
+from tests.kernel.tree_actors import Log, Member, crash, member, slow, statuses, stubborn, until
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -148,8 +148,7 @@ async def test_a_start_that_is_cancelled_stops_in_reverse_what_has_been_started(
             log.append("body")
 
     task = asyncio.ensure_future(program())
-    while "begin c" not in log:
-        await asyncio.sleep(0)
+    await until(lambda: "begin c" in log)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -166,8 +165,7 @@ async def test_a_start_that_is_cancelled_deep_in_the_tree_stops_all_levels_in_re
             log.append("body")
 
     task = asyncio.ensure_future(program())
-    while "begin c" not in log:
-        await asyncio.sleep(0)
+    await until(lambda: "begin c" in log)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

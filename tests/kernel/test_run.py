@@ -152,7 +152,8 @@ def test_a_supervisor_that_gives_up_ends_with_70_and_the_first_failure_on_stderr
     program = start(
         """
         async def main():
-            async with kb.Supervisor(member("a"), kb.Supervisor(member("b"), max_restarts=0), max_restarts=0) as tree:
+            inner = kb.Supervisor(member("b"), max_restarts=0)
+            async with kb.Supervisor(member("a"), inner, max_restarts=0) as tree:
                 sub = tree.ref(kb.Supervisor, "Supervisor")
                 (await sub.call(kb.Supervisor.child, "b")).cast(Member.crash)
                 await forever()
@@ -172,7 +173,8 @@ def test_a_signal_stops_in_reverse_order_and_ends_with_0(start: Start, number: i
     program = start(
         """
         async def main():
-            async with kb.Supervisor(member("a", 0.01), kb.Supervisor(member("b"), member("c", 0.01)), member("d")):
+            inner = kb.Supervisor(member("b"), member("c", 0.01))
+            async with kb.Supervisor(member("a", 0.01), inner, member("d")):
                 say("up")
                 await forever()
         say(kb.run(main))

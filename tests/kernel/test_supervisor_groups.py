@@ -6,7 +6,19 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, child_info, crash, end, member, slow, statuses, stubborn
+from tests.kernel.tree_actors import (
+    Failing,
+    Log,
+    Member,
+    child_info,
+    crash,
+    end,
+    member,
+    slow,
+    statuses,
+    stubborn,
+    until,
+)
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -33,7 +45,14 @@ async def test_rest_for_one_takes_only_those_started_later() -> None:
         await crash(tree, "b")
         after = {info.id: info.ref for info in await tree.which_children()}
 
-        assert ["stop b Crashed", "stop d Shutdown", "stop c Shutdown", "start b", "start c", "start d"] == log
+        assert [
+            "stop b Crashed",
+            "stop d Shutdown",
+            "stop c Shutdown",
+            "start b",
+            "start c",
+            "start d",
+        ] == log
     assert ["a"] == [id for id in before if before[id] == after[id]]
 
 
@@ -50,7 +69,8 @@ def test_each_survivor_is_stopped_with_its_own_shutdown() -> None:
         ) as tree:
             began = loop.time()
             await crash(tree, "a")
-            return loop.time() - began
+            took = loop.time() - began
+        return took
 
     assert pytest.approx(9.0, abs=0.11) == run_virtual(main)
 
@@ -123,7 +143,10 @@ async def test_a_group_whose_member_never_starts_gives_up_and_leaves_nobody(stra
     log: Log = []
     with pytest.raises(kb.SupervisorGaveUp, match="'b'"):
         async with kb.Supervisor(
-            member(log, "a"), member(log, "b", Failing(None, *[True] * 99)), member(log, "c"), strategy=strategy
+            member(log, "a"),
+            member(log, "b", Failing(None, *[True] * 99)),
+            member(log, "c"),
+            strategy=strategy,
         ) as tree:
             tree.ref(Member, "a").cast(Member.crash)
             await asyncio.Event().wait()
@@ -267,8 +290,7 @@ async def test_the_parents_stop_in_the_middle_of_a_group_restart_stops_everythin
         gate.clear()
         log.clear()
         a.cast(Member.crash)
-        while "begin b" not in log:
-            await asyncio.sleep(0)
+        await until(lambda: "begin b" in log)
         stopping = asyncio.ensure_future(tree.terminate_child("Supervisor"))
         await asyncio.sleep(0)
         gate.set()

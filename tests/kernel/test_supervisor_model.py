@@ -109,6 +109,10 @@ class Programmed(Member):
         self.log.append(f"stop {self.name}")
 
 
+STRATEGIES = st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"])
+KINDS = st.lists(st.sampled_from(["permanent", "transient", "temporary"]), min_size=1, max_size=5)
+
+
 class SupervisorMachine(RuleBasedStateMachine):
     """Drives a real supervisor and the model side by side."""
 
@@ -134,12 +138,18 @@ class SupervisorMachine(RuleBasedStateMachine):
 
         return kb.child(Programmed, self.log, name, fails).options(id=name, restart=restart)  # type: ignore[arg-type]
 
-    @initialize(
-        strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"]),
-        most=st.integers(0, 4),
-        kinds=st.lists(st.sampled_from(["permanent", "transient", "temporary"]), min_size=1, max_size=5),
-    )
+    @initialize(strategy=STRATEGIES, most=st.integers(0, 4), kinds=KINDS)
     def begin(self, strategy: Any, most: int, kinds: list[str]) -> None:
+        self.start(strategy, most, kinds)
+
+    @precondition(lambda self: self.model.gave_up)
+    @rule(strategy=STRATEGIES, most=st.integers(0, 4), kinds=KINDS)
+    def a_new_one_takes_over(self, strategy: Any, most: int, kinds: list[str]) -> None:
+        assert kb.NotRunning is self.request(kb.Supervisor.count_children)
+        self.start(strategy, most, kinds)
+
+    def start(self, strategy: Any, most: int, kinds: list[str]) -> None:
+        self.log.clear()
         specs = [self.spec(kind) for kind in kinds]
         self.model = Model(strategy, most, [Modelled(spec.id, spec.restart) for spec in specs])
         self.model.log += [f"start {spec.id}" for spec in specs]
@@ -173,7 +183,9 @@ class SupervisorMachine(RuleBasedStateMachine):
         victim=st.integers(0, 9),
         starts=st.sampled_from([0, 0, 0, 1, 2, 4]),
     )
-    def a_child_ends_and_some_next_starts_fail(self, index: int, reason: str, victim: int, starts: int) -> None:
+    def a_child_ends_and_some_next_starts_fail(
+        self, index: int, reason: str, victim: int, starts: int
+    ) -> None:
         child, failing = self.pick(index), self.pick(victim)
         if child is None or failing is None or not child.up:
             return
@@ -181,7 +193,7 @@ class SupervisorMachine(RuleBasedStateMachine):
 
         async def end() -> None:
             ref = await self.ref.call(kb.Supervisor.child, child.name)
-            pid = kb.ActorRef(ref._target())
+            pid: kb.ActorRef[Any] = kb.ActorRef(ref._target())
             pid.cast(Member.end, REASONS[reason])
             await pid.wait_exit()
 
@@ -242,10 +254,15 @@ class SupervisorMachine(RuleBasedStateMachine):
             reason = self.run(self.ref.wait_exit(100.0))
             assert isinstance(reason, kb.Shutdown)
             assert isinstance(reason.detail, kb.GaveUp)
-            assert 0 == len([cell for cell in self.ref._cell.node.cells.values() if cell.info.cls is Programmed])
+            assert 0 == len(
+                [cell for cell in self.ref._cell.node.cells.values() if cell.info.cls is Programmed]
+            )
         else:
             self.request(kb.Supervisor.wait_ready)
-            shown = [(info.id, info.status == "running") for info in reversed(self.request(kb.Supervisor.which_children))]
+            shown = [
+                (info.id, info.status == "running")
+                for info in reversed(self.request(kb.Supervisor.which_children))
+            ]
             assert [(child.name, child.up) for child in self.model.children] == shown
         assert self.model.log == self.log
 

@@ -16,7 +16,9 @@ ENDS = [kb.Normal(), kb.Shutdown(), kb.Shutdown("detail"), kb.Exited("x"), kb.Cr
 
 @pytest.mark.parametrize("reason", ENDS, ids=repr)
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
-async def test_a_child_is_restarted_as_its_kind_and_its_reason_say(restart: Any, reason: kb.ExitReason) -> None:
+async def test_a_child_is_restarted_as_its_kind_and_its_reason_say(
+    restart: Any, reason: kb.ExitReason
+) -> None:
     log: Log = []
     async with kb.Supervisor(member(log, "a", restart=restart), member(log, "b")) as tree:
         await end(tree, "a", reason)
@@ -24,7 +26,9 @@ async def test_a_child_is_restarted_as_its_kind_and_its_reason_say(restart: Any,
 
     again = restart == "permanent" or (restart == "transient" and not reason.clean)
     assert 1 + again == log.count("start a")
-    assert {"permanent": "running", "transient": "running" if again else "stopped"}.get(restart) == found.get("a")
+    assert {"permanent": "running", "transient": "running" if again else "stopped"}.get(restart) == found.get(
+        "a"
+    )
 
 
 async def test_a_killed_transient_child_is_restarted() -> None:
@@ -200,7 +204,9 @@ async def test_a_slow_restart_does_not_hold_up_the_supervisor() -> None:
     assert kb.Counts(specs=2, active=1, supervisors=0, workers=2) == counts
 
 
-async def test_between_two_attempts_terminate_cancels_the_restart_and_delete_and_restart_are_refused() -> None:
+async def test_between_two_attempts_terminate_cancels_the_restart_and_delete_and_restart_are_refused() -> (
+    None
+):
     log: Log = []
     gate = asyncio.Event()
     gate.set()
@@ -242,7 +248,9 @@ def test_a_slow_restart_that_exceeds_its_start_timeout_is_a_failed_attempt() -> 
     async def main() -> None:
         gate = asyncio.Event()
         gate.set()
-        async with kb.Supervisor(slow(log, "a", gate, start_timeout=1.0), max_restarts=2, within=1000.0) as tree:
+        async with kb.Supervisor(
+            slow(log, "a", gate, start_timeout=1.0), max_restarts=2, within=1000.0
+        ) as tree:
             gate.clear()
             tree.ref(Member, "a").cast(Member.crash)
             await asyncio.Event().wait()

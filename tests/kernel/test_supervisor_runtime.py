@@ -6,7 +6,18 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, child_info, crash, end, member, slow, statuses
+from tests.kernel.tree_actors import (
+    Failing,
+    Log,
+    Member,
+    child_info,
+    crash,
+    end,
+    member,
+    slow,
+    statuses,
+    until,
+)
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -44,8 +55,12 @@ async def test_an_id_that_is_taken_is_refused_with_the_running_child_or_as_prese
     assert 1 == log.count("start a")
 
 
-@pytest.mark.parametrize(("restart", "kept"), [("permanent", True), ("transient", True), ("temporary", False)])
-async def test_an_ignored_child_is_told_to_the_caller_and_kept_unless_temporary(restart: str, kept: bool) -> None:
+@pytest.mark.parametrize(
+    ("restart", "kept"), [("permanent", True), ("transient", True), ("temporary", False)]
+)
+async def test_an_ignored_child_is_told_to_the_caller_and_kept_unless_temporary(
+    restart: str, kept: bool
+) -> None:
     log: Log = []
     async with kb.Supervisor() as tree:
         with pytest.raises(kb.Ignored):
@@ -120,12 +135,21 @@ async def test_a_restart_by_hand_that_fails_leaves_the_child_stopped() -> None:
 
 async def test_which_children_lists_the_newest_first_with_all_that_is_known() -> None:
     log: Log = []
-    async with kb.Supervisor(member(log, "a"), kb.Supervisor(), member(log, "c", restart="transient")) as tree:
+    async with kb.Supervisor(
+        member(log, "a"), kb.Supervisor(), member(log, "c", restart="transient")
+    ) as tree:
         await crash(tree, "a")
         await end(tree, "c", kb.Normal())
         c, sub, a = await tree.which_children()
 
-    assert ("c", None, "stopped", "worker", 0, kb.Normal()) == (c.id, c.ref, c.status, c.kind, c.restarts, c.last_exit)
+    assert ("c", None, "stopped", "worker", 0, kb.Normal()) == (
+        c.id,
+        c.ref,
+        c.status,
+        c.kind,
+        c.restarts,
+        c.last_exit,
+    )
     assert ("Supervisor", "running", "supervisor", None) == (sub.id, sub.status, sub.kind, sub.last_exit)
     assert ("a", "running", 1) == (a.id, a.status, a.restarts)
     assert kb.Crashed(ValueError("asked to")) == a.last_exit
@@ -146,9 +170,12 @@ async def test_statistics_are_a_frozen_record() -> None:
         await tree.terminate_child("b")
         found = await tree.statistics()
 
-    assert kb.SupervisorStatistics(
-        children=2, running=1, restarting=0, parked=0, restarts=1, strategy="one_for_one"
-    ) == found
+    assert (
+        kb.SupervisorStatistics(
+            children=2, running=1, restarting=0, parked=0, restarts=1, strategy="one_for_one"
+        )
+        == found
+    )
     with pytest.raises(AttributeError):
         found.restarts = 5  # type: ignore[misc]
 
@@ -275,7 +302,8 @@ def test_wait_ready_also_ends_when_the_last_one_on_its_way_is_given_up(how: str)
     log: Log = []
 
     async def main() -> None:
-        outcomes = {"terminate": [None], "ignore": [None, kb.IGNORE], "park": [None, True, True, True, True]}[how]
+        plans: dict[str, list[object]] = {"ignore": [kb.IGNORE], "park": [True, True, True, True]}
+        outcomes = [None, *plans.get(how, [])]
         spec = member(log, "a", Failing(*outcomes), backoff=(1.0, 1.0), on_give_up="park")
         async with kb.Supervisor(spec) as tree:
             await crash(tree, "a")
@@ -294,12 +322,13 @@ async def test_wait_ready_fails_when_the_supervisor_ends_first() -> None:
     log: Log = []
     gate = asyncio.Event()
     gate.set()
-    async with kb.Supervisor(kb.child(kb.Supervisor, slow(log, "a", gate)).options(id="inner", restart="temporary")) as tree:
+    async with kb.Supervisor(
+        kb.child(kb.Supervisor, slow(log, "a", gate)).options(id="inner", restart="temporary")
+    ) as tree:
         inner = tree.ref(kb.Supervisor, "inner")
         gate.clear()
         (await inner.call(kb.Supervisor.child, "a")).cast(Member.crash)
-        while log[-1] != "begin a":
-            await asyncio.sleep(0)
+        await until(lambda: log[-1] == "begin a")
         waiting = asyncio.ensure_future(inner.within(None).call(kb.Supervisor.wait_ready))
         await inner.call(kb.Supervisor.count_children)
         await tree.terminate_child("inner")

@@ -201,7 +201,11 @@ async def test_a_ref_used_on_another_thread_says_what_to_use_there(use: str) -> 
     assert 1 == await counter.call(Counter.add, 1)
 
 
-async def test_a_ref_used_on_another_thread_is_refused_also_while_its_loop_is_busy_with_a_process() -> None:
+@pytest.mark.parametrize("has_mail", [False, True])
+@pytest.mark.parametrize("use", ["cast", "call"])
+async def test_a_ref_used_on_another_thread_is_refused_also_while_its_loop_runs_a_process(
+    use: str, has_mail: bool
+) -> None:
     counter = await kb.start(Counter)
     refused: list[BaseException] = []
 
@@ -210,8 +214,11 @@ async def test_a_ref_used_on_another_thread_is_refused_also_while_its_loop_is_bu
         def block(self) -> None:
             def wrong() -> None:
                 try:
-                    counter.cast(Counter.add, 1)
-                except kb.WrongThread as error:
+                    if use == "cast":
+                        counter.cast(Counter.add, 1)
+                    else:
+                        counter.call(Counter.add, 1).send(None)
+                except (kb.WrongThread, StopIteration) as error:
                     refused.append(error)
 
             thread = threading.Thread(target=wrong)
@@ -219,9 +226,13 @@ async def test_a_ref_used_on_another_thread_is_refused_also_while_its_loop_is_bu
             thread.join()
 
     blocking = await kb.start(Blocking)
+    if has_mail:
+        counter.suspend()
+        counter.cast(Counter.add, 0)
     await blocking.call(Blocking.block)
+    counter.resume()
 
-    assert 1 == len(refused)
+    assert [kb.WrongThread] == [type(error) for error in refused]
     assert 1 == await counter.call(Counter.add, 1)
 
 

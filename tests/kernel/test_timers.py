@@ -96,11 +96,8 @@ def test_timers_end_with_the_incarnation_that_they_were_set_for() -> None:
 
         assert once.left is None
         assert again.left is None
-        assert not any(
-            handle
-            for handle in asyncio.get_running_loop()._scheduled
-            if not handle.cancelled()  # type: ignore[attr-defined]
-        )
+        scheduled: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009
+        assert not [handle for handle in scheduled if not handle.cancelled()]
 
     run_virtual(main)
 

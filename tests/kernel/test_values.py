@@ -89,7 +89,8 @@ def test_a_reason_survives_a_pickle(reason: kb.ExitReason) -> None:
 def test_no_two_different_reasons_are_equal() -> None:
     for number, one in enumerate(REASONS):
         assert [number] == [index for index, other in enumerate(REASONS) if one == other]
-        assert one != "a value of another kind"
+        other_kind: object = "a value of another kind"
+        assert one != other_kind
 
 
 def test_crashes_are_equal_by_the_type_and_the_arguments_of_their_errors() -> None:
@@ -191,10 +192,10 @@ async def test_errors_that_hold_a_ref_travel_without_it() -> None:
         assert isinstance(present, kb.AlreadyStarted)
         assert taken.owner == kb.whereis("named") == present.child
 
-        for error in (taken, present):
-            again = pickle.loads(pickle.dumps(error))
-            assert type(error) is type(again)
-            assert str(error) == str(again)
+        for held in (taken, present):
+            again = pickle.loads(pickle.dumps(held))
+            assert type(held) is type(again)
+            assert str(held) == str(again)
         assert pickle.loads(pickle.dumps(taken)).owner is None
         assert pickle.loads(pickle.dumps(present)).child is None
         assert "named" == pickle.loads(pickle.dumps(taken)).name

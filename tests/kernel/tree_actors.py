@@ -30,7 +30,7 @@ class Member(kb.Actor):
         self.log.append(f"start {self.name}")
         return None
 
-    def on_stop(self, reason: kb.ExitReason) -> None:
+    def on_stop(self, reason: kb.ExitReason) -> Any:
         self.log.append(f"stop {self.name} {type(reason).__name__}")
 
     @kb.message
@@ -49,7 +49,9 @@ class Member(kb.Actor):
 class SlowMember(Member):
     """Its start waits for a gate that all instances of one name share."""
 
-    def __init__(self, log: Log, name: str, gate: asyncio.Event, fail: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, log: Log, name: str, gate: asyncio.Event, fail: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(log, name, fail)
         self.gate = gate
 
@@ -83,7 +85,9 @@ class Failing:
         return self.outcomes.pop(0) if self.outcomes else None
 
 
-def member(log: Log, name: str, fail: Callable[[], object] = lambda: None, /, **options: Any) -> kb.ChildSpec[Member]:
+def member(
+    log: Log, name: str, fail: Callable[[], object] = lambda: None, /, **options: Any
+) -> kb.ChildSpec[Member]:
     """The spec of a member whose id is its name."""
     return kb.child(Member, log, name, fail).options(id=name, **options)
 
@@ -93,9 +97,22 @@ def stubborn(log: Log, name: str, seconds: float, /, **options: Any) -> kb.Child
     return kb.child(Stubborn, log, name, seconds).options(id=name, **options)
 
 
-def slow(log: Log, name: str, gate: asyncio.Event, fail: Callable[[], object] = lambda: None, /, **options: Any) -> Any:
+def slow(
+    log: Log, name: str, gate: asyncio.Event, fail: Callable[[], object] = lambda: None, /, **options: Any
+) -> Any:
     """The spec of a member whose start waits for the gate."""
     return kb.child(SlowMember, log, name, gate, fail).options(id=name, **options)
+
+
+async def until(condition: Callable[[], bool], every: float = 0.0) -> None:
+    """Let the loop turn until the condition holds; the test's own timeout is the limit.
+
+    In virtual time `every`, in seconds, moves the clock.
+    """
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(every)
 
 
 async def crash(tree: kb.Supervisor, id: Any, times: int = 1) -> None:

@@ -16,8 +16,21 @@ from koboshi.workers._jobs import FunctionRef
 FUNCTION = FunctionRef("f", b"")
 
 
+class Taker:
+    """Wants every job that has not been given up."""
+
+    def __init__(self) -> None:
+        self.given_up: set[object] = set()
+
+    def wants(self, tag: object) -> bool:
+        return tag not in self.given_up
+
+
+TAKER = Taker()
+
+
 def batch(*numbers: int, retries: int = 0) -> Batch:
-    return Batch(FUNCTION, [(number,) for number in numbers], "taker", list(numbers), retries)
+    return Batch(FUNCTION, [(number,) for number in numbers], TAKER, list(numbers), retries)
 
 
 def warm(dispatcher: Dispatcher[str], worker: str, pace: float) -> None:
@@ -76,7 +89,7 @@ def test_a_congested_worker_gets_nothing() -> None:
 def test_packed_arguments_close_a_batch_by_their_bytes() -> None:
     dispatcher: Dispatcher[str] = Dispatcher()
     warm(dispatcher, "a", 1e-9)
-    dispatcher.enqueue(Batch(FUNCTION, [b"x" * 700_000 for _ in range(4)], "taker"))
+    dispatcher.enqueue(Batch(FUNCTION, [b"x" * 700_000 for _ in range(4)], TAKER))
 
     assert [2, 2] == [len(each.batch.entries) for each in dispatcher.assign(0.0)]
 
@@ -136,8 +149,44 @@ def test_only_a_queued_job_can_be_cancelled() -> None:
     dispatcher.enqueue(batch(1, 2))
     list(dispatcher.assign(0.0))
 
-    assert (False, True) == (dispatcher.cancel("taker", 1), dispatcher.cancel("taker", 2))
+    assert (False, True) == (dispatcher.cancel(TAKER, 1), dispatcher.cancel(TAKER, 2))
     assert 1 == dispatcher.load
+
+
+def test_a_job_that_nobody_waits_for_any_more_is_dropped_before_it_is_given_out() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    taker = Taker()
+    dispatcher.enqueue(Batch(FUNCTION, [(1,), (2,)], taker, [1, 2]))
+    taker.given_up.add(1)
+    dispatcher.add_worker("a")
+
+    assert [[2]] == [assignment.batch.tags for assignment in dispatcher.assign(0.0)]
+    assert 0 == dispatcher.statistics().queued
+
+
+def test_a_job_that_nobody_waits_for_is_not_started_again_after_a_crash() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    taker = Taker()
+    dispatcher.add_worker("a")
+    dispatcher.enqueue(Batch(FUNCTION, [(1,)], taker, [1], retries=5))
+    list(dispatcher.assign(0.0))
+    taker.given_up.add(1)
+    dispatcher.remove_worker("a", running=True)
+
+    assert (0, 0) == (dispatcher.load, dispatcher.statistics().retried)
+
+
+def test_a_retired_worker_keeps_its_jobs_and_gets_no_more() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a")
+    dispatcher.enqueue(batch(1))
+    list(dispatcher.assign(0.0))
+    dispatcher.retire("a")
+    list(dispatcher.settle("a", [None], 0.001))
+    dispatcher.enqueue(batch(2))
+
+    assert [] == list(dispatcher.assign(0.0))
+    assert not dispatcher.busy("a")
 
 
 class DispatcherMachine(RuleBasedStateMachine):

@@ -14,38 +14,22 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.workers import worker_jobs as jobs
+from tests.workers.rig import Rig, pool_of
 
+import koboshi as kb
 from koboshi.wire import FrameTooLarge, NotPicklable
 from koboshi.workers import (
     JobQueueFull,
-    PoolClosed,
-    ProcessPool,
-    RemoteError,
     RemoteTraceback,
     ResultNotPicklable,
     Results,
     WorkerCrashed,
-    WorkerDeath,
 )
 
 T = TypeVar("T")
 
 
-class Exits:
-    """Collects unasked ends of workers."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[WorkerDeath] = asyncio.Queue()
-
-    def __call__(self, death: WorkerDeath) -> None:
-        self.queue.put_nowait(death)
-
-    async def next(self) -> WorkerDeath:
-        async with asyncio.timeout(10):
-            return await self.queue.get()
-
-
-async def works(pool: ProcessPool) -> None:
+async def works(pool: Rig) -> None:
     """The pool is whole: it answers from as many processes as it should have."""
     assert [2] * 50 == await asyncio.gather(*(pool.call(jobs.add_one, 1) for _ in range(50)))
 
@@ -75,14 +59,14 @@ async def read_line(path: Path) -> str:
 
 
 async def test_calls_return_results() -> None:
-    async with ProcessPool(2) as pool:
+    async with pool_of(2) as pool:
         assert 3 == await pool.call(abs, -3)
         assert {"a": [1]} == await pool.call(jobs.identity, {"a": [1]})
         assert os.getpid() != await pool.call(jobs.pid)
 
 
 async def test_a_map_yields_every_result_once() -> None:
-    async with ProcessPool(2) as pool:
+    async with pool_of(2) as pool:
         results = [result async for result in pool.map_unordered(jobs.add_one, jobs.numbers(20_000))]
 
     assert list(range(1, 20_001)) == sorted(results)
@@ -97,7 +81,7 @@ async def test_a_map_pulls_no_further_ahead_than_it_may() -> None:
             pulled += 1
             yield number
 
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         results = pool.map_unordered(jobs.add_one, items(), ahead=10)
         await anext(results)
         await pool.call(jobs.add_one, 0)
@@ -106,14 +90,14 @@ async def test_a_map_pulls_no_further_ahead_than_it_may() -> None:
 
 
 async def test_a_map_goes_on_after_a_job_that_failed() -> None:
-    async with ProcessPool(2) as pool:
+    async with pool_of(2) as pool:
         roots, errors = await drain(pool.map_unordered(math.sqrt, [4, -1, 9]))
 
     assert ([2.0, 3.0], [ValueError]) == (sorted(roots), [type(each) for each in errors])
 
 
 async def test_an_item_that_cannot_be_sent_costs_itself_only() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         results = pool.map_unordered(jobs.identity, [1, threading.Lock(), "x"])
         with pytest.raises(NotPicklable, match=r"argument 1 \('value'\), a lock, of .*identity"):
             await anext(results)
@@ -142,32 +126,30 @@ async def test_a_job_that_ends_its_worker_is_told_how(
     code: int | None,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    exits = Exits()
-    async with ProcessPool(2, on_exit=exits) as pool:
+    async with pool_of(2) as pool:
         with pytest.raises(WorkerCrashed) as caught:
             await pool.call(job, *args)
         await works(pool)
-        await exits.next()
+        await pool.death()
 
     assert (name, code, True) == (caught.value.exit.name, caught.value.exit.code, caught.value.maybe_executed)
-    assert caught.value.function in str(caught.value)
+    assert str(caught.value.function) in str(caught.value)
     assert name != "SIGSEGV" or "Segmentation fault" in capfd.readouterr().err
 
 
 async def test_kill_9_of_an_idle_worker_costs_nothing() -> None:
-    exits = Exits()
-    async with ProcessPool(2, on_exit=exits) as pool:
-        victim = pool.statistics().pids[0]
+    async with pool_of(2) as pool:
+        victim = (await pool.whole())[0]
         os.kill(victim, signal.SIGKILL)
-        death = await exits.next()
+        death = await pool.death()
         await works(pool)
 
-        assert (victim, "SIGKILL", False) == (death.exit.pid, death.exit.name, death.running)
-        assert 1 == pool.statistics().deaths
+        assert (victim, "SIGKILL", False) == (death.exit.pid, death.exit.name, death.maybe_executed)
+        assert 1 == (await pool.statistics()).restarts
 
 
 async def test_kill_9_of_a_busy_worker_costs_the_running_job_only(pipe: Path) -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         running = asyncio.create_task(pool.call(jobs.announce_and_spin, str(pipe)))
         victim = int(await read_line(pipe))
         queued = [asyncio.create_task(pool.call(jobs.add_one, number)) for number in range(100)]
@@ -182,7 +164,7 @@ async def test_kill_9_of_a_busy_worker_costs_the_running_job_only(pipe: Path) ->
 async def test_results_do_not_wait_behind_a_slow_job(pipe: Path, tmp_path: Path) -> None:
     release = tmp_path / "release"
     os.mkfifo(release)
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         # Teach the dispatcher that jobs are tiny, so that the slow one travels with them.
         async for _ in pool.map_unordered(jobs.add_one, range(5000)):
             pass
@@ -197,7 +179,7 @@ async def test_results_do_not_wait_behind_a_slow_job(pipe: Path, tmp_path: Path)
 
 
 async def test_finished_jobs_survive_a_kill_before_their_results_were_sent() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         async for _ in pool.map_unordered(jobs.add_one, range(5000)):
             pass
         calls: list[Coroutine[Any, Any, object]]
@@ -211,35 +193,38 @@ async def test_finished_jobs_survive_a_kill_before_their_results_were_sent() -> 
 
 
 async def test_a_job_declared_safe_is_started_again() -> None:
-    async with ProcessPool(2) as pool:
+    async with pool_of(2) as pool:
         with pytest.raises(WorkerCrashed):
-            await pool.call_with_retries(2, jobs.exit_hard, 1)
+            await pool.jobs.options(retries=2).call(jobs.exit_hard, 1)
 
-        assert (3, 2) == (pool.statistics().deaths, pool.statistics().jobs.retried)
+        for _ in range(3):
+            await pool.death()
+        await pool.whole()
+        after = await pool.statistics()
+
+    assert (3, 2, 3) == (after.restarts, after.retried, after.crashed)
 
 
 async def test_a_stopped_worker_can_be_killed() -> None:
-    exits = Exits()
-    async with ProcessPool(1, on_exit=exits) as pool:
-        [victim] = pool.statistics().pids
+    async with pool_of(1) as pool:
+        [victim] = await pool.pids()
         os.kill(victim, signal.SIGSTOP)
         call = asyncio.create_task(pool.call(jobs.add_one, 1))
         await asyncio.sleep(0)
         os.kill(victim, signal.SIGKILL)
 
         assert 2 == await call
-        assert "SIGKILL" == (await exits.next()).exit.name
+        assert "SIGKILL" == (await pool.death()).exit.name
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_the_death_of_the_fork_server_is_like_that_of_all_workers(number: int, pipe: Path) -> None:
-    exits = Exits()
-    async with ProcessPool(2, on_exit=exits) as pool:
+    async with pool_of(2) as pool:
         running = asyncio.create_task(pool.call(jobs.announce_and_spin, str(pipe)))
         await read_line(pipe)
         _, server = await pool.call(jobs.parent_pids)
         os.kill(server, number)
-        deaths = [await exits.next(), await exits.next()]
+        deaths = [await pool.death(), await pool.death()]
 
         with pytest.raises(WorkerCrashed):
             await running
@@ -249,7 +234,7 @@ async def test_the_death_of_the_fork_server_is_like_that_of_all_workers(number: 
 
 
 async def test_what_a_job_raised_is_raised_with_its_remote_traceback() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(jobs.Refused, match="because") as caught:
             await pool.call(jobs.raise_refused, "because")
 
@@ -270,34 +255,34 @@ async def test_what_a_job_raised_is_raised_with_its_remote_traceback() -> None:
 async def test_what_cannot_be_raised_here_crosses_as_text_and_costs_one_job(
     job: Callable[[], None], name: str
 ) -> None:
-    async with ProcessPool(1) as pool:
-        pids = pool.statistics().pids
-        with pytest.raises(RemoteError) as caught:
+    async with pool_of(1) as pool:
+        pids = await pool.pids()
+        with pytest.raises(kb.RemoteError) as caught:
             await pool.call(job)
         await works(pool)
 
-        assert (name, pids) == (caught.value.type_name, pool.statistics().pids)
+        assert (name, pids) == (caught.value.type_name, await pool.pids())
 
 
 async def test_an_exception_that_cannot_print_itself_costs_one_job() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(jobs.UnprintableError):
             await pool.call(jobs.raise_unprintable)
         await works(pool)
 
 
 async def test_memory_error_is_the_job_s_failure() -> None:
-    async with ProcessPool(1) as pool:
-        pids = pool.statistics().pids
+    async with pool_of(1) as pool:
+        pids = await pool.pids()
         with pytest.raises(MemoryError):
             await pool.call(jobs.raise_memory_error)
         await works(pool)
 
-        assert pids == pool.statistics().pids
+        assert pids == await pool.pids()
 
 
 async def test_a_result_that_cannot_be_sent_fails_that_job_and_names_the_type() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(ResultNotPicklable, match=r"a result of type _thread.lock cannot be sent back"):
             await pool.call(jobs.unpicklable)
         await works(pool)
@@ -305,21 +290,21 @@ async def test_a_result_that_cannot_be_sent_fails_that_job_and_names_the_type() 
 
 @pytest.mark.parametrize("how", ["system_exit", "error"])
 async def test_a_result_that_cannot_be_rebuilt_fails_that_job(how: str) -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(ResultNotPicklable, match="cannot be rebuilt here"):
             await pool.call(jobs.return_one_that_breaks, how)
         await works(pool)
 
 
 async def test_an_argument_that_cannot_be_unpacked_fails_that_job() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(ValueError, match="cannot unpack: error"):
             await pool.call(jobs.identity, jobs.BreaksOnArrival("error"))
         await works(pool)
 
 
 async def test_an_argument_that_cannot_be_sent_is_named() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(NotPicklable) as caught:
             await pool.call(jobs.identity, threading.Lock())
         await works(pool)
@@ -329,13 +314,13 @@ async def test_an_argument_that_cannot_be_sent_is_named() -> None:
 
 
 async def test_a_function_that_cannot_be_sent_is_named() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         with pytest.raises(NotPicklable, match=r"function .*<lambda> cannot be sent.*top level of a module"):
             await pool.call(lambda: 1)
 
 
 async def test_messages_over_the_frame_limit_fail_one_job_in_both_directions() -> None:
-    async with ProcessPool(1, frame_limit=1000) as pool:
+    async with pool_of(1, frame_limit=1000) as pool:
         with pytest.raises(
             FrameTooLarge, match=r"the arguments of len takes 2,0\d\d bytes, the frame limit is 1,000"
         ):
@@ -347,7 +332,7 @@ async def test_messages_over_the_frame_limit_fail_one_job_in_both_directions() -
 
 @pytest.mark.parametrize("size", [200_000, 300_000, 5_000_000])
 async def test_results_larger_than_the_journal_and_the_socket_arrive(size: int) -> None:
-    async with ProcessPool(2) as pool:
+    async with pool_of(2) as pool:
         results = [len(each) async for each in pool.map_unordered(bytes, [size] * 5)]
         echoed = await pool.call(jobs.identity, b"x" * size)
 
@@ -356,7 +341,7 @@ async def test_results_larger_than_the_journal_and_the_socket_arrive(size: int) 
 
 
 async def test_jobs_do_not_share_objects_with_each_other_or_with_the_caller() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         async for _ in pool.map_unordered(jobs.add_one, range(3000)):
             pass
         values = [7]
@@ -370,7 +355,7 @@ async def test_jobs_do_not_share_objects_with_each_other_or_with_the_caller() ->
 
 
 async def test_more_calls_than_the_queue_limit_are_refused() -> None:
-    async with ProcessPool(1, queue_limit=3) as pool:
+    async with pool_of(1, queue=3) as pool:
         outcomes = await asyncio.gather(*(pool.call(abs, -1) for _ in range(5)), return_exceptions=True)
 
     assert [1, 1, 1] == outcomes[:3]
@@ -379,7 +364,7 @@ async def test_more_calls_than_the_queue_limit_are_refused() -> None:
 
 async def test_a_cancelled_call_that_is_queued_never_runs(pipe: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         running = asyncio.create_task(pool.call(jobs.announce_and_spin, str(pipe)))
         victim = int(await read_line(pipe))
         cancelled = asyncio.create_task(pool.call(os.mkdir, str(mark)))
@@ -395,23 +380,27 @@ async def test_a_cancelled_call_that_is_queued_never_runs(pipe: Path, tmp_path: 
     assert not mark.exists()
 
 
-async def test_closing_fails_what_is_pending_and_ends_a_worker_that_will_not_listen(pipe: Path) -> None:
-    pool = ProcessPool(1)
-    async with pool:
+async def test_stopping_ends_a_worker_that_will_not_listen_and_fails_its_job(pipe: Path) -> None:
+    async with pool_of(1, grace=0.05) as pool:
         running = asyncio.create_task(pool.call(jobs.ignore_sigterm_and_spin, str(pipe)))
-        await read_line(pipe)
-        await pool.aclose(timeout=0.05)
-        with pytest.raises(PoolClosed):
-            await running
-        with pytest.raises(PoolClosed):
-            await pool.call(abs, 1)
+        victim = int(await read_line(pipe))
+        queued = asyncio.create_task(pool.call(jobs.add_one, 1))
+        await asyncio.sleep(0)
 
-    assert () == pool.statistics().pids
+    with pytest.raises(WorkerCrashed):
+        await running
+    with pytest.raises(kb.ActorExited) as caught:
+        await queued
+    with pytest.raises(kb.NotRunning):
+        await pool.call(abs, 1)
+
+    assert not caught.value.maybe_executed
+    with pytest.raises(ProcessLookupError):
+        os.kill(victim, 0)
 
 
 async def test_processes_that_a_job_started_go_with_their_worker() -> None:
-    exits = Exits()
-    async with ProcessPool(1, on_exit=exits) as pool:
+    async with pool_of(1) as pool:
         worker, child = await pool.call(jobs.start_subprocess)
         pidfd = os.pidfd_open(child)
         gone = asyncio.Event()
@@ -423,14 +412,13 @@ async def test_processes_that_a_job_started_go_with_their_worker() -> None:
         finally:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
-        await exits.next()
+        await pool.death()
 
 
 async def test_under_random_kills_every_job_is_done_or_was_hit() -> None:
-    exits = Exits()
     chooser = random.Random(7)
     killed: set[int] = set()
-    async with ProcessPool(2, on_exit=exits) as pool:
+    async with pool_of(2) as pool:
         await works(pool)
         descriptors = len(os.listdir("/proc/self/fd"))
         results = pool.map_unordered(jobs.identity, list(range(30_000)), ahead=1000)
@@ -444,41 +432,44 @@ async def test_under_random_kills_every_job_is_done_or_was_hit() -> None:
             except StopAsyncIteration:
                 break
             # Until its death is noticed, a killed worker is still listed.
-            pids = sorted(set(pool.statistics().pids) - killed)
+            pids = sorted(set(await pool.pids()) - killed)
             if len(done) % 1000 == 500 and pids:
                 victim = chooser.choice(pids)
                 os.kill(victim, signal.SIGKILL)
                 killed.add(victim)
-        deaths = [await exits.next() for _ in killed]
-        hit = sum(death.running for death in deaths)
-        while len(pool.statistics().pids) < 2:
-            await asyncio.gather(*pool._starts)
+        deaths = [await pool.death() for _ in killed]
+        hit = sum(death.maybe_executed for death in deaths)
+        await pool.whole()
 
         assert len(done) == len(set(done))
         assert (30_000, hit) == (len(done) + crashed, crashed)
         assert len(killed) >= 15
         assert descriptors == len(os.listdir("/proc/self/fd"))
-        assert exits.queue.empty()
+        assert pool.deaths.empty()
 
 
 async def test_jobs_that_kill_their_worker_cost_themselves_only() -> None:
-    async with ProcessPool(2) as pool:
+    async with pool_of(2) as pool:
         done, errors = await drain(pool.map_unordered(jobs.crash_sometimes, range(10_000)))
 
         assert [n for n in range(10_000) if n % 1000 != 500] == sorted(done)
         assert [WorkerCrashed] * 10 == [type(each) for each in errors]
-        assert 10 == pool.statistics().deaths
+        for _ in range(10):
+            await pool.death()
+        await pool.whole()
+
+        assert 10 == (await pool.statistics()).restarts
 
 
 async def test_a_map_that_is_cut_off_by_closing_says_so() -> None:
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         results = pool.map_unordered(jobs.add_one, range(10_000), ahead=10)
         await anext(results)
 
     _, errors = await drain(results)
 
     assert errors
-    assert {PoolClosed} == {type(each) for each in errors}
+    assert {kb.ActorExited} == {type(each) for each in errors}
 
 
 async def test_an_iterable_that_fails_raises_from_the_map_after_what_it_gave() -> None:
@@ -486,16 +477,16 @@ async def test_an_iterable_that_fails_raises_from_the_map_after_what_it_gave() -
         yield 1
         raise LookupError("no more")
 
-    async with ProcessPool(1) as pool:
+    async with pool_of(1) as pool:
         values, errors = await drain(pool.map_unordered(jobs.add_one, items()))
 
     assert ([2], [LookupError]) == (values, [type(each) for each in errors])
 
 
 async def test_output_that_nobody_reads_does_not_end_a_worker() -> None:
-    async with ProcessPool(1) as pool:
-        pids = pool.statistics().pids
+    async with pool_of(1) as pool:
+        pids = await pool.pids()
         await pool.call(jobs.break_stdout)
         await works(pool)
 
-        assert pids == pool.statistics().pids
+        assert pids == await pool.pids()

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from tests.workers import worker_jobs as jobs
 
+from koboshi._kernel._reasons import RemoteError
 from koboshi.workers import (
     ForkServer,
     JobQueueFull,
-    PoolClosed,
-    RemoteError,
     RemoteTraceback,
     ResultNotPicklable,
     WorkerCrashed,
@@ -166,7 +165,6 @@ async def test_reprs_are_one_line() -> None:
         RemoteTraceback("trace"),
         ResultNotPicklable("T", "no"),
         JobQueueFull(3),
-        PoolClosed("closed"),
         WorkerStartFailed("no"),
     ],
 )

@@ -17,14 +17,16 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import asyncio, os, signal, sys
 sys.path.append({root!r})
-from koboshi.workers import ProcessPool
+import koboshi as kb
 from tests.workers import worker_jobs as jobs
 
 async def main():
-    async with ProcessPool(3) as pool:
+    async with kb.Supervisor(kb.pool(size=3).options(id="pool")) as tree:
+        ref = tree.ref(kb.Pool, "pool")
+        pool = kb.jobs(ref)
         _, server = await pool.call(jobs.parent_pids)
         spinning = asyncio.create_task(pool.call(jobs.announce_and_spin, sys.argv[1]))
-        pids = pool.statistics().pids
+        pids = [worker.pid for worker in (await ref.call(kb.Pool.statistics)).workers]
         started = await asyncio.to_thread(lambda: open(sys.argv[1]).read())
         os.kill(next(pid for pid in pids if pid != int(started)), signal.SIGSTOP)
         idle = next(pid for pid in pids if pid != int(started))
@@ -37,7 +39,7 @@ if __name__ == "__main__":
 
 MAIN_SCRIPT = """
 import asyncio, dataclasses, os
-from koboshi.workers import ProcessPool
+import koboshi as kb
 
 @dataclasses.dataclass
 class Point:
@@ -53,7 +55,8 @@ def refuse():
     raise Refused("no")
 
 async def main():
-    async with ProcessPool(2) as pool:
+    async with kb.Pool(size=2) as tree:
+        pool = kb.jobs(tree.me)
         assert Point(4) == await pool.call(double, Point(2))
         try:
             await pool.call(refuse)
@@ -67,14 +70,14 @@ if __name__ == "__main__":
 
 UNGUARDED = """
 import asyncio
-from koboshi.workers import ProcessPool
+import koboshi as kb
 
 def job():
     return 1
 
 async def main():
-    async with ProcessPool(1) as pool:
-        return await pool.call(job)
+    async with kb.Pool(size=1) as tree:
+        return await kb.jobs(tree.me).call(job)
 
 asyncio.run(main())
 """

@@ -99,28 +99,29 @@ class Actor:
         return issubclass(cls, other)
 
     # -- callbacks ---------------------------------------------------------------------------
+    # Positional-only, so that a subclass may name its parameters as it likes.
 
     def on_start(self) -> Any:
         """Called before the first message. Whoever starts the actor waits for it. May return `IGNORE`."""
 
-    def on_stop(self, reason: ExitReason) -> Any:
+    def on_stop(self, reason: ExitReason, /) -> Any:
         """Called before the end, whatever the reason, except after a kill."""
 
-    def on_continue(self, value: Any) -> Any:
+    def on_continue(self, value: Any, /) -> Any:
         """Called with what was given to `continue_with`, before any waiting message."""
 
-    def on_info(self, message: Any) -> Any:
+    def on_info(self, message: Any, /) -> Any:
         """Called with any object that is not a declared message; the default reports and drops it."""
         cell = this_node().current
         label = type(self).__qualname__ if cell is None else cell.label()
         if cell is not None:
             cell.node.instruments.emit(Unhandled(label, repr(message)))
 
-    def on_down(self, down: Down) -> Any:
+    def on_down(self, down: Down, /) -> Any:
         """Called when a monitored process has ended; the default hands it to `on_info`."""
         return self.on_info(down)
 
-    def on_exit(self, exit: Exit) -> Any:
+    def on_exit(self, exit: Exit, /) -> Any:
         """Called, in an actor that traps exits, for each exit signal; the default hands it to `on_info`."""
         return self.on_info(exit)
 

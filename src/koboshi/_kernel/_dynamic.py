@@ -37,8 +37,9 @@ class DynamicSupervisor(Supervisor):
         auto_shutdown: AutoShutdown = "never",
         backoff: Backoff | tuple[float, ...] | None = None,
     ) -> None:
-        if max_children is not None and (not isinstance(max_children, int) or max_children < 0):
-            raise UsageError(f"max_children takes a whole number >= 0 or None, got {max_children!r}")
+        most: object = max_children
+        if most is not None and (not isinstance(most, int) or most < 0):
+            raise UsageError(f"max_children takes a whole number >= 0 or None, got {most!r}")
         options: dict[str, Any] = {
             "max_restarts": max_restarts,
             "within": within,
@@ -59,8 +60,11 @@ class DynamicSupervisor(Supervisor):
             for child in tuple(self._children.values()):
                 group.create_task(self._stop(child))
 
+    # A message is contravariant in its actor, so each one that is overridden narrows what it takes.
     @request
-    async def start_child(self, spec: ChildSpec[Any]) -> ActorRef[Any]:
+    async def start_child(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, spec: ChildSpec[Any]
+    ) -> ActorRef[Any]:
         """Start a child; many may be starting at once. Nothing is stored of one that does not start.
 
         Raises:
@@ -69,7 +73,8 @@ class DynamicSupervisor(Supervisor):
         spec = self._accept(spec)
         if self._max_children is not None and len(self._children) >= self._max_children:
             raise TooManyChildren(
-                f"{self._cell.label()} has {len(self._children)} children and max_children={self._max_children}"
+                f"{self._cell.label()} has {len(self._children)} children "
+                f"and max_children={self._max_children}"
             )
         # A number, unless the spec names an id: that one is used for the path and may repeat.
         number = next(self._numbers)
@@ -93,14 +98,18 @@ class DynamicSupervisor(Supervisor):
         self._forget(child)
 
     @request
-    async def terminate_child(self, ref: Any) -> None:
+    async def terminate_child(self, id: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Stop a child, by its ref or its id, and forget it.
 
         Raises:
             ChildNotFound: there is no such child now; a ref from before a restart names nobody.
         """
-        child = self._by_cell.get(ref._target()) if isinstance(ref, ActorRef) else self._get(ref)
+        if isinstance(id, ActorRef):
+            ref: ActorRef[Any] = id  # pyright: ignore[reportUnknownVariableType]
+            child = self._by_cell.get(ref._target())
+        else:
+            child = self._get(id)
         if child is None:
-            raise ChildNotFound(f"{self._cell.label()} has no child {ref!r} now")
+            raise ChildNotFound(f"{self._cell.label()} has no child {id!r} now")
         await self._stop(child)
         self._forget(child)

@@ -201,7 +201,7 @@ class TooManyChildren(ChildError):
 
 
 class SupervisorGaveUp(KoboshiError):
-    """A root supervisor ended because its restart budget was spent, or asked to by a significant child."""
+    """A root supervisor ended on its own and not cleanly, as when its restart budget was spent."""
 
     def __init__(self, text: str, reason: ExitReason) -> None:
         super().__init__(text)

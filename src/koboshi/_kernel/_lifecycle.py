@@ -9,9 +9,9 @@ walks the same way back before its caller hears of it, so a retry never meets it
 from __future__ import annotations
 
 import asyncio
-import types
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from . import _bonds
@@ -98,8 +98,8 @@ def launch(
         node.current = cell
         # Like a cast: a start that asks for the reply in hand must not get its starter's.
         node.item = (info.cls, (), NO_KWARGS, context, None)
-        make = make or info.cls
-        actor = context.run(make, *args, **kwargs) if args or kwargs else context.run(make)
+        maker: Callable[..., Any] = make or info.cls
+        actor: Any = context.run(maker, *args, **kwargs) if args or kwargs else context.run(maker)
         actor._cell = cell
         cell.actor = actor
         result = None if info.on_start is None else context.run(info.on_start, actor)
@@ -112,7 +112,7 @@ def launch(
     node.current, node.item = outer, outer_item
     if result is None and cell.doom is None:
         is_up(cell)
-    elif isinstance(result, types.CoroutineType):
+    elif result.__class__ is CoroutineType:
         cell.task = CellTask(cell, result, (info.cls.on_start, (), NO_KWARGS, context, None), START)
         cell.state = QUEUED
         node.enqueue(cell)
@@ -359,7 +359,7 @@ def conclude(cell: Cell) -> None:
                 report(cell, error, describe(info.on_stop), context)
         else:
             node.current = outer
-            if isinstance(result, types.CoroutineType):
+            if result.__class__ is CoroutineType:
                 cell.task = CellTask(cell, result, item, STOP)
                 cell.task.step()
                 return
@@ -405,7 +405,7 @@ def completed(cell: Cell, item: Item, result: Any) -> bool:
 
     Returns True when the cell is RUNNING still and may take its next message in this turn.
     """
-    if isinstance(result, types.CoroutineType):
+    if result.__class__ is CoroutineType:
         if cell.traits is not None:
             if cell.traits.room:
                 cell.admit(cell.traits.room)  # the mailbox is one shorter, for as long as this takes

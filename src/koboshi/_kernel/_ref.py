@@ -485,7 +485,7 @@ def _own_task(caller: Cell | None, node: Node) -> CellTask | None:
     """The caller's task, if it is what runs now and not an asyncio task started by its handler."""
     if caller is None or caller.task is None:
         return None
-    running: object = asyncio.current_task(node.loop)
+    running: Any = asyncio.current_task(node.loop)
     return caller.task if running is caller.task else None
 
 

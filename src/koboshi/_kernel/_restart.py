@@ -1,6 +1,6 @@
 """What a supervisor decides, as pure functions: values in, verdict out, the clock passed in.
 
-Nothing here starts, stops or waits for anything; `_supervisor` does that with these verdicts.
+Nothing here starts, stops or waits for anything; `_restarting` does that with these verdicts.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class Budget:
     within: float = 5.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_restarts, int) or self.max_restarts < 0:
-            raise UsageError(f"max_restarts is a whole number >= 0, got {self.max_restarts!r}")
+        # As an object: a program that is not type-checked may bring anything.
+        most: object = self.max_restarts
+        if not isinstance(most, int) or most < 0:
+            raise UsageError(f"max_restarts is a whole number >= 0, got {most!r}")
         if not self.within > 0:
             raise UsageError(f"within is a number of seconds > 0, got {self.within!r}")
 
@@ -82,7 +84,8 @@ class Backoff:
             raise UsageError(f"backoff needs 0 <= min <= max, got min={self.min!r}, max={self.max!r}")
         if self.factor < 1 or not 0 <= self.jitter <= 1:
             raise UsageError(
-                f"backoff needs factor >= 1 and 0 <= jitter <= 1, got factor={self.factor!r}, jitter={self.jitter!r}"
+                "backoff needs factor >= 1 and 0 <= jitter <= 1, "
+                f"got factor={self.factor!r}, jitter={self.jitter!r}"
             )
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
@@ -105,10 +108,13 @@ def backoff_of(value: object) -> Backoff | None:
     """
     if value is None or isinstance(value, Backoff):
         return value
-    if isinstance(value, tuple) and 2 <= len(value) <= 5:
-        return Backoff(*value)
+    if isinstance(value, tuple):
+        given: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
+        if 2 <= len(given) <= 5:
+            return Backoff(*given)
     raise UsageError(
-        f"backoff takes kb.Backoff(min, max, factor, jitter, reset_after) or a tuple of its values, got {value!r}"
+        "backoff takes kb.Backoff(min, max, factor, jitter, reset_after) or a tuple of its values, "
+        f"got {value!r}"
     )
 
 
@@ -120,8 +126,10 @@ def budget_of(value: object) -> Budget | None:
     """
     if value is None or isinstance(value, Budget):
         return value
-    if isinstance(value, tuple) and len(value) == 2:
-        return Budget(*value)
+    if isinstance(value, tuple):
+        given: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
+        if len(given) == 2:
+            return Budget(*given)
     raise UsageError(f"budget takes kb.Budget(max_restarts, within) or a tuple of the two, got {value!r}")
 
 

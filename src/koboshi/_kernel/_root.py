@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from ._bonds import Monitor, monitor
 from ._cell import NO_KWARGS, Cell
@@ -46,7 +46,7 @@ def request(
         ref: ActorRef[S] = ActorRef(cell, within=None)
         return await ref.call(marked, *args, **kwargs)
 
-    marked = message(run)
+    marked: Message[S, P, R, Coroutine[Any, Any, R]] = message(cast("Any", run))
     return marked
 
 
@@ -189,5 +189,3 @@ def gave_up(reason: ExitReason) -> SupervisorGaveUp:
     cause = getattr(inner, "error", None)
     error.__cause__ = cause if isinstance(cause, BaseException) else None
     return error
-
-

@@ -117,6 +117,7 @@ def register(name: Any, ref: ActorRef[Any] | None = None) -> None:
     Raises:
         NameTaken: a living process holds it.
         UsageError: the name cannot be hashed.
+        ActorExited: nobody is at `ref` (`NoProc`).
     """
     cell = current_cell("register") if ref is None else ref._target()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
@@ -108,16 +109,19 @@ class ChildSpec(Generic[AC]):
         try:
             hash(self.id)
         except TypeError:
-            raise UsageError(f"an id is something that can be a key, such as a string or a tuple; got {self.id!r}") from None
+            raise UsageError(
+                f"an id is something that can be a key, such as a string or a tuple; got {self.id!r}"
+            ) from None
         one_of("restart", self.restart, RESTARTS)
         one_of("overflow", self.overflow, POLICIES)
         one_of("on_give_up", self.on_give_up, ("escalate", "park"))
-        if self.shutdown not in ("kill", "forever") and not (_is_number(self.shutdown) and self.shutdown >= 0):
+        if self.shutdown not in ("kill", "forever") and not (_is_number(self.shutdown, least=0)):
             raise UsageError(f'shutdown takes seconds >= 0, "kill" or "forever", got {self.shutdown!r}')
         if self.start_timeout is not None and not (_is_number(self.start_timeout) and self.start_timeout > 0):
             raise UsageError(f"start_timeout takes seconds > 0 or None, got {self.start_timeout!r}")
-        if self.mailbox is not None and (not isinstance(self.mailbox, int) or self.mailbox < 1):
-            raise UsageError(f"mailbox takes a whole number >= 1, got {self.mailbox!r}")
+        mailbox: object = self.mailbox
+        if mailbox is not None and (not isinstance(mailbox, int) or mailbox < 1):
+            raise UsageError(f"mailbox takes a whole number >= 1, got {mailbox!r}")
         if not isinstance(self.significant, bool):
             raise UsageError(f"significant takes True or False, got {self.significant!r}")
         if self.significant and self.restart == "permanent":
@@ -169,12 +173,18 @@ def _misfit(target: Any, error: TypeError) -> UsageError:
     return UsageError(f"kb.child({target.__name__}, ...) got arguments that do not fit: {error}")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_actor_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Actor)
+
+
+def _is_number(value: object, *, least: float = -math.inf) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
 
 
 @overload
-def child(cls: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec[Process]: ...
+def child(
+    cls: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs
+) -> ChildSpec[Process]: ...
 @overload
 def child(cls: Callable[P, AA], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec[AA]: ...
 def child(cls: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
@@ -183,15 +193,18 @@ def child(cls: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
     Raises:
         UsageError: it is neither, or the arguments do not fit its constructor.
     """
-    is_actor = isinstance(cls, type) and issubclass(cls, Actor)
-    if not is_actor and not inspect.iscoroutinefunction(cls):
-        made = f"; pass the class and its arguments: kb.child({type(cls).__name__}, ...)" if isinstance(cls, Actor) else ""
-        raise UsageError(
-            f"a child is a subclass of kb.Actor or an async def function, got {cls!r}{made}"
+    target: Any = cls
+    if not _is_actor_class(target) and not inspect.iscoroutinefunction(target):
+        made = (
+            f"; pass the class and its arguments: kb.child({type(cls).__name__}, ...)"
+            if isinstance(cls, Actor)
+            else ""
         )
+        raise UsageError(f"a child is a subclass of kb.Actor or an async def function, got {cls!r}{made}")
     try:
         # Whether some are missing is known to the supervisor, which may add arguments of its own.
-        _signature(cls).bind_partial(*args, **kwargs)
+        _signature(target).bind_partial(*args, **kwargs)
     except TypeError as error:
-        raise _misfit(cls, error) from None
-    return ChildSpec(cls, args, kwargs, shutdown="forever" if getattr(cls, "_is_supervisor", False) else 5.0)
+        raise _misfit(target, error) from None
+    shutdown: Shutdown = "forever" if getattr(target, "_is_supervisor", False) else 5.0
+    return ChildSpec(target, args, kwargs, shutdown=shutdown)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ._actor import Actor
@@ -63,8 +64,8 @@ class Supervisor(RootContext, Restarting):
         @functools.wraps(run)
         async def answering(self: Supervisor, *args: Any, **kwargs: Any) -> Any:
             try:
-                result = run(self, *args, **kwargs)
-                return await result if isinstance(result, Coroutine) else result
+                result: Any = run(self, *args, **kwargs)
+                return await result if inspect.iscoroutine(result) else result  # pyright: ignore[reportUnknownVariableType]
             except KoboshiError as refused:
                 defer().fail(refused)
 
@@ -108,19 +109,22 @@ class Supervisor(RootContext, Restarting):
             if spec._made_with is None:
                 raise UsageError(f"{spec!r} runs already, or has run; a child is started by its supervisor")
             args, options = spec._made_with
-            spec = ChildSpec(type(spec), args, options, shutdown="forever")
+            # Not ChildSpec[Any](...): a frozen class with slots cannot take what that writes into it.
+            copied: ChildSpec[Any] = ChildSpec(type(spec), args, options, shutdown="forever")
+            return self._accept(copied)
         if not isinstance(spec, ChildSpec):
             raise UsageError(
                 f"a supervisor takes child specs, got {spec!r}; write kb.child(Name, ...), with "
                 ".options(id=...) behind it if it needs any"
             )
-        spec.check(self._extra())
-        if spec.significant and self._auto_shutdown == "never":
+        accepted: ChildSpec[Any] = spec  # pyright: ignore[reportUnknownVariableType]
+        accepted.check(self._extra())
+        if accepted.significant and self._auto_shutdown == "never":
             raise UsageError(
-                f'{spec.default_id!r} is significant, which means nothing with auto_shutdown="never"; '
+                f'{accepted.default_id!r} is significant, which means nothing with auto_shutdown="never"; '
                 'add auto_shutdown="any_significant" or "all_significant" to the supervisor'
             )
-        return spec
+        return accepted
 
     # -- its own start and end -------------------------------------------------------------------
 
@@ -162,7 +166,9 @@ class Supervisor(RootContext, Restarting):
         if cell is None:
             return f"<{type(self).__qualname__} not started, {len(self._specs)} specs>"
         running = sum(1 for child in self._children.values() if child.cell is not None)
-        return f"<{type(self).__qualname__} {cell.label()}, {running} of {len(self._children)} children running>"
+        return (
+            f"<{type(self).__qualname__} {cell.label()}, {running} of {len(self._children)} children running>"
+        )
 
     # -- at run time -----------------------------------------------------------------------------
 
@@ -309,4 +315,3 @@ class Supervisor(RootContext, Restarting):
 def _why(error: Exception) -> ExitReason:
     reason = getattr(error, "reason", None)
     return reason if isinstance(reason, ExitReason) else as_reason(error)
-

@@ -153,7 +153,7 @@ def guarded(run: Callable[..., Any], limit: float, node_of: Callable[[], Node]) 
 
     def handler(*args: Any, **kwargs: Any) -> Any:
         result = stretch(run, *args, **kwargs)
-        if isinstance(result, types.CoroutineType):
+        if result.__class__ is types.CoroutineType:
             return steps(result)
         return result
 

@@ -1,4 +1,4 @@
-"""Work that survives any crash: the task ledger."""
+"""Work that survives any crash: the task ledger, and the task processor that is built on it."""
 
 from ._backoff import Backoff
 from ._errors import (
@@ -16,6 +16,7 @@ from ._errors import (
 from ._fold import Fold
 from ._jobs import Claim, Counts, DeadLetter, Job, JobState, LedgerStatistics, Result
 from ._ledger import MAX_BYTES, Ledger
+from ._processor import ProcessorStatistics, TaskProcessor
 
 __all__ = [
     "MAX_BYTES",
@@ -35,8 +36,10 @@ __all__ = [
     "LedgerUnusable",
     "NotALedger",
     "OutcomeUnknown",
+    "ProcessorStatistics",
     "Result",
     "StaleClaim",
     "StoreUnavailable",
+    "TaskProcessor",
     "WrongLedgerVersion",
 ]

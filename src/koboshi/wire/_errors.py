@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .._kernel._errors import KoboshiError
 
-class WireError(Exception):
+
+class WireError(KoboshiError):
     """Base of everything that goes wrong between two processes' encoders."""
 
 
@@ -18,9 +20,6 @@ class FrameTooLarge(WireError):
             f"{what} takes {size:,} bytes, the frame limit is {limit:,} bytes: "
             "pass a path or a smaller piece, or raise frame_limit"
         )
-
-    def __reduce__(self) -> tuple[type[FrameTooLarge], tuple[str, int, int]]:
-        return type(self), (self.what, self.size, self.limit)
 
 
 class FrameBroken(WireError):
@@ -48,6 +47,3 @@ class NotPicklable(WireError):
                 "pass plain data and open files, locks and connections inside the function"
             )
         super().__init__(text)
-
-    def __reduce__(self) -> tuple[type[NotPicklable], tuple[str, str | None, str]]:
-        return type(self), (self.function, self.argument, self.problem)

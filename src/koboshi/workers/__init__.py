@@ -1,4 +1,4 @@
-"""Worker processes: started cleanly, fed in batches, replaced when they die.
+"""Worker processes: started cleanly, fed in batches, supervised, replaced when they die.
 
 Layer 3: imports the wire and the kernel.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from ._errors import (
     JobQueueFull,
-    PoolClosed,
-    RemoteError,
     RemoteTraceback,
     ResultNotPicklable,
     WorkerCrashed,
@@ -16,8 +14,11 @@ from ._errors import (
     WorkerStartFailed,
 )
 from ._exit import WorkerExit
-from ._pool import PoolStatistics, ProcessPool
+from ._handle import Jobs, jobs
+from ._pool import Pool, PoolStatistics, WorkerInfo
+from ._pool_spec import pool
 from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
+from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
 from ._takers import Results
 
@@ -25,18 +26,21 @@ __all__ = [
     "ForkServer",
     "ForkServerStatistics",
     "JobQueueFull",
-    "PoolClosed",
+    "Jobs",
+    "Pool",
     "PoolStatistics",
-    "ProcessPool",
-    "RemoteError",
     "RemoteTraceback",
     "ResultNotPicklable",
     "Results",
+    "Worker",
     "WorkerCrashed",
     "WorkerDeath",
     "WorkerError",
     "WorkerExit",
+    "WorkerInfo",
     "WorkerProcess",
     "WorkerStartFailed",
     "WorkerStatistics",
+    "jobs",
+    "pool",
 ]

@@ -44,6 +44,18 @@ class Batch:
     # Times that a job may be started again after a crash that it was in.
     retries: int = 0
 
+    def drop_unwanted(self) -> int:
+        """Remove the jobs whose outcome nobody waits for any more; returns how many."""
+        if self.tags is None:
+            return 0
+        wants = self.taker.wants
+        kept = [pair for pair in zip(self.tags, self.entries, strict=True) if wants(pair[0])]
+        dropped = len(self.entries) - len(kept)
+        if dropped:
+            self.tags = [tag for tag, _ in kept]
+            self.entries = [entry for _, entry in kept]
+        return dropped
+
     def split(self, count: int) -> Batch:
         """Remove the first `count` jobs and return them as a batch of their own."""
         tags = None
@@ -77,13 +89,14 @@ class DispatchStatistics:
 class _Slot:
     """What the dispatcher knows of one worker."""
 
-    __slots__ = ("batches", "bytes", "congested", "in_flight", "pace", "since", "window")
+    __slots__ = ("batches", "congested", "in_flight", "pace", "retired", "since", "window")
 
     def __init__(self) -> None:
         self.batches: deque[Batch] = deque()
         # Sum of len(batch.entries) over `batches`.
         self.in_flight = 0
         self.congested = False
+        self.retired = False
         self.window = 1
         # Seconds per job, smoothed; 0 while unknown.
         self.pace = 0.0
@@ -139,6 +152,11 @@ class Dispatcher(Generic[W]):
         """Offer a worker that is ready."""
         self._slots[worker] = _Slot()
 
+    def retire(self, worker: W) -> None:
+        """Give a worker no more jobs; those that it has stay with it."""
+        if worker in self._slots:
+            self._slots[worker].retired = True
+
     def enqueue(self, batch: Batch) -> None:
         """Accept jobs at the end of the queue.
 
@@ -171,12 +189,13 @@ class Dispatcher(Generic[W]):
     def assign(self, now: float) -> Iterator[Assignment[W]]:
         """Give out what the workers have room for, the least busy first."""
         while self._queue and self._slots:
+            self._queued -= self._queue[0].drop_unwanted()
             if not self._queue[0].entries:
                 self._queue.popleft()
                 continue
             worker, slot = min(self._slots.items(), key=_busyness)
             room = slot.window - slot.in_flight
-            if slot.congested or room <= 0:
+            if slot.congested or slot.retired or room <= 0:
                 return
             # Shared out evenly when there is less than everybody could hold.
             share = -(-self._queued // len(self._slots))
@@ -245,13 +264,33 @@ class Dispatcher(Generic[W]):
         self._requeued += untouched
         self._queued += untouched
         self._queue.extendleft(reversed(slot.batches))
-        if hit is not None and hit.retries > 0:
+        if hit is not None and hit.retries > 0 and not hit.drop_unwanted():
             hit.retries -= 1
             self._retried += 1
             self._queued += 1
             self._queue.appendleft(hit)
             return None
         return hit
+
+    def __contains__(self, worker: W) -> bool:
+        return worker in self._slots
+
+    def running(self, worker: W) -> FunctionRef | None:
+        """The function of the worker's oldest job."""
+        batches = self._slots[worker].batches
+        return batches[0].function if batches else None
+
+    def busy(self, worker: W) -> bool:
+        """Whether the worker has jobs."""
+        return worker in self._slots and self._slots[worker].in_flight > 0
+
+    def holder(self, taker: Any, tag: object) -> tuple[W, bool] | None:
+        """The worker that was given a job, and whether it is the oldest one there."""
+        for worker, slot in self._slots.items():
+            for place, batch in enumerate(slot.batches):
+                if batch.taker is taker and batch.tags is not None and tag in batch.tags:
+                    return worker, place == 0 and batch.tags[0] is tag
+        return None
 
     def cancel(self, taker: Any, tag: object) -> bool:
         """Drop one job if it is still queued; returns whether it was."""
@@ -263,19 +302,22 @@ class Dispatcher(Generic[W]):
                 return True
         return False
 
-    def clear(self) -> list[Batch]:
-        """Remove and return everything that has no outcome: queued and at workers."""
-        batches = [batch for slot in self._slots.values() for batch in slot.batches]
-        batches.extend(self._queue)
-        for slot in self._slots.values():
-            slot.batches.clear()
-            slot.in_flight = 0
+    def clear_queue(self) -> list[Batch]:
+        """Remove and return the jobs that no worker has."""
+        batches = list(self._queue)
         self._queue.clear()
-        self._queued = self._in_flight = 0
+        self._queued = 0
         return batches
+
+    def clear(self) -> list[Batch]:
+        """Remove and return everything that has no outcome: queued and at workers; forget the workers."""
+        batches = [batch for slot in self._slots.values() for batch in slot.batches]
+        self._slots.clear()
+        self._in_flight = 0
+        return batches + self.clear_queue()
 
 
 def _busyness(item: tuple[Any, _Slot]) -> tuple[bool, float]:
     slot = item[1]
-    full = slot.congested or slot.in_flight >= slot.window
+    full = slot.congested or slot.retired or slot.in_flight >= slot.window
     return full, slot.in_flight * max(slot.pace, 1e-6)

@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
+from .._kernel._errors import CallError, KoboshiError
+from .._kernel._reasons import RemoteError
 from ._exit import WorkerExit
 
+__all__ = [
+    "JobQueueFull",
+    "RemoteError",
+    "RemoteTraceback",
+    "ResultNotPicklable",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerStartFailed",
+]
 
-class WorkerError(Exception):
+
+class WorkerError(KoboshiError):
     """Base of what can go wrong with work in another process."""
 
 
-class WorkerCrashed(WorkerError):
-    """The worker process died while it was running this job.
+class WorkerCrashed(WorkerError, CallError):
+    """A worker process died: the error of the job that it was running, and its own exit reason.
 
-    `maybe_executed` is True when the job had begun; `exit` says what ended the process.
+    `exit` says what ended the process; `function` is the job that it was running, None when it was idle.
     """
 
-    def __init__(self, function: str, exit: WorkerExit, *, maybe_executed: bool = True) -> None:
+    def __init__(
+        self, function: str | None, exit: WorkerExit, *, worker: str = "", maybe_executed: bool = True
+    ) -> None:
+        name = f"{worker} (pid {exit.pid})" if worker else f"worker {exit.pid}"
+        doing = "while idle" if function is None else f"while running {function}"
+        super().__init__(
+            f"{name} {exit.describe()} {doing}",
+            target=worker or f"worker {exit.pid}",
+            message=function or "",
+            maybe_executed=maybe_executed,
+        )
         self.function = function
         self.exit = exit
-        self.maybe_executed = maybe_executed
-        super().__init__(f"worker {exit.pid} {exit.describe()} while running {function}")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _worker_crashed, (self.function, self.exit, self.maybe_executed)
-
-
-def _worker_crashed(function: str, exit: WorkerExit, maybe_executed: bool) -> WorkerCrashed:
-    return WorkerCrashed(function, exit, maybe_executed=maybe_executed)
-
-
-class RemoteError(WorkerError):
-    """A job raised something that cannot be rebuilt here, or must not be raised here.
-
-    Carries the type's name, the message and the traceback text instead.
-    """
-
-    def __init__(self, type_name: str, message: str, traceback: str) -> None:
-        self.type_name = type_name
-        self.message = message
-        self.traceback = traceback
-        super().__init__(f"{type_name}: {message}" if message else type_name)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.type_name, self.message, self.traceback)
 
 
 class RemoteTraceback(WorkerError):
@@ -60,29 +57,25 @@ class ResultNotPicklable(WorkerError):
     """The job ran, but what it returned cannot be sent back."""
 
     def __init__(self, type_name: str, problem: str) -> None:
-        self.type_name = type_name
-        self.problem = problem
         super().__init__(
             f"a result of type {type_name} cannot be sent back ({problem}): return plain data instead"
         )
+        self.type_name = type_name
+        self.problem = problem
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.type_name, self.problem)
 
+class JobQueueFull(WorkerError, CallError):
+    """A pool holds as many jobs as it may."""
 
-class JobQueueFull(WorkerError):
-    """The pool holds as many jobs as it may; try later, or use `map_unordered`."""
-
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, pool: str = "the pool", function: str = "a job") -> None:
+        super().__init__(
+            f"{limit:,} jobs wait or run in {pool}, which is its queue limit, so {function} was refused: "
+            'use `jobs.options(when_full="wait")` or a map, or raise `queue=`',
+            target=pool,
+            message=function,
+            maybe_executed=False,
+        )
         self.limit = limit
-        super().__init__(f"{limit:,} jobs are waiting or running, which is the queue limit: await some first")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.limit,)
-
-
-class PoolClosed(WorkerError):
-    """The pool was closed before this job had a result."""
 
 
 class WorkerStartFailed(WorkerError):

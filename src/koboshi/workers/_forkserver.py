@@ -3,8 +3,9 @@
 It is a separate program because forking the user's process would copy its threads'
 locks, its event loop and its open connections. Protocol, one JSON message per packet:
 
-    root -> server   {"op": "configure", ...} once, then {"op": "fork", "id": n}
-                     with the worker's socket and journal as descriptors
+    root -> server   {"op": "configure", ...} once, then {"op": "preload", "names": [...]} and
+                     {"op": "fork", "id": n, "limit": bytes} with the worker's socket and journal
+                     as descriptors
     server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text};
                      {"pid": p, "status": s} when a worker ended
 
@@ -54,7 +55,6 @@ class _Server:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.workers: set[int] = set()
-        self.limit = 0
         # A signal only writes to this pipe; the loop then looks what happened.
         self.wake_r, self.wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.stopping = False
@@ -91,18 +91,23 @@ class _Server:
         if request["op"] == "configure":
             self.configure(request)
             return True
+        if request["op"] == "preload":
+            self.preload(request["names"])
+            return True
         try:
-            self.fork(int(request["id"]), fds)
+            self.fork(int(request["id"]), int(request["limit"]), fds)
         finally:
             for fd in fds:
                 os.close(fd)
         return True
 
     def configure(self, request: dict[str, Any]) -> None:
-        self.limit = request["limit"]
         sys.argv[:] = request["argv"]
         install_main(tuple(request["main"]) if request["main"] else None)
-        for name in request["preload"]:
+        self.preload(request["preload"])
+
+    def preload(self, names: list[str]) -> None:
+        for name in names:
             # A module that fails here fails again, with its traceback, in the job that needs it.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
@@ -110,7 +115,7 @@ class _Server:
         # What is shared with the workers should stay shared: the collector leaves it alone.
         gc.freeze()
 
-    def fork(self, number: int, fds: list[int]) -> None:
+    def fork(self, number: int, limit: int, fds: list[int]) -> None:
         server = os.getpid()
         try:
             pid = os.fork()
@@ -118,7 +123,7 @@ class _Server:
             self.tell({"id": number, "error": f"fork failed: {error}"})
             return
         if pid == 0:
-            self.become_worker(server, fds)
+            self.become_worker(server, limit, fds)
         with contextlib.suppress(OSError):  # the child does it too; whoever is first
             os.setpgid(pid, pid)
         self.workers.add(pid)
@@ -129,7 +134,7 @@ class _Server:
         finally:
             os.close(pidfd)
 
-    def become_worker(self, server: int, fds: list[int]) -> None:
+    def become_worker(self, server: int, limit: int, fds: list[int]) -> None:
         """Never returns."""
         code = 1
         try:
@@ -147,7 +152,7 @@ class _Server:
             journal = Journal(fds[1])
             os.close(fds[1])
             with socket.socket(fileno=fds[0]) as sock:
-                run_worker(sock, journal, self.limit)
+                run_worker(sock, journal, limit)
             code = 0
         except BaseException:
             traceback.print_exc()

@@ -14,7 +14,7 @@ from ..wire import FrameTooLarge
 from ..wire._pickle import dumps, is_small, loads
 from ._errors import RemoteError, RemoteTraceback, ResultNotPicklable
 
-__all__ = ["Failure", "decode", "encode_error", "encode_value"]
+__all__ = ["Failure", "decode", "encode_error", "encode_value", "format_error", "is_failure"]
 
 VALUE, RAISED, REMOTE = 0, 1, 2
 
@@ -54,7 +54,7 @@ def encode_error(error: BaseException, limit: int) -> tuple[object, ...]:
     SystemExit, KeyboardInterrupt and their kind would end the loop that receives
     them, and StopIteration cannot be put into a Future: they cross as RemoteError.
     """
-    text = _format(error)
+    text = format_error(error)
     if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
         try:
             blob = dumps(error)
@@ -63,6 +63,11 @@ def encode_error(error: BaseException, limit: int) -> tuple[object, ...]:
         except Exception:  # noqa: S110 - its own pickling failed: the text form below says what was raised
             pass
     return (REMOTE, _type_name(type(error)), _message(error)[:65536], text)
+
+
+def is_failure(outcome: Any) -> bool:
+    """Whether `outcome`, as it came from the worker, is a failure."""
+    return outcome.__class__ is tuple and outcome[0] != VALUE
 
 
 def decode(outcome: Any) -> Any:
@@ -91,10 +96,10 @@ def _with_cause(error: Exception, text: str) -> Exception:
     return error
 
 
-def _format(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Return the traceback without our own frames, even for an error that cannot print itself."""
     tb = error.__traceback__
-    own = __name__.rpartition(".")[0]
+    own = __name__.partition(".")[0] + "."
     while tb is not None and str(tb.tb_frame.f_globals.get("__name__", "")).startswith(own):
         tb = tb.tb_next
     try:

@@ -1,274 +1,348 @@
-"""A pool of worker processes for plain asyncio code: the dispatcher, joined to processes."""
+"""`Pool`: a supervisor whose children are worker processes."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any
 
-from ..wire import DEFAULT_FRAME_LIMIT
-from ._dispatch import Batch, Dispatcher, DispatchStatistics
-from ._errors import PoolClosed, WorkerCrashed, WorkerError, WorkerStartFailed
-from ._jobs import FunctionRef, FunctionTable, encode_arguments
-from ._outcomes import Failure
-from ._process import WorkerDeath, WorkerProcess
-from ._spawner import ForkServer
-from ._takers import CallTaker, MapTaker, Results
+from .._kernel._actor import Actor
+from .._kernel._child import Child
+from .._kernel._errors import ActorExited, CallError, UsageError
+from .._kernel._events import CrashReport, Unhandled
+from .._kernel._lifecycle import Stop, gone
+from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason
+from .._kernel._reply import ReplyTo
+from .._kernel._root import request
+from .._kernel._spec import ChildSpec
+from .._kernel._supervisor import Supervisor
+from ..wire import DEFAULT_FRAME_LIMIT, WireError
+from ..wire._pickle import dumps
+from ._engine import Crew, Engine, Refusal
+from ._host import handle, load, open_host
+from ._jobs import Entry as Arguments
+from ._jobs import FunctionRef, encode_arguments
+from ._shared import borrow, give_back
+from ._slot import Worker
+from ._takers import MessageTaker
 
-__all__ = ["PoolStatistics", "ProcessPool"]
+__all__ = ["Pool", "PoolStatistics", "WorkerInfo", "is_actor", "is_spec", "whole"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-T = TypeVar("T")
+RESTARTS_PER_WORKER = 25
+WITHIN = 5.0
+START_ATTEMPTS = 3
+GRACE = 3.0
+QUEUE = 65_536
 
-_CALLS_PER_BATCH = 256
-_EARLY_DEATHS = 10
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker of a pool. `pid` is None while it is being started; `done` counts since its first start."""
+
+    slot: str
+    pid: int | None
+    restarts: int
+    done: int
+    busy: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """A pool at one moment: size wanted, pids alive, deaths so far, and its jobs."""
+    """A pool at one moment.
+
+    Attributes:
+        size: workers that it is to have.
+        workers: its workers, in the order of their slots.
+        queued: jobs that no worker has yet.
+        running: jobs at workers: in hand, or next in turn there.
+        done: jobs with an outcome, those that failed included.
+        failed: jobs that raised, or whose result could not be sent back.
+        crashed: deaths of workers with a job in hand.
+        retried: jobs that were started again after one.
+        restarts: workers started again, for whatever reason.
+    """
 
     size: int
-    pids: tuple[int, ...]
-    deaths: int
-    jobs: DispatchStatistics
+    workers: tuple[WorkerInfo, ...]
+    queued: int
+    running: int
+    done: int
+    failed: int
+    crashed: int
+    retried: int
+    restarts: int
 
 
-class ProcessPool:
-    """Runs plain functions in `size` worker processes (default: one per core).
+class Pool(Supervisor):
+    """Worker processes under a supervisor of their own: `kb.pool(size=4).options(id="pool")`.
 
-    A worker that dies, by whatever cause, costs the job it was running and is replaced;
-    jobs that it had not begun run elsewhere.
-
-    Args:
-        size: worker processes.
-        queue_limit: jobs that may wait or run at a time; more raise JobQueueFull.
-        frame_limit: bytes that one argument list or result may take.
-        preload: modules that workers start with.
-        on_exit: told of each worker's unasked end, after its jobs were settled.
+    Give it work with `kb.jobs(tree.ref(kb.Pool, "pool"))`. Each worker is a child, `w1` and so on, that
+    ends with its process. See `pool` for the arguments.
     """
+
+    #: The actor class that its workers hold; None for a pool that runs functions.
+    hosts: type[Actor] | None = None
 
     def __init__(
         self,
-        size: int | None = None,
-        *,
-        queue_limit: int = 65_536,
-        frame_limit: int = DEFAULT_FRAME_LIMIT,
-        preload: Sequence[str] = (),
-        on_exit: Callable[[WorkerDeath], None] | None = None,
-    ) -> None:
-        self.size = os.cpu_count() or 1 if size is None else size
-        if self.size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        self._limit = frame_limit
-        self._server = ForkServer(preload=preload, frame_limit=frame_limit)
-        self._functions = FunctionTable()
-        self._dispatcher: Dispatcher[WorkerProcess] = Dispatcher(queue_limit)
-        self._workers: set[WorkerProcess] = set()
-        self._on_exit = on_exit
-        self._calls = CallTaker()
-        self._maps: weakref.WeakSet[MapTaker[Any]] = weakref.WeakSet()
-        # Calls of this loop turn, by function and retries: each becomes one batch.
-        self._open: dict[tuple[FunctionRef, int], Batch] = {}
-        self._starts: set[asyncio.Task[None]] = set()
-        self._deaths = 0
-        # Deaths in a row of workers that had done nothing: the environment is broken.
-        self._early_deaths = 0
-        self._state = "new"
-        self._error: WorkerError = PoolClosed("the pool is not open: use `async with ProcessPool() as pool:`")
-
-    def __repr__(self) -> str:
-        alive, jobs = len(self._workers), self._dispatcher.load
-        return f"<ProcessPool {self._state} size={self.size} alive={alive} jobs={jobs}>"
-
-    def statistics(self) -> PoolStatistics:
-        """Return a snapshot."""
-        pids = tuple(sorted(worker.pid for worker in self._workers))
-        return PoolStatistics(self.size, pids, self._deaths, self._dispatcher.statistics())
-
-    async def __aenter__(self) -> Self:
-        self._state = "open"
-        self._loop = asyncio.get_running_loop()
-        try:
-            starts = (self._start_worker() for _ in range(self.size))
-            for outcome in await asyncio.gather(*starts, return_exceptions=True):
-                if outcome is not None:
-                    raise outcome
-        except BaseException:
-            await self.aclose(timeout=0.0)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self, timeout: float = 5.0) -> None:
-        """Fail what has no result with PoolClosed; end every worker, by force after `timeout` seconds."""
-        if self._state != "closed":
-            self._fail_everything("closed", PoolClosed("the pool was closed before this job had a result"))
-        for task in list(self._starts):
-            task.cancel()
-        await asyncio.gather(*self._starts, return_exceptions=True)
-        await asyncio.gather(*(worker.stop(timeout) for worker in list(self._workers)))
-        await self._server.aclose()
-
-    async def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `function(*args, **kwargs)` in a worker and return its result.
-
-        Raises:
-            Exception: what the function raised, its remote traceback as `__cause__`.
-            WorkerCrashed: the worker died while it ran this.
-            NotPicklable, FrameTooLarge: it cannot be sent.
-            JobQueueFull, PoolClosed: it was not accepted.
-        """
-        return await self._call(0, function, args, kwargs)
-
-    async def call_with_retries(
-        self, retries: int, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Like `call`, started again up to `retries` times when a worker dies in it.
-
-        Only for functions that may safely run more than once.
-        """
-        return await self._call(retries, function, args, kwargs)
-
-    def map_unordered(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
+        target: ChildSpec[Any] | Callable[..., Any] | None = None,
         /,
         *,
+        size: int | None = None,
+        queue: int = QUEUE,
         retries: int = 0,
-        ahead: int | None = None,
-    ) -> Results[R]:
-        """Run `function(item)` for each item; iterate over results as they come.
-
-        A failed job raises from the iterator at its place, which can then be continued.
-        At most `ahead` jobs are submitted and not consumed yet (default 2,048 per worker).
-        """
-        self._check_open()
-        ref = self._functions.ref(function, self._limit)
-        limit = min(ahead or 2048 * self.size, self._dispatcher.limit)
-        taker: MapTaker[R] = MapTaker(
-            ref, iter(items), self._limit, limit, retries, self._submit_map, self._room
+        max_restarts: int | None = None,
+        within: float = WITHIN,
+        grace: float = GRACE,
+        preload: Sequence[str] = (),
+        frame_limit: int = DEFAULT_FRAME_LIMIT,
+    ) -> None:
+        self.size = whole("size", (os.cpu_count() or 1) if size is None else size, 1)
+        self.retries = whole("retries", retries, 0)
+        self.grace = grace
+        self._queue = whole("queue", queue, 1)
+        self._frame_limit = whole("frame_limit", frame_limit, 1)
+        self._preload = tuple(preload)
+        self._target = _checked(target, self.hosts)
+        if not grace >= 0:
+            raise UsageError(f"grace takes seconds >= 0, got {grace!r}")
+        names = [f"w{number}" for number in range(1, self.size + 1)]
+        workers: list[ChildSpec[Any]] = [
+            ChildSpec(Worker, (self, name), id=name, shutdown=grace + 1.0) for name in names
+        ]
+        super().__init__(
+            *workers,
+            max_restarts=RESTARTS_PER_WORKER * self.size if max_restarts is None else max_restarts,
+            within=within,
         )
-        self._maps.add(taker)
-        taker.refill()
-        return Results(taker)
+        self._made_with = (
+            () if target is None else (target,),
+            {
+                "size": size,
+                "queue": queue,
+                "retries": retries,
+                "max_restarts": max_restarts,
+                "within": within,
+                "grace": grace,
+                "preload": preload,
+                "frame_limit": frame_limit,
+            },
+        )
+        self.engine: Engine
+        self._crews = {name: Crew(name, _nobody) for name in names}
+        # Processes that are started before their `Worker`, so that all of them start at once.
+        self._boots: dict[str, asyncio.Task[None]] = {}
+        # Failed starts in a row, by slot.
+        self._failed_starts: dict[str, int] = {}
+        self._left = False
 
-    # Submission
+    # -- its own start and end -------------------------------------------------------------------
 
-    def _check_open(self) -> None:
-        if self._state != "open":
-            raise self._error
-
-    async def _call(
-        self, retries: int, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> R:
-        self._check_open()
-        ref = self._functions.ref(function, self._limit)
-        entry = encode_arguments(ref, args, kwargs, self._limit)
-        future: asyncio.Future[R] = self._loop.create_future()
-        batch = self._open.get((ref, retries))
-        if batch is None or len(batch.entries) >= _CALLS_PER_BATCH:
-            if not self._open:
-                self._loop.call_soon(self._pump)
-            batch = Batch(ref, [], self._calls, [], retries)
-            self._dispatcher.enqueue(batch)
-            self._open[ref, retries] = batch
-        self._dispatcher.extend(batch, entry, future)
+    async def on_start(self) -> None:
+        node = self._cell.node
+        self._server = borrow(node)
+        self._server.preload(self._preload)
+        self.engine = Engine(self._cell.label, self.size, self._queue, self._frame_limit)
+        # A kill skips `on_stop`, and must not leave a process or a caller behind.
+        # Not `_guard`: a root supervisor has one of that name.
+        self._vigil: asyncio.Future[ExitReason | None] = asyncio.ensure_future(gone(self._cell))
+        self._vigil.add_done_callback(self._ended_somehow)
         try:
-            return await future
-        except asyncio.CancelledError:
-            # If it runs already it goes on; its outcome then has no taker.
-            self._dispatcher.cancel(self._calls, future)
+            self._set_up = self._pack_set_up()
+            self._messages = self._pack_messages()
+            for name, crew in self._crews.items():
+                self._boots[name] = node.loop.create_task(self._boot(crew))
+            await super().on_start()
+        except (Stop, Exception):
+            await self._leave(SHUTDOWN)
             raise
 
-    def _submit_map(self, batch: Batch) -> None:
-        self._dispatcher.enqueue(batch)
-        self._loop.call_soon(self._pump)
+    async def on_stop(self, reason: ExitReason) -> None:
+        self.engine.finish(self._refusal(reason))
+        await self._stop_all()
+        await self._leave(reason)
 
-    def _room(self) -> int:
-        return self._dispatcher.limit - self._dispatcher.load
+    async def _stop_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for child in tuple(self._children.values()):
+                group.create_task(self._stop(child))
 
-    def _pump(self) -> None:
-        self._open.clear()
-        for assignment in self._dispatcher.assign(self._loop.time()):
-            batch = assignment.batch
-            assignment.worker.submit(batch.function, batch.entries, assignment.size)
+    def _ended_somehow(self, guard: asyncio.Future[ExitReason | None]) -> None:
+        if not self._left:
+            reason = KILLED if guard.cancelled() else guard.result() or KILLED
+            self.engine.close(self._refusal(reason))
+            self._leaving = asyncio.ensure_future(self._leave(reason))
 
-    # Workers
+    async def _leave(self, reason: ExitReason) -> None:
+        """Fail what is left, end every process, and give the fork server back."""
+        if self._left:
+            return
+        self._left = True
+        for boot in self._boots.values():
+            boot.cancel()
+        await asyncio.gather(*self._boots.values(), return_exceptions=True)
+        self.engine.close(self._refusal(reason))
+        await self.engine.wait_ended()
+        await give_back(self._cell.node, self._server)
 
-    async def _start_worker(self) -> None:
-        worker = await WorkerProcess.start(
-            self._server, on_outcomes=self._on_outcomes, on_death=self._on_death
+    def _refusal(self, reason: ExitReason) -> Refusal:
+        label = self._cell.label()
+
+        def refuse(name: str, begun: bool) -> CallError:
+            return ActorExited(label, name, reason, maybe_executed=begun)
+
+        return refuse
+
+    # -- its workers -----------------------------------------------------------------------------
+
+    async def _boot(self, crew: Crew) -> None:
+        crew.died = _nobody
+        await self.engine.start(self._server, crew, self._set_up)
+
+    async def started_crew(self, name: str) -> Crew:
+        """Have the process of a worker started; for `Worker` alone."""
+        crew = self._crews[name]
+        boot = self._boots.pop(name, None)
+        await (self._boot(crew) if boot is None else boot)
+        return crew
+
+    def _pack_set_up(self) -> tuple[FunctionRef, Arguments] | None:
+        """The first job of each process: make its actor, or import its function."""
+        target = self._target
+        if target is None:
+            return None
+        function: Callable[..., object] = load
+        args: tuple[Any, ...] = (target,)
+        if is_spec(target):
+            function, args = open_host, (target.target, target.args, target.kwargs)
+        ref = self.engine.functions.ref(function, self._frame_limit)
+        return ref, encode_arguments(ref, args, {}, self._frame_limit)
+
+    def _not_up(self, child: Child, error: Exception) -> None:
+        self._failed_starts[child.id] = self._failed_starts.get(child.id, 0) + 1
+        super()._not_up(child, error)
+
+    def _restarted(self, child: Child) -> None:
+        self._failed_starts.pop(child.id, None)
+        super()._restarted(child)
+
+    def _restart(self, child: Child) -> Any:
+        """Restart a worker, unless it did not start several times in a row: it never will."""
+        if self._failed_starts.get(child.id, 0) >= START_ATTEMPTS:
+            return self._give_up(child)
+        return super()._restart(child)
+
+    @request
+    async def statistics(self) -> PoolStatistics:  # type: ignore[override]
+        """Workers and jobs, now and since the start."""
+        jobs = self.engine.dispatcher.statistics()
+        return PoolStatistics(
+            size=self.size,
+            workers=tuple(
+                self._worker_info(child) for id, child in self._children.items() if id in self._crews
+            ),
+            queued=jobs.queued,
+            running=jobs.in_flight,
+            done=jobs.done,
+            failed=self.engine.failed,
+            crashed=self.engine.crashed,
+            retried=jobs.retried,
+            restarts=self._restarts,
         )
-        self._workers.add(worker)
-        if self._state != "open":
-            worker.kill()
-            await worker.wait_ended()
-            return
-        self._dispatcher.add_worker(worker)
-        self._pump()
 
-    def _on_outcomes(self, worker: WorkerProcess, outcomes: Sequence[Any]) -> None:
-        if self._state != "open":
-            # Everybody has been told that there will be no result.
-            return
-        if outcomes:
-            self._early_deaths = 0
-        for batch, part in self._dispatcher.settle(worker, outcomes, self._loop.time()):
-            batch.taker.deliver(batch, part)
-        self._refill()
-        self._dispatcher.set_congested(worker, worker.congested)
-        self._pump()
+    def _worker_info(self, child: Child) -> WorkerInfo:
+        crew = self._crews[child.id]
+        process = crew.process if child.cell is not None else None
+        return WorkerInfo(
+            slot=child.id,
+            pid=None if process is None else process.pid,
+            restarts=child.restarts,
+            done=crew.done,
+            busy=process is not None and self.engine.dispatcher.busy(process),
+        )
 
-    def _on_death(self, worker: WorkerProcess, death: WorkerDeath) -> None:
-        self._workers.discard(worker)
-        hit = self._dispatcher.remove_worker(worker, running=death.running)
-        if hit is not None:
-            hit.taker.deliver(hit, [Failure(WorkerCrashed(hit.function.name, death.exit))])
-        if self._state != "open":
-            return
-        self._deaths += 1
-        did_nothing = not death.running and worker.statistics().done == 0
-        self._early_deaths = self._early_deaths + 1 if did_nothing else 0
-        if self._on_exit is not None:
-            self._on_exit(death)
-        if self._early_deaths >= _EARLY_DEATHS:
-            text = f"{_EARLY_DEATHS} workers in a row died before their first job: {death.exit}"
-            self._fail_everything("failed", WorkerStartFailed(text))
-            return
-        task = self._loop.create_task(self._replace())
-        self._starts.add(task)
-        task.add_done_callback(self._starts.discard)
-        self._refill()
-        self._pump()
+    # -- messages to the actors that its workers hold -----------------------------------------------
 
-    async def _replace(self) -> None:
+    @classmethod
+    def _answers_for(cls, other: type[Actor]) -> bool:
+        return issubclass(cls, other) or (cls.hosts is not None and issubclass(cls.hosts, other))
+
+    def _pack_messages(self) -> dict[str, FunctionRef]:
+        if self.hosts is None:
+            return {}
+        self._taker = MessageTaker(self._cell.label, self._report)
+        packed: dict[str, FunctionRef] = {}
+        for fn in self.hosts._info.protocol:
+            blob = dumps(functools.partial(handle, fn.__name__))
+            # Bound to anything: its parameters are named in errors, and `self` is not sent.
+            packed[fn.__name__] = FunctionRef(fn.__qualname__, blob, fn.__get__(self), lasting=True)
+        return packed
+
+    def forward(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reply: ReplyTo[Any]) -> None:
+        """Send a message to the least busy worker's actor, which then owes the reply."""
+        ref = self._messages[name]
+        wanted = reply if reply.wanted else None
         try:
-            await self._start_worker()
-        except WorkerStartFailed as error:
-            if not self._workers:
-                self._fail_everything("failed", error)
+            entry = encode_arguments(ref, args, kwargs, self._frame_limit)
+            self.engine.submit(ref, entry, self._taker, (ref.name, wanted), self.retries)
+        except (WireError, CallError) as error:
+            if wanted is None:
+                self._report(ref.name, error, True)
+            else:
+                wanted.fail(error)
 
-    def _refill(self) -> None:
-        for taker in list(self._maps):
-            taker.refill()
+    def _report(self, name: str, error: BaseException, lost: bool) -> None:
+        """Report what no caller sees: the crash of an actor in a worker, or a cast that was lost."""
+        label, instruments = self._cell.label(), self._cell.node.instruments
+        if lost:
+            instruments.emit(Unhandled(label, f"{name}: {error}"))
+            return
+        assert self.hosts is not None
+        instruments.emit(
+            CrashReport(
+                process=f"{label}/{self.hosts.__name__}",
+                error=error,
+                message=name,
+                state="-",
+                links=(),
+                ancestors=(label,),
+                waiting=0,
+            )
+        )
 
-    def _fail_everything(self, state: str, error: WorkerError) -> None:
-        self._state = state
-        self._error = error
-        self._open.clear()
-        for batch in self._dispatcher.clear():
-            batch.taker.deliver(batch, [Failure(error)] * len(batch.entries))
-        for taker in list(self._maps):
-            taker.close(error)
-        self._maps.clear()
+
+def _nobody(error: object) -> None:
+    """A process ended before its `Worker` was told of it; `Engine.employ` will find out."""
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """The value, if it is a whole number >= `least`; raises `UsageError` otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} is a whole number >= {least}, got {value!r}")
+    return value
+
+
+def _checked(target: Any, hosts: type[Actor] | None) -> Any:
+    if is_spec(target):
+        if hosts is None:
+            raise UsageError("a pool of actors is made with kb.pool(kb.child(Name, ...)), not with kb.Pool")
+        target.check(())
+    elif target is not None and (not callable(target) or is_actor(target)):
+        raise UsageError(
+            "a pool takes a function, or kb.child(Name, ...) for workers that each hold an actor; "
+            f"got {target!r}"
+        )
+    return target
+
+
+def is_spec(target: Any) -> bool:
+    """Whether it is a child spec, without narrowing its type to one of unknown things."""
+    return isinstance(target, ChildSpec)
+
+
+def is_actor(target: Any) -> bool:
+    """Whether it is an actor class."""
+    return isinstance(target, type) and issubclass(target, Actor)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire import FrameReader, WireError, pack_frame
+from ..wire import DEFAULT_FRAME_LIMIT, FrameReader, WireError, pack_frame
 from ..wire._pickle import dumps, loads
 from ._exit import WorkerExit
 from ._jobs import Entry, FunctionRef
@@ -109,6 +109,7 @@ class WorkerProcess:
         *,
         on_outcomes: Callable[[WorkerProcess, Sequence[Any]], None],
         on_death: Callable[[WorkerProcess, WorkerDeath], None],
+        frame_limit: int = DEFAULT_FRAME_LIMIT,
     ) -> WorkerProcess:
         """Fork a worker; it takes jobs as soon as this returns.
 
@@ -120,9 +121,9 @@ class WorkerProcess:
         try:
             page = Journal.create()
             journal = Journal(page)
-            worker = cls(ours, journal, server.frame_limit, on_outcomes, on_death)
+            worker = cls(ours, journal, frame_limit, on_outcomes, on_death)
             try:
-                worker.pid, worker._pidfd = await server.spawn(theirs, page, worker._on_status)
+                worker.pid, worker._pidfd = await server.spawn(theirs, page, worker._on_status, frame_limit)
             except BaseException:
                 journal.close()
                 raise
@@ -144,6 +145,11 @@ class WorkerProcess:
     def alive(self) -> bool:
         """Whether its end has not been reported yet."""
         return self.death is None
+
+    @property
+    def running(self) -> bool:
+        """Whether the oldest job without an outcome has begun."""
+        return not self._gone and self._journal.state().started > self._done
 
     @property
     def congested(self) -> bool:

@@ -46,12 +46,11 @@ class ForkServer:
 
     Args:
         preload: modules to import before the first fork, so that workers start with them.
-        frame_limit: bytes that one function, argument list or result may take.
     """
 
-    def __init__(self, *, preload: Sequence[str] = (), frame_limit: int = DEFAULT_FRAME_LIMIT) -> None:
-        self.preload = tuple(preload)
-        self.frame_limit = frame_limit
+    def __init__(self, *, preload: Sequence[str] = ()) -> None:
+        # In the order of the requests, each once.
+        self._preload: dict[str, None] = dict.fromkeys(preload)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._pidfd = -1
@@ -71,11 +70,25 @@ class ForkServer:
         pid = self._process.pid if self._process is not None else None
         return ForkServerStatistics(pid, len(self._workers), self._starts)
 
+    def preload(self, names: Sequence[str]) -> None:
+        """Import more modules before the next fork; one that fails does so again in the job that needs it."""
+        new = [name for name in names if name not in self._preload]
+        self._preload.update(dict.fromkeys(new))
+        if new and self._control is not None:
+            # A full socket or a dying server: the next fork finds out, and a new server imports them all.
+            with contextlib.suppress(OSError):
+                self._control.send(json.dumps({"op": "preload", "names": new}).encode())
+
     async def spawn(
-        self, sock: socket.socket, journal: int, on_status: Callable[[int | None], None]
+        self,
+        sock: socket.socket,
+        journal: int,
+        on_status: Callable[[int | None], None],
+        frame_limit: int = DEFAULT_FRAME_LIMIT,
     ) -> tuple[int, int]:
         """Fork a worker onto `sock` and `journal`; return its pid and a pidfd, which the caller closes.
 
+        `frame_limit` is how many bytes one function, argument list or result may take.
         `on_status` is called once with the wait status when the worker has ended, or with
         None when the server died first and nobody can know. That may be before this returns.
 
@@ -91,7 +104,7 @@ class ForkServer:
             future: asyncio.Future[tuple[int, int]] = loop.create_future()
             self._starting[number] = (future, on_status)
             try:
-                request = json.dumps({"op": "fork", "id": number}).encode()
+                request = json.dumps({"op": "fork", "id": number, "limit": frame_limit}).encode()
                 socket.send_fds(control, [request], [sock.fileno(), journal])
                 async with asyncio.timeout(_START_TIMEOUT):
                     await asyncio.wait([future])
@@ -164,7 +177,7 @@ class ForkServer:
         loop.add_reader(self._pidfd, self._lost)
         configuration = {
             "op": "configure", "argv": sys.argv, "main": main_source(),
-            "preload": self.preload, "limit": self.frame_limit,
+            "preload": list(self._preload),
         }  # fmt: skip
         ours.send(json.dumps(configuration).encode())
 

@@ -1,4 +1,7 @@
-"""Where outcomes go: to the futures of single calls, or to the iterator of a map."""
+"""Where outcomes go: to the callers of single jobs and messages, or to the iterator of a map.
+
+A taker has `deliver(batch, outcomes)`, and `wants(tag)` for jobs that have somebody waiting.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from .._kernel._errors import ActorExited
+from .._kernel._reasons import Crashed
+from .._kernel._reply import ReplyTo
 from ._dispatch import Batch
+from ._errors import RemoteTraceback, WorkerCrashed
+from ._host import HostedExit
 from ._jobs import Entry, FunctionRef, encode_arguments, encode_items
 from ._outcomes import Failure, decode
 
-__all__ = ["CallTaker", "MapTaker", "Results"]
+__all__ = ["CallTaker", "MapTaker", "MessageTaker", "OrderedTaker", "Results"]
 
 R = TypeVar("R")
 
@@ -21,6 +29,10 @@ _CHUNK = 512
 
 class CallTaker:
     """Single calls: a batch's tags are their futures."""
+
+    def wants(self, future: asyncio.Future[Any]) -> bool:
+        """Whether the caller still waits."""
+        return not future.done()
 
     def deliver(self, batch: Batch, outcomes: Sequence[Any]) -> None:
         """Settle each future that still wants its outcome."""
@@ -33,6 +45,49 @@ class CallTaker:
                 future.set_exception(value.error)
             else:
                 future.set_result(value)
+
+
+class MessageTaker:
+    """Messages to actors: a batch's tags are (message, reply), and the reply of a cast is None.
+
+    Args:
+        target: how the pool prints.
+        report: told of each actor that ended in a message: message, error, whether it was a worker's end.
+    """
+
+    def __init__(self, target: Callable[[], str], report: Callable[[str, BaseException, bool], None]) -> None:
+        self._target = target
+        self._report = report
+
+    def wants(self, tag: tuple[str, ReplyTo[Any] | None]) -> bool:
+        """Whether it is a cast, or a call whose caller still waits."""
+        return tag[1] is None or tag[1].wanted
+
+    def deliver(self, batch: Batch, outcomes: Sequence[Any]) -> None:
+        """Answer each caller; the end of the actor is `ActorExited`, as it would be in this process."""
+        assert batch.tags is not None
+        for (message, reply), outcome in zip(batch.tags, outcomes, strict=True):
+            value = decode(outcome)
+            if type(value) is HostedExit:
+                error: Exception = self._exited(value)
+            elif type(value) is Failure:
+                error = value.error
+                if isinstance(error, WorkerCrashed):
+                    error = ActorExited(self._target(), message, Crashed(error), maybe_executed=True)
+                elif reply is None:
+                    self._report(message, error, True)
+            else:
+                if reply is not None:
+                    reply.send(value)
+                continue
+            if reply is not None:
+                reply.fail(error)
+
+    def _exited(self, end: HostedExit) -> ActorExited:
+        if isinstance(end.reason, Crashed):
+            end.reason.error.__cause__ = RemoteTraceback(end.trace)
+            self._report(end.message, end.reason.error, False)
+        return ActorExited(self._target(), end.message, end.reason, maybe_executed=True)
 
 
 class MapTaker(Generic[R]):
@@ -54,9 +109,10 @@ class MapTaker(Generic[R]):
     ) -> None:
         self.ready: deque[Any] = deque()
         self.waiter: asyncio.Future[None] | None = None
-        # Jobs submitted and not delivered. With len(ready) never above `ahead`.
+        # Jobs submitted and not delivered. With `held()` never above `ahead`.
         self.out = 0
         self.exhausted = False
+        self.name = function.name
         self._function = function
         self._items = items
         self._limit = limit
@@ -64,6 +120,14 @@ class MapTaker(Generic[R]):
         self._retries = retries
         self._submit = submit
         self._room = room
+
+    def wants(self, tag: object) -> bool:
+        """A map wants all of its results."""
+        return True
+
+    def held(self) -> int:
+        """Outcomes that lie here."""
+        return len(self.ready)
 
     def deliver(self, batch: Batch, outcomes: Sequence[Any]) -> None:
         """Keep outcomes for the consumer; they are decoded when it takes them."""
@@ -79,28 +143,36 @@ class MapTaker(Generic[R]):
     def close(self, error: Exception | None = None) -> None:
         """Pull no more items; `error` stands for those that will not be pulled."""
         if error is not None and not self.exhausted:
-            self.ready.append(Failure(error))
+            self.put_last(Failure(error))
         self.exhausted = True
         self.wake()
+
+    def put_last(self, failure: Failure) -> None:
+        """Keep a failure that stands behind all jobs submitted so far."""
+        self.ready.append(failure)
 
     def refill(self) -> None:
         """Submit as many more jobs as `ahead` and the pool's queue have room for."""
         while not self.exhausted:
-            room = min(self._ahead - self.out - len(self.ready), self._room(), _CHUNK)
+            room = min(self._ahead - self.out - self.held(), self._room(), _CHUNK)
             if room <= 0 or (room < _CHUNK and self.out > self._ahead // 2):
                 return
             items: list[Any] = []
             try:
                 items.extend(islice(self._items, room))
             except Exception as error:
+                self._send(items)
                 self.close(error)
             else:
+                self._send(items)
                 if len(items) < room:
                     self.close()
-            entries = self._encode(items)
-            if entries:
-                self.out += len(entries)
-                self._submit(Batch(self._function, entries, self, None, self._retries))
+
+    def _send(self, items: list[Any]) -> None:
+        entries = self._encode(items)
+        if entries:
+            self.out += len(entries)
+            self._submit(Batch(self._function, entries, self, None, self._retries))
 
     def _encode(self, items: list[Any]) -> list[Entry]:
         try:
@@ -116,6 +188,61 @@ class MapTaker(Generic[R]):
             except Exception as error:
                 self.ready.append(Failure(error))
                 self.wake()
+
+
+class OrderedTaker(MapTaker[R]):
+    """A map that yields results in the order of its items: those behind a slow one wait here."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Outcomes behind the first that is missing, by number. `ready` holds those before it.
+        self._early: dict[int, Any] = {}
+        # Numbers of the next item to send, and of the first outcome that is missing.
+        self._sent = 0
+        self._missing = 0
+
+    def held(self) -> int:
+        return len(self.ready) + len(self._early)
+
+    def deliver(self, batch: Batch, outcomes: Sequence[Any]) -> None:
+        assert batch.tags is not None
+        self.out -= len(outcomes)
+        self._early.update(zip(batch.tags, outcomes, strict=True))
+        self._advance()
+
+    def put_last(self, failure: Failure) -> None:
+        self._early[self._sent] = failure
+        self._sent += 1
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._missing in self._early:
+            self.ready.append(self._early.pop(self._missing))
+            self._missing += 1
+        if self.ready:
+            self.wake()
+
+    def _send(self, items: list[Any]) -> None:
+        try:
+            entries = encode_items(self._function, items, self._limit)
+        except Exception:
+            for item in items:
+                try:
+                    entry = encode_arguments(self._function, (item,), {}, self._limit)
+                except Exception as error:
+                    self.put_last(Failure(error))
+                else:
+                    self._send_entries([entry])
+        else:
+            self._send_entries(entries)
+
+    def _send_entries(self, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        self.out += len(entries)
+        numbers: list[Any] = list(range(self._sent, self._sent + len(entries)))
+        self._sent += len(entries)
+        self._submit(Batch(self._function, entries, self, numbers, self._retries))
 
 
 class Results(Generic[R]):

@@ -1,0 +1,326 @@
+"""The jobs of one pool: queued, given to worker processes, and their outcomes to whoever waits.
+
+It starts worker processes and uses them; what is to follow when one ends is its owner's affair. All of
+it runs on the event loop between two turns of actors, so jobs cost no message to the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from .._kernel._errors import CallError, CallTimeout
+from ._dispatch import Batch, Dispatcher
+from ._errors import JobQueueFull, WorkerCrashed
+from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
+from ._outcomes import Failure, decode, is_failure
+from ._process import WorkerDeath, WorkerProcess
+from ._spawner import ForkServer
+from ._takers import CallTaker, MapTaker
+
+__all__ = ["Crew", "Engine", "Refusal"]
+
+R = TypeVar("R")
+
+_CALLS_PER_BATCH = 256
+_LOOK_AGAIN = 0.05
+_AHEAD_PER_WORKER = 2048
+
+# Makes the error for a job that gets no outcome because the pool has ended: its name, whether it had begun.
+Refusal = Callable[[str, bool], CallError]
+
+
+class Crew:
+    """One worker process of a pool, and what its owner wants to hear of it."""
+
+    __slots__ = ("died", "done", "name", "process")
+
+    def __init__(self, name: str, died: Callable[[WorkerCrashed], None]) -> None:
+        self.name = name
+        # Called once, when the process has ended and its jobs have been seen to.
+        self.died = died
+        self.process: WorkerProcess | None = None
+        # Jobs with an outcome.
+        self.done = 0
+
+
+class Engine:
+    """Queue, dispatch and outcomes of one pool."""
+
+    def __init__(self, label: Callable[[], str], size: int, queue: int, frame_limit: int) -> None:
+        self.label = label
+        self.frame_limit = frame_limit
+        self.functions = FunctionTable()
+        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(queue)
+        self.failed = 0
+        self.crashed = 0
+        self.calls = CallTaker()
+        self._ahead = _AHEAD_PER_WORKER * size
+        self._crews: dict[WorkerProcess, Crew] = {}
+        # Processes that have not finished their first job, which is to set them up.
+        self._set_up: dict[WorkerProcess, asyncio.Future[None]] = {}
+        self._maps: weakref.WeakSet[MapTaker[Any]] = weakref.WeakSet()
+        # Jobs of this loop turn, by function, taker and retries: each becomes one batch.
+        self._open: dict[tuple[FunctionRef, Any, int], Batch] = {}
+        self._room: deque[asyncio.Future[None]] = deque()
+        # Set once the pool ends.
+        self._refusal: Refusal | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # -- jobs ----------------------------------------------------------------------------------
+
+    def check_open(self, name: str) -> None:
+        """Raise what callers get once the pool ends."""
+        if self._refusal is not None:
+            raise self._refusal(name, False)
+
+    def submit(self, ref: FunctionRef, entry: Entry, taker: Any, tag: object, retries: int) -> None:
+        """Queue one job; those of a loop turn leave together.
+
+        Raises:
+            JobQueueFull: there is no room for it.
+        """
+        key = (ref, taker, retries)
+        batch = self._open.get(key)
+        try:
+            if batch is None or len(batch.entries) >= _CALLS_PER_BATCH:
+                if not self._open:
+                    self._loop.call_soon(self._pump)
+                batch = Batch(ref, [], taker, [], retries)
+                self.dispatcher.enqueue(batch)
+                self._open[key] = batch
+            self.dispatcher.extend(batch, entry, tag)
+        except JobQueueFull:
+            raise JobQueueFull(self.dispatcher.limit, pool=self.label(), function=ref.name) from None
+
+    async def call(
+        self,
+        function: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        retries: int,
+        wait: bool,
+        deadline: float | None,
+        kill: bool,
+    ) -> R:
+        """Run one job; `deadline` is in loop time, and `kill` ends the worker that is still on it then."""
+        ref = self.functions.ref(function, self.frame_limit)
+        self.check_open(ref.name)
+        entry = encode_arguments(ref, args, kwargs, self.frame_limit)
+        future: asyncio.Future[R] = self._loop.create_future()
+        timer = None
+        if deadline is not None:
+            began = self._loop.time()
+            timer = self._loop.call_at(deadline, self._expire, future, ref.name, deadline - began, kill)
+        try:
+            while wait and not future.done() and self.dispatcher.load >= self.dispatcher.limit:
+                await self._wait_room(future)
+            if not future.done():
+                self.check_open(ref.name)
+                self.submit(ref, entry, self.calls, future, retries)
+            return await future
+        except asyncio.CancelledError:
+            # If it runs already it goes on; its outcome then has no taker.
+            self.dispatcher.cancel(self.calls, future)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future.done() and not future.cancelled():
+                future.exception()  # seen, even when the caller was cancelled at that very moment
+
+    def map(
+        self, kind: type[MapTaker[R]], function: Any, items: Any, ahead: int | None, retries: int
+    ) -> MapTaker[R]:
+        """Begin a map; `kind` says in which order results come."""
+        ref = self.functions.ref(function, self.frame_limit)
+        self.check_open(ref.name)
+        limit = min(ahead or self._ahead, self.dispatcher.limit)
+        taker = kind(ref, iter(items), self.frame_limit, limit, retries, self._submit_map, self._free)
+        self._maps.add(taker)
+        taker.refill()
+        return taker
+
+    def _submit_map(self, batch: Batch) -> None:
+        self.dispatcher.enqueue(batch)
+        self._loop.call_soon(self._pump)
+
+    def _free(self) -> int:
+        return self.dispatcher.limit - self.dispatcher.load
+
+    async def _wait_room(self, job: asyncio.Future[Any]) -> None:
+        """Wait until there may be room, or `job` has an outcome already."""
+        room: asyncio.Future[None] = self._loop.create_future()
+        self._room.append(room)
+
+        def over(_: object) -> None:
+            if not room.done():
+                room.set_result(None)
+
+        job.add_done_callback(over)
+        try:
+            await room
+        finally:
+            job.remove_done_callback(over)
+            if room in self._room:
+                self._room.remove(room)
+
+    def _expire(self, future: asyncio.Future[Any], name: str, seconds: float, kill: bool) -> None:
+        """The deadline of a call has passed."""
+        if future.done():
+            return
+        waiting = self.dispatcher.cancel(self.calls, future)
+        held = None if waiting else self.dispatcher.holder(self.calls, future)
+        future.set_exception(CallTimeout(self.label(), name, seconds, maybe_executed=held is not None))
+        if held is not None and kill:
+            self._end_overdue(future, seconds)
+
+    def _end_overdue(self, future: asyncio.Future[Any], seconds: float) -> None:
+        """Kill the worker that runs this job, or look again later if it is still on an earlier one."""
+        held = self.dispatcher.holder(self.calls, future)
+        if held is None:
+            return
+        process, oldest = held
+        if oldest and process.running:
+            process.kill(f"a job was past its deadline of {seconds:.3g} s")
+        else:
+            self._loop.call_later(_LOOK_AGAIN, self._end_overdue, future, seconds)
+
+    # -- workers -------------------------------------------------------------------------------
+
+    async def start(self, server: ForkServer, crew: Crew, set_up: tuple[FunctionRef, Entry] | None) -> None:
+        """Start a process for `crew` and run its first job, `set_up`; it takes no others yet.
+
+        Raises:
+            WorkerStartFailed: it could not be forked.
+            WorkerCrashed: it died.
+            Exception: what `set_up` raised.
+        """
+        process = await WorkerProcess.start(
+            server, on_outcomes=self._on_outcomes, on_death=self._on_death, frame_limit=self.frame_limit
+        )
+        crew.process = process
+        self._crews[process] = crew
+        if set_up is None:
+            return
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._set_up[process] = ready
+        process.submit(set_up[0], [set_up[1]])
+        try:
+            await ready
+        except BaseException:
+            process.kill("it was not set up")
+            raise
+        finally:
+            self._set_up.pop(process, None)
+
+    def employ(self, crew: Crew) -> None:
+        """Give a process that is ready its share of the jobs."""
+        process = crew.process
+        assert process is not None
+        if process.death is not None:
+            raise WorkerCrashed(None, process.death.exit, worker=crew.name, maybe_executed=False)
+        self.dispatcher.add_worker(process)
+        self._pump()
+
+    def _pump(self) -> None:
+        self._open.clear()
+        for assignment in self.dispatcher.assign(self._loop.time()):
+            batch = assignment.batch
+            assignment.worker.submit(batch.function, batch.entries, assignment.size)
+
+    def _on_outcomes(self, process: WorkerProcess, outcomes: Sequence[Any]) -> None:
+        if process in self._set_up:
+            self._settle_set_up(process, outcomes)
+            return
+        if tuple in set(map(type, outcomes)):
+            self.failed += sum(map(is_failure, outcomes))
+        if process not in self.dispatcher:
+            return  # everybody was told already that the pool has ended
+        self._crews[process].done += len(outcomes)
+        for batch, part in self.dispatcher.settle(process, outcomes, self._loop.time()):
+            batch.taker.deliver(batch, part)
+        self.dispatcher.set_congested(process, process.congested)
+        self._go_on()
+
+    def _settle_set_up(self, process: WorkerProcess, outcomes: Sequence[Any]) -> None:
+        ready = self._set_up[process]
+        for outcome in outcomes:
+            value = decode(outcome)
+            if ready.done():
+                continue
+            if type(value) is Failure:
+                ready.set_exception(value.error)
+            else:
+                ready.set_result(None)
+
+    def _on_death(self, process: WorkerProcess, death: WorkerDeath) -> None:
+        crew = self._crews.pop(process, None)
+        name = "" if crew is None else crew.name
+        ready = self._set_up.get(process)
+        function: str | None = None
+        if ready is not None and not ready.done():
+            ready.set_exception(
+                WorkerCrashed("its set-up", death.exit, worker=name, maybe_executed=death.running)
+            )
+        if process in self.dispatcher:
+            running = self.dispatcher.running(process) if death.running else None
+            function = None if running is None else running.name
+            hit = self.dispatcher.remove_worker(process, running=death.running)
+            self.crashed += death.running
+            if hit is not None:
+                error = WorkerCrashed(hit.function.name, death.exit, worker=name)
+                hit.taker.deliver(hit, [Failure(error)] * len(hit.entries))
+        if crew is not None:
+            crew.died(WorkerCrashed(function, death.exit, worker=name, maybe_executed=death.running))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """There may be room for more jobs: in the queue, at workers."""
+        free = self.dispatcher.limit - self.dispatcher.load
+        while self._room and free > 0:
+            free -= 1
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+        for taker in list(self._maps):
+            taker.refill()
+        self._pump()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def finish(self, refusal: Refusal) -> None:
+        """Refuse new jobs and fail those that no worker has; the others may still have an outcome."""
+        if self._refusal is not None:
+            return
+        self._refusal = refusal
+        self._open.clear()
+        self._fail(self.dispatcher.clear_queue(), begun=False)
+        maps, self._maps = list(self._maps), weakref.WeakSet()
+        for taker in maps:
+            taker.close(refusal(taker.name, False))
+        while self._room:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+
+    def close(self, refusal: Refusal) -> None:
+        """Fail all jobs that are left and kill what processes there are."""
+        self.finish(refusal)
+        self._fail(self.dispatcher.clear(), begun=True)
+        for process in list(self._crews):
+            process.kill("its pool has ended")
+
+    async def wait_ended(self) -> None:
+        """Wait until no process is left."""
+        await asyncio.gather(*(process.wait_ended() for process in list(self._crews)))
+
+    def _fail(self, batches: list[Batch], *, begun: bool) -> None:
+        assert self._refusal is not None
+        for batch in batches:
+            error = self._refusal(batch.function.name, begun)
+            batch.taker.deliver(batch, [Failure(error)] * len(batch.entries))

@@ -1,0 +1,157 @@
+"""`jobs`: how functions are run in a pool, from actors and from plain asyncio code alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from .._kernel._cell import DEAD
+from .._kernel._errors import NotRunning, UsageError, WrongThread
+from .._kernel._node import Node
+from .._kernel._ref import ActorRef, deadline_of
+from ._engine import Engine
+from ._pool import Pool, whole
+from ._takers import MapTaker, OrderedTaker, Results
+
+__all__ = ["Jobs", "jobs"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+WhenFull = Literal["raise", "wait"]
+
+
+class Jobs:
+    """Runs functions in the workers of a pool; made by `jobs`.
+
+    It keeps nothing but the pool's address, so it survives the pool's restarts as far as the ref does.
+    """
+
+    __slots__ = ("_ref", "_retries", "_when_full", "_within")
+
+    def __init__(
+        self,
+        ref: ActorRef[Pool],
+        retries: int | None = None,
+        within: float | None = None,
+        when_full: WhenFull = "raise",
+    ) -> None:
+        self._ref = ref
+        self._retries = retries
+        self._within = within
+        self._when_full: WhenFull = when_full
+
+    def within(self, seconds: float | None) -> Jobs:
+        """The same pool with a deadline for each `call`, in seconds; None, the default, is none.
+
+        A job that waits is dropped then; the worker that is still running it is killed and replaced.
+        """
+        if seconds is not None and not seconds >= 0:
+            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        return Jobs(self._ref, self._retries, seconds, self._when_full)
+
+    def options(self, *, retries: int | None = None, when_full: WhenFull | None = None) -> Jobs:
+        """The same pool with other options; those not named stay.
+
+        Args:
+            retries: how often a job is started again after a crash of its worker; by default as the
+                pool says. Only for jobs that may safely run more than once.
+            when_full: what `call` does while the pool's queue is full: "raise" (default) or "wait".
+        """
+        if retries is not None:
+            whole("retries", retries, 0)
+        if when_full not in (None, "raise", "wait"):
+            raise UsageError(f"when_full is 'raise' or 'wait', got {when_full!r}")
+        return Jobs(
+            self._ref,
+            self._retries if retries is None else retries,
+            self._within,
+            self._when_full if when_full is None else when_full,
+        )
+
+    async def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `fn(*args, **kwargs)` in a worker and return its result.
+
+        A caller that is under a deadline itself, as a handler is, gives up with it.
+
+        Raises:
+            Exception: what the function raised, with its remote traceback as `__cause__`.
+            WorkerCrashed: the worker died while it ran this.
+            CallTimeout: it was not done by its deadline.
+            NotPicklable, FrameTooLarge, ResultNotPicklable: it cannot be sent there or back.
+            JobQueueFull: the pool has as many jobs as it may.
+            NotRunning, ActorExited: there is no pool, or it ended first.
+        """
+        node, pool, engine = self._pool(fn)
+        inherited = deadline_of(node.current)
+        own = None if self._within is None else node.loop.time() + self._within
+        both = [each for each in (own, inherited) if each is not None]
+        deadline = min(both) if both else None
+        return await engine.call(
+            fn,
+            args,
+            kwargs,
+            retries=pool.retries if self._retries is None else self._retries,
+            wait=self._when_full == "wait",
+            deadline=deadline,
+            kill=own is not None and deadline == own,
+        )
+
+    def map_unordered(
+        self, fn: Callable[[T], R], items: Iterable[T], /, *, ahead: int | None = None
+    ) -> Results[R]:
+        """Run `fn(item)` for each item; iterate over the results as they come.
+
+        A failed job raises from the iterator at its place, and iterating on goes on. At most `ahead`
+        items are taken and not consumed as results yet, 2,048 per worker by default.
+        """
+        return Results(self._map(MapTaker, fn, items, ahead))
+
+    def map(self, fn: Callable[[T], R], items: Iterable[T], /, *, ahead: int | None = None) -> Results[R]:
+        """Like `map_unordered`, with the results in the order of the items."""
+        return Results(self._map(OrderedTaker, fn, items, ahead))
+
+    def _map(
+        self, kind: type[MapTaker[Any]], fn: Any, items: Iterable[Any], ahead: int | None
+    ) -> MapTaker[Any]:
+        if self._within is not None:
+            raise UsageError(
+                "within is for call: a map has no deadline of its own; use asyncio.timeout around it"
+            )
+        if ahead is not None:
+            whole("ahead", ahead, 1)
+        _, pool, engine = self._pool(fn)
+        retries = pool.retries if self._retries is None else self._retries
+        return engine.map(kind, fn, items, ahead, retries)
+
+    def _pool(self, fn: object) -> tuple[Node, Pool, Engine]:
+        """The pool that is meant now; jobs go to it directly and cost it no message."""
+        cell = self._ref._target()
+        node, pool = cell.node, cell.actor
+        if get_ident() != node.thread:
+            raise WrongThread(
+                "jobs are given to a pool on its event loop's thread; hand them to an actor there"
+            )
+        engine = getattr(pool, "engine", None)
+        if cell.state == DEAD or engine is None:
+            raise NotRunning(repr(self._ref), getattr(fn, "__qualname__", repr(fn)))
+        return node, pool, engine
+
+    def __repr__(self) -> str:
+        return f"<Jobs of {self._ref!r}>"
+
+
+def jobs(pool: ActorRef[Pool]) -> Jobs:
+    """Run functions in a pool: `jobs = kb.jobs(tree.ref(kb.Pool, "pool"))`, then `await jobs.call(fn, 1)`.
+
+    Raises:
+        UsageError: the ref is not one to a pool.
+    """
+    if not isinstance(pool, ActorRef):
+        raise UsageError(f'jobs takes a ref to a pool, such as tree.ref(kb.Pool, "pool"), got {pool!r}')
+    cls = pool._target().info.cls
+    if not (isinstance(cls, type) and issubclass(cls, Pool)):
+        raise UsageError(f"jobs takes a ref to a pool, got {pool!r}")
+    return Jobs(pool)

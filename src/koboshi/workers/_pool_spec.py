@@ -1,0 +1,106 @@
+"""`pool`: the child spec of a pool, and the pool class that answers the messages of an actor class."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from .._kernel._actor import Actor
+from .._kernel._errors import UsageError
+from .._kernel._message import Entry
+from .._kernel._reply import defer
+from .._kernel._spec import ChildSpec
+from ..wire import DEFAULT_FRAME_LIMIT
+from ._pool import GRACE, QUEUE, WITHIN, Pool, is_actor, is_spec
+
+__all__ = ["pool"]
+
+AA = TypeVar("AA", bound=Actor)
+
+
+@functools.cache
+def _pool_of(cls: type[Actor]) -> type[Pool]:
+    """The pool class whose refs answer the messages of `cls`."""
+    name = f"{cls.__name__}Pool"
+    made: type[Pool] = type(name, (Pool,), {"hosts": cls, "__qualname__": name, "__module__": cls.__module__})
+    for fn in cls._info.protocol:
+        made._info.protocol[fn] = Entry(fn, _forwarder(fn))
+    return made
+
+
+def _forwarder(fn: Callable[..., Any]) -> Callable[..., Any]:
+    name = fn.__name__
+
+    def forward(self: Pool, *args: Any, **kwargs: Any) -> None:
+        self.forward(name, args, kwargs, defer())
+
+    forward.__name__, forward.__qualname__ = name, fn.__qualname__
+    return forward
+
+
+@overload
+def pool(
+    target: ChildSpec[AA],
+    /,
+    *,
+    size: int | None = None,
+    queue: int = QUEUE,
+    retries: int = 0,
+    max_restarts: int | None = None,
+    within: float = WITHIN,
+    grace: float = GRACE,
+    preload: Sequence[str] = (),
+    frame_limit: int = DEFAULT_FRAME_LIMIT,
+) -> ChildSpec[AA]: ...
+@overload
+def pool(
+    target: Callable[..., Any] | None = None,
+    /,
+    *,
+    size: int | None = None,
+    queue: int = QUEUE,
+    retries: int = 0,
+    max_restarts: int | None = None,
+    within: float = WITHIN,
+    grace: float = GRACE,
+    preload: Sequence[str] = (),
+    frame_limit: int = DEFAULT_FRAME_LIMIT,
+) -> ChildSpec[Pool]: ...
+def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
+    """A pool of worker processes as a child of a supervisor.
+
+    A worker that dies, by whatever cause, costs the job that it was running and is replaced.
+
+    Args:
+        target: None, or a function that each worker imports when it starts: a pool for functions, see
+            `jobs`. `kb.child(Name, ...)`: each worker holds such an actor, and a ref to the pool sends
+            each message to the least busy one.
+        size: worker processes; one per core by default.
+        queue: jobs that may wait or run, 65,536 by default; one more is refused with `JobQueueFull`.
+        retries: how often a job is started again after a crash of its worker, 0 by default. Only for
+            jobs that may safely run more than once.
+        max_restarts, within: deaths of workers that are put up with, 25 for each worker within 5 s by
+            default. One more, or three failed starts of one worker in a row, and the pool gives up.
+        grace: seconds that jobs in hand have when the pool stops, 3 by default; then they are killed.
+        preload: modules that new workers have imported already.
+        frame_limit: bytes that one argument list or result may take, 64 MB by default.
+
+    Raises:
+        UsageError: an option has no such value.
+    """
+    if is_spec(target):
+        hosted: Any = target.target
+        if not is_actor(hosted) or hasattr(hosted, "_is_supervisor"):
+            raise UsageError(f"the workers of a pool hold actors, got kb.child({target.default_id}, ...)")
+        made = _pool_of(hosted)
+        spec: ChildSpec[Any] = ChildSpec(made, (target,), options, id=target.default_id, name=target.name)
+    else:
+        spec = ChildSpec(Pool, () if target is None else (target,), options)
+    try:
+        spec.target(*spec.args, **spec.kwargs)  # a mistake is seen here, and not when the tree starts
+    except UsageError:
+        raise
+    except TypeError as error:
+        raise UsageError(f"kb.pool got options that do not fit: {error}") from None
+    return spec
