@@ -21,6 +21,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 LAYERS = {
     "_version": 0,
     "_kernel": 1,
+    "_supervision": 1.5,
     "wire": 2,
     "otp": 3,
     "workers": 3,
@@ -123,7 +124,7 @@ def part_of(module: str) -> str:
 
 
 # `run` takes a faster event loop where there is one; nothing depends on it.
-OPTIONAL = {("koboshi._kernel._run", "uvloop")}
+OPTIONAL = {("koboshi._supervision._run", "uvloop")}
 
 
 def layer_offence(found: Import) -> str | None:
@@ -135,7 +136,11 @@ def layer_offence(found: Import) -> str | None:
     if found.target.split(".")[0] != "koboshi":
         allowed = sys.stdlib_module_names | {"__future__"}
         optional = (found.source, found.target) in OPTIONAL
-        if source == "_kernel" and found.target.split(".")[0] not in allowed and not optional:
+        if (
+            source in ("_kernel", "_supervision")
+            and found.target.split(".")[0] not in allowed
+            and not optional
+        ):
             return f"{where}: the kernel uses the standard library only"
         return None
     target = part_of(found.target)

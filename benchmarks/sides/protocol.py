@@ -99,7 +99,7 @@ def serve(
     rows: Mapping[str, RowOfSide],
     run: Callable[[Callable[[], Coroutine[object, object, None]]], object] = _with_asyncio,
 ) -> None:
-    """Run the row named on the command line and print its result; `run` is how a program of the side starts."""
+    """Run the row named on the command line and print its result; `run` starts a program of the side."""
     _, name, size, seconds = sys.argv
     batches = rows[name](int(size))
     gc.collect()

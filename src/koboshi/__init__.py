@@ -5,9 +5,7 @@ from __future__ import annotations
 from ._kernel import _events as events
 from ._kernel._actor import Actor
 from ._kernel._bonds import Monitor
-from ._kernel._child import ChildInfo, Counts, SupervisorStatistics
 from ._kernel._context import correlation_id
-from ._kernel._dynamic import DynamicSupervisor
 from ._kernel._errors import (
     ActorExited,
     AlreadyPresent,
@@ -54,8 +52,6 @@ from ._kernel._reasons import (
 )
 from ._kernel._ref import ActorRef
 from ._kernel._reply import Alias, ReplyTo, alias, defer, time_left
-from ._kernel._restart import Backoff, Budget
-from ._kernel._run import run
 from ._kernel._self import (
     ProcessInfo,
     info,
@@ -73,10 +69,14 @@ from ._kernel._self import (
     unregister,
     whereis,
 )
-from ._kernel._spec import ChildSpec, child
-from ._kernel._supervisor import Supervisor
 from ._kernel._threadsafe import ThreadsafeRef
 from ._kernel._timers import Timer
+from ._supervision._child import ChildInfo, Counts, SupervisorStatistics
+from ._supervision._dynamic import DynamicSupervisor
+from ._supervision._restart import Backoff, Budget
+from ._supervision._run import run
+from ._supervision._spec import ChildSpec, child
+from ._supervision._supervisor import Supervisor
 from .wire import FrameTooLarge, NotPicklable
 from .workers import (
     JobQueueFull,

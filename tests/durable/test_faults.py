@@ -79,7 +79,7 @@ async def test_a_full_disk_rejects_cleanly_and_recovers(new_ledger: NewLedger, f
     async with new_ledger(connect=faults.connect) as ledger:
         faults.hook = limit
         put = 0
-        with pytest.raises(StoreUnavailable, match="full; nothing was recorded"):  # noqa: PT012
+        with pytest.raises(StoreUnavailable, match="full; nothing was recorded"):
             for put in range(100):
                 await ledger.put(str(put), bytes(10_000))
         assert 10 < put < 30

@@ -26,7 +26,7 @@ import koboshi as kb
 from koboshi._kernel._cell import Cell
 from koboshi._kernel._lifecycle import launch
 from koboshi._kernel._node import this_node
-from koboshi._kernel._spec import ChildSpec
+from koboshi._supervision._spec import ChildSpec
 
 POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")
 # Passes of the loop after which nothing is left to do; each rule causes a handful of steps at most.

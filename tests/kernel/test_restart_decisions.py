@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import koboshi as kb
-from koboshi._kernel._restart import affected, auto_shuts_down, backoff_of, budget_of, refund, should_restart
+from koboshi._supervision._restart import (
+    affected,
+    auto_shuts_down,
+    backoff_of,
+    budget_of,
+    refund,
+    should_restart,
+)
 
 CLEAN = [kb.Normal(), kb.Shutdown(), kb.Shutdown("a detail")]
 UNCLEAN = [

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 class Bonds:
     """The ties of one cell. All sets are ordered dicts, so that the end is told in a fixed order."""
 
-    __slots__ = ("aliases", "links", "monitors", "names", "owed", "place", "timers", "traps", "waiters", "watched_by")
+    __slots__ = (
+        "aliases",
+        "links",
+        "monitors",
+        "names",
+        "owed",
+        "place",
+        "timers",
+        "traps",
+        "waiters",
+        "watched_by",
+    )
 
     def __init__(self) -> None:
         self.traps = False
@@ -140,7 +151,11 @@ def signal_exit(target: Cell, sender: Cell | None, reason: ExitReason, *, by_lin
         target.condemn(KILLED, kill=True)
     elif target.bonds is not None and target.bonds.traps:
         # A bare process takes its mail itself, so its parent's exit is a message like any other.
-        if sender is not None and sender is target.parent and target.info.parent_exit is not target.info.on_exit:
+        if (
+            sender is not None
+            and sender is target.parent
+            and target.info.parent_exit is not target.info.on_exit
+        ):
             target.post((target.info.parent_exit, reason, None, copy_context(), None))
         else:
             shown: ActorRef[Any] = ActorRef(sender) if sender is not None else ActorRef(target)
@@ -170,7 +185,8 @@ def unregister(cell: Cell, name: Any) -> None:
     """Take a name from the cell; nothing happens when it does not hold it."""
     if cell.node.names.get(name) is cell:
         del cell.node.names[name]
-        assert cell.bonds is not None and cell.bonds.names is not None
+        assert cell.bonds is not None
+        assert cell.bonds.names is not None
         cell.bonds.names.remove(name)
 
 

@@ -170,6 +170,10 @@ class Instruments:
         # because an actor's start and end are hot paths.
         self.lifecycle = False
 
+    def wants(self, level: int) -> bool:
+        """Whether anybody takes events of this level, so that building one is worth its time."""
+        return bool(self._listeners) or logger.isEnabledFor(level)
+
     def emit(self, event: Event) -> None:
         """Give the event to every instrument; one that raises is logged and does not stop the others."""
         for listener in tuple(self._listeners):

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ._actor import ActorClass
     from ._node import Node
 
+# Characters of an actor's state in a crash report.
+MAX_STATE = 2_000
 # How long a killed coroutine may await in its `finally` blocks before it is closed by force.
 KILL_GRACE = 0.1
 
@@ -102,7 +104,7 @@ def launch(
         actor: Any = context.run(maker, *args, **kwargs) if args or kwargs else context.run(maker)
         actor._cell = cell
         cell.actor = actor
-        result = None if info.on_start is None else context.run(info.on_start, actor)
+        result: Any = None if info.on_start is None else context.run(info.on_start, actor)
     except BaseException as error:
         node.current, node.item = outer, outer_item
         failure = start_failed(cell, error)
@@ -112,8 +114,8 @@ def launch(
     node.current, node.item = outer, outer_item
     if result is None and cell.doom is None:
         is_up(cell)
-    elif result.__class__ is CoroutineType:
-        cell.task = CellTask(cell, result, (info.cls.on_start, (), NO_KWARGS, context, None), START)
+    elif (coro := result).__class__ is CoroutineType:
+        cell.task = CellTask(cell, coro, (info.cls.on_start, (), NO_KWARGS, context, None), START)
         cell.state = QUEUED
         node.enqueue(cell)
     elif cell.doom is not None or result is IGNORE:
@@ -215,12 +217,16 @@ def crash(cell: Cell, error: BaseException, item: Item) -> None:
 
 
 def report(cell: Cell, error: BaseException, message: str, context: Context) -> None:
-    """Emit the crash report; `context` is the one that the code ran in."""
+    """Emit the crash report, if anybody wants it; `context` is the one that the code ran in."""
+    if not cell.node.instruments.wants(CrashReport.level):
+        return
     actor = cell.actor
     try:
         state = "-" if actor is None else repr(actor.format_status())
     except Exception as unprintable:
         state = f"<format_status failed: {unprintable!r}>"
+    if len(state) > MAX_STATE:
+        state = f"{state[:MAX_STATE]}... ({len(state):,} characters)"
     ancestors: list[str] = []
     parent = cell.parent
     while parent is not None:
@@ -304,7 +310,8 @@ def start_ended(task: CellTask, value: Any, failure: BaseException | None) -> No
 
 def unlinked_end(cell: Cell, task: CellTask) -> None:
     """Somebody ended the cell before its start was complete: whoever waits for the start hears why."""
-    assert task.ready is not None and cell.doom is not None
+    assert task.ready is not None
+    assert cell.doom is not None
     reason = cell.doom
     conclude(cell)
     if not task.ready.done():

@@ -88,7 +88,9 @@ def spawn_cell(
     return cell
 
 
-def spawn(fn: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> ActorRef[Process]:
+def spawn(
+    fn: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs
+) -> ActorRef[Process]:
     """Start a bare process that runs `fn(*args)`; it ends when the function returns or raises."""
     node = this_node()
     return ActorRef(spawn_cell(node, fn, args, kwargs, node.current))
@@ -121,7 +123,7 @@ def current_cell(what: str) -> Cell:
     cell = this_node().current
     if cell is None:
         raise NotInProcess(
-            f"{what} needs a current process, and this code runs in none: it is plain asyncio code, or a task "
+            f"{what} needs a current process, and none runs here: this is plain asyncio code, or a task "
             "that a handler has started; do it in the handler itself, or in a process made with kb.spawn"
         )
     return cell

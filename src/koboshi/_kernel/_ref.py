@@ -84,7 +84,7 @@ class ActorRef(Generic[AC]):
             count = -1
         node = cell.node
         caller = node.current
-        if caller is None and get_ident() != node.thread:
+        if get_ident() != node.thread:
             raise self._wrong_thread()
 
         if cell.state == IDLE and node.inline_left and not entry.is_async:
@@ -153,17 +153,18 @@ class ActorRef(Generic[AC]):
             item = (entry.fn, args[0], None, copy_context(), None)
         else:
             item = (entry.fn, args, NO_KWARGS, copy_context(), None)
+        node = cell.node
+        if get_ident() != node.thread:
+            raise self._wrong_thread()
         mailbox = cell.mailbox
         if mailbox is None:
-            if get_ident() != cell.node.thread:
-                raise self._wrong_thread()
             mailbox = cell.mailbox = deque()
         elif len(mailbox) >= cell.limit and not cell.make_room(item):
             return
         mailbox.append(item)
         if cell.state <= RESTING:
             cell.state = QUEUED
-            cell.node.enqueue(cell)
+            node.enqueue(cell)
 
     async def send(
         self: ActorRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -281,13 +282,23 @@ class ActorRef(Generic[AC]):
         return ActorRef(self._cell, self._place, seconds)
 
     def send_after(
-        self: ActorRef[AA], seconds: float, message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+        self: ActorRef[AA],
+        seconds: float,
+        message: Message[AA, P, Any, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Timer:
         """Cast the message once, `seconds` from now. The timer's `cancel` returns what was left."""
         return self._timer(seconds, message, args, kwargs, repeat=False)
 
     def send_interval(
-        self: ActorRef[AA], seconds: float, message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+        self: ActorRef[AA],
+        seconds: float,
+        message: Message[AA, P, Any, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Timer:
         """Cast the message every `seconds`, until the timer is cancelled or the actor has ended."""
         return self._timer(seconds, message, args, kwargs, repeat=True)
@@ -412,7 +423,9 @@ class ActorRef(Generic[AC]):
         if inherited is not None and (own is None or inherited < own):
             request.deadline = inherited
             if inherited <= request.began:
-                raise CallTimeout(request.target.label(), describe(request.message), 0.0, maybe_executed=False)
+                raise CallTimeout(
+                    request.target.label(), describe(request.message), 0.0, maybe_executed=False
+                )
             node.deadlines.add_once(request, inherited)
         elif own is not None and seconds is not None:
             request.deadline = own
@@ -460,7 +473,7 @@ class ActorRef(Generic[AC]):
 
     def _wrong_thread(self) -> WrongThread:
         return WrongThread(
-            f"{self!r} was used on another thread than its event loop's; there, use `ref.threadsafe.call(...)` "
+            f"{self!r} was used on another thread than its event loop's; use `ref.threadsafe.call(...)` "
             "or `ref.threadsafe.cast(...)`"
         )
 
@@ -485,7 +498,8 @@ def _own_task(caller: Cell | None, node: Node) -> CellTask | None:
     """The caller's task, if it is what runs now and not an asyncio task started by its handler."""
     if caller is None or caller.task is None:
         return None
-    running: Any = asyncio.current_task(node.loop)
+    # Typed for `Task`; a `CellTask` passes for one.
+    running = cast("object", asyncio.current_task(node.loop))
     return caller.task if running is caller.task else None
 
 
@@ -531,5 +545,3 @@ def _no_such_message(cell: Cell, message: Any) -> UsageError:
         f"{describe(message)} is not marked with @kb.message, so {name} cannot be sent it; "
         f"the messages of {name} are: {listed}"
     )
-
-

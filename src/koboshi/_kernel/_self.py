@@ -50,7 +50,9 @@ async def start_link(cls: Callable[P, AA], /, *args: P.args, **kwargs: P.kwargs)
     """
     parent = current_cell("start_link")
     try:
-        cell = launch(parent.node, actor_class(cls), args, kwargs, parent, lambda cell: _bonds.link(cell, parent))
+        cell = launch(
+            parent.node, actor_class(cls), args, kwargs, parent, lambda cell: _bonds.link(cell, parent)
+        )
         await started(cell, None)
     except Exception as error:
         reason = getattr(error, "reason", Normal())
@@ -70,7 +72,11 @@ def actor_class(cls: Any) -> Any:
         return cls._info
     raise UsageError(
         f"expected a subclass of kb.Actor, got {cls!r}; write `class Name(kb.Actor): ...`"
-        + (", and pass the class with its arguments rather than an instance" if isinstance(cls, Actor) else "")
+        + (
+            ", and pass the class with its arguments rather than an instance"
+            if isinstance(cls, Actor)
+            else ""
+        )
     )
 
 
@@ -244,5 +250,3 @@ def _info(cell: Cell) -> ProcessInfo:
         ancestors=tuple(ancestors),
         message=None if cell.task is None else describe(cell.task.item[0]),
     )
-
-

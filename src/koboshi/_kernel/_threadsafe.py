@@ -42,7 +42,7 @@ class ThreadsafeRef(Generic[AC]):
         node = self._ref._cell.node
         if get_ident() == node.thread and not node.loop.is_closed():
             raise WrongThread(
-                f"{self._ref!r}.threadsafe blocks, so on the event loop's own thread it would wait for itself; "
+                f"{self._ref!r}.threadsafe blocks, so on the event loop's thread it would wait for itself; "
                 "use `await ref.call(...)`"
             )
         call = self._ref.call(message, *args, **kwargs)

@@ -25,7 +25,9 @@ class Timer:
         self, node: Node, seconds: float, send: Callable[[], None], target: ActorRef[Any], *, repeat: bool
     ) -> None:
         if not seconds >= 0 or (repeat and seconds == 0):
-            raise UsageError(f"a timer takes seconds {'> 0 to repeat' if repeat else '>= 0'}, got {seconds!r}")
+            raise UsageError(
+                f"a timer takes seconds {'> 0 to repeat' if repeat else '>= 0'}, got {seconds!r}"
+            )
         self._node = node
         self._seconds = seconds
         self._send = send

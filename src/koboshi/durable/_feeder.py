@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from .._kernel._actor import Actor
 from .._kernel._bonds import Monitor
-from .._kernel._dynamic import DynamicSupervisor
 from .._kernel._errors import KoboshiError
 from .._kernel._message import message
 from .._kernel._reasons import Crashed, Down, ExitReason, Normal
 from .._kernel._reply import ReplyTo, defer
 from .._kernel._self import monitor
-from .._kernel._spec import ChildSpec
 from .._kernel._timers import Timer
+from .._supervision._dynamic import DynamicSupervisor
+from .._supervision._spec import ChildSpec
 from ..workers import Pool, jobs
 from ._errors import StaleClaim
 from ._jobs import Claim, Counts

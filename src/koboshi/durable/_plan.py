@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .._kernel._actor import Actor
 from .._kernel._ref import ActorRef
 from .._kernel._self import named
-from .._kernel._spec import ChildSpec
+from .._supervision._spec import ChildSpec
 from ..workers import Pool
 from ._backoff import Backoff
 from ._jobs import Result

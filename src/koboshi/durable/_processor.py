@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from .._kernel._dynamic import DynamicSupervisor
 from .._kernel._errors import CallError
 from .._kernel._message import Message
 from .._kernel._ref import ActorRef
-from .._kernel._spec import ChildSpec, child
-from .._kernel._supervisor import Supervisor
+from .._supervision._dynamic import DynamicSupervisor
+from .._supervision._spec import ChildSpec, child
+from .._supervision._supervisor import Supervisor
 from ..workers import Pool, pool
 from ._aggregator import Aggregator
 from ._backoff import Backoff

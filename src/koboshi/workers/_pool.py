@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._kernel._actor import Actor
-from .._kernel._child import Child
 from .._kernel._errors import ActorExited, CallError, UsageError
 from .._kernel._events import CrashReport, Unhandled
 from .._kernel._lifecycle import Stop, gone
 from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason
 from .._kernel._reply import ReplyTo
-from .._kernel._root import request
-from .._kernel._spec import ChildSpec
-from .._kernel._supervisor import Supervisor
+from .._supervision._child import Child
+from .._supervision._root import request
+from .._supervision._spec import ChildSpec
+from .._supervision._supervisor import Supervisor
 from ..wire import DEFAULT_FRAME_LIMIT, WireError
 from ..wire._pickle import dumps
 from ._engine import Crew, Engine, Refusal

@@ -10,7 +10,7 @@ from .._kernel._actor import Actor
 from .._kernel._errors import UsageError
 from .._kernel._message import Entry
 from .._kernel._reply import defer
-from .._kernel._spec import ChildSpec
+from .._supervision._spec import ChildSpec
 from ..wire import DEFAULT_FRAME_LIMIT
 from ._pool import GRACE, QUEUE, WITHIN, Pool, is_actor, is_spec
 

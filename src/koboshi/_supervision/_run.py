@@ -26,10 +26,10 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from ._errors import SupervisorGaveUp, UsageError
-from ._events import Instrument
-from ._node import this_node
-from ._watchdog import BLOCKED_AFTER, watch
+from .._kernel._errors import SupervisorGaveUp, UsageError
+from .._kernel._events import Instrument
+from .._kernel._node import this_node
+from .._kernel._watchdog import BLOCKED_AFTER, watch
 
 T = TypeVar("T")
 

@@ -9,17 +9,17 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from . import _bonds
-from ._actor import Actor
-from ._cell import POLICIES, Cell
-from ._errors import UsageError
-from ._lifecycle import launch
-from ._process import Process, spawn_cell
+from .._kernel import _bonds
+from .._kernel._actor import Actor
+from .._kernel._cell import POLICIES, Cell
+from .._kernel._errors import UsageError
+from .._kernel._lifecycle import launch
+from .._kernel._process import Process, spawn_cell
 from ._restart import RESTARTS, Backoff, Budget, Restart, backoff_of, budget_of
 
 if TYPE_CHECKING:
-    from ._node import Node
-    from ._place import Place
+    from .._kernel._node import Node
+    from .._kernel._place import Place
 
 AC = TypeVar("AC", bound=Actor, covariant=True)
 AA = TypeVar("AA", bound=Actor)

@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._bonds import unlink
-from ._cell import Cell
-from ._errors import StartTimeout
-from ._lifecycle import gone
-from ._place import Place
-from ._reasons import KILLED, SHUTDOWN, ExitReason, Killed
-from ._ref import ActorRef
+from .._kernel._bonds import unlink
+from .._kernel._cell import Cell
+from .._kernel._errors import StartTimeout
+from .._kernel._lifecycle import gone
+from .._kernel._place import Place
+from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason, Killed
+from .._kernel._ref import ActorRef
+from .._kernel._task import START
 from ._spec import ChildSpec
-from ._task import START
 
 Status = Literal["starting", "running", "restarting", "backing_off", "parked", "stopped"]
 

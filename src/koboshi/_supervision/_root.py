@@ -9,20 +9,20 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from ._bonds import Monitor, monitor
-from ._cell import NO_KWARGS, Cell
+from .._kernel._bonds import Monitor, monitor
+from .._kernel._cell import NO_KWARGS, Cell
+from .._kernel._errors import SupervisorGaveUp, UsageError
+from .._kernel._lifecycle import gone, launch
+from .._kernel._message import Message, message
+from .._kernel._node import this_node
+from .._kernel._reasons import KILLED, SHUTDOWN, Down, ExitReason, FailedToStart, GaveUp, Shutdown
+from .._kernel._ref import ActorRef
+from .._kernel._task import START
+from .._kernel._watchdog import watch
 from ._child import expect_start, wait_start
-from ._errors import SupervisorGaveUp, UsageError
-from ._lifecycle import gone, launch
-from ._message import Message, message
-from ._node import this_node
-from ._reasons import KILLED, SHUTDOWN, Down, ExitReason, FailedToStart, GaveUp, Shutdown
-from ._ref import ActorRef
-from ._task import START
-from ._watchdog import watch
 
 if TYPE_CHECKING:
-    from ._actor import Actor
+    from .._kernel._actor import Actor
 
 S = TypeVar("S", bound="Actor")
 P = ParamSpec("P")

@@ -11,15 +11,15 @@ from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import Any
 
-from ._actor import Actor
-from ._cell import DEAD, NO_KWARGS, Cell
+from .._kernel._actor import Actor
+from .._kernel._cell import DEAD, NO_KWARGS, Cell
+from .._kernel._errors import StartError
+from .._kernel._lifecycle import Ignored
+from .._kernel._place import Place
+from .._kernel._reasons import SHUTDOWN, ExitReason
+from .._kernel._ref import ActorRef
+from .._kernel._reply import ReplyTo
 from ._child import ON_THE_WAY, Child, expect_start, stop_cell, wait_start
-from ._errors import StartError
-from ._lifecycle import Ignored
-from ._place import Place
-from ._reasons import SHUTDOWN, ExitReason
-from ._ref import ActorRef
-from ._reply import ReplyTo
 from ._spec import ChildSpec
 
 

@@ -6,10 +6,10 @@ import asyncio
 import itertools
 from typing import Any
 
+from .._kernel._errors import ChildNotFound, TooManyChildren, UsageError
+from .._kernel._ref import ActorRef
+from .._kernel._reply import defer
 from ._child import Child
-from ._errors import ChildNotFound, TooManyChildren, UsageError
-from ._ref import ActorRef
-from ._reply import defer
 from ._restart import AutoShutdown, Backoff
 from ._root import request
 from ._spec import ChildSpec

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._errors import UsageError
-from ._reasons import ExitReason
+from .._kernel._errors import UsageError
+from .._kernel._reasons import ExitReason
 
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]

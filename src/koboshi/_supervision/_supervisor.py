@@ -12,10 +12,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ._actor import Actor
-from ._cell import DEAD
-from ._child import ON_THE_WAY, Child, ChildInfo, Counts, SupervisorStatistics
-from ._errors import (
+from .._kernel._actor import Actor
+from .._kernel._cell import DEAD
+from .._kernel._errors import (
     AlreadyPresent,
     AlreadyStarted,
     ChildNotFound,
@@ -26,14 +25,15 @@ from ._errors import (
     StartError,
     UsageError,
 )
-from ._lifecycle import Ignored, Stop
-from ._reasons import SHUTDOWN, ExitReason, FailedToStart, Shutdown, as_reason
-from ._ref import ActorRef
-from ._reply import defer
+from .._kernel._lifecycle import Ignored, Stop
+from .._kernel._reasons import SHUTDOWN, ExitReason, FailedToStart, Shutdown, as_reason
+from .._kernel._ref import ActorRef
+from .._kernel._reply import defer
+from .._kernel._self import nobody
+from ._child import ON_THE_WAY, Child, ChildInfo, Counts, SupervisorStatistics
 from ._restart import AUTO_SHUTDOWNS, STRATEGIES, AutoShutdown, Backoff, Budget, Strategy, backoff_of
 from ._restarting import Restarting
 from ._root import RootContext, request
-from ._self import nobody
 from ._spec import ChildSpec, one_of
 
 AA = TypeVar("AA", bound=Actor)

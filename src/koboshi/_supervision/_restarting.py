@@ -13,13 +13,13 @@ from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import Any
 
-from ._cell import DEAD, NO_KWARGS
+from .._kernel._cell import DEAD, NO_KWARGS
+from .._kernel._errors import NameTaken, StartError
+from .._kernel._events import GivenUp, Parked, Restarted, RestartFailed
+from .._kernel._lifecycle import Ignored
+from .._kernel._reasons import NORMAL, SHUTDOWN, Exit, ExitReason, GaveUp, Shutdown, as_reason
 from ._child import ON_THE_WAY, Child
 from ._children import Children
-from ._errors import NameTaken, StartError
-from ._events import GivenUp, Parked, Restarted, RestartFailed
-from ._lifecycle import Ignored
-from ._reasons import NORMAL, SHUTDOWN, Exit, ExitReason, GaveUp, Shutdown, as_reason
 from ._restart import (
     AutoShutdown,
     Backoff,
@@ -181,7 +181,9 @@ class Restarting(Children):
         child.restarts += 1
         self._restarts += 1
         instruments = self._cell.node.instruments
-        instruments.emit(Restarted(self._cell.label(), repr(child.id), child.last or NORMAL, child.restarts))
+        if instruments.wants(Restarted.level):
+            reason = child.last or NORMAL
+            instruments.emit(Restarted(self._cell.label(), repr(child.id), reason, child.restarts))
 
     def _not_up(self, child: Child, error: Exception) -> None:
         if isinstance(error, Ignored):
