@@ -231,6 +231,22 @@ def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
     assert [] == [str(page.relative_to(ROOT)) for page in DOCS if page not in reached]
 
 
+def test_the_tour_visits_every_file_of_the_kernel_and_names_none_that_is_not_there() -> None:
+    text = ROOT.joinpath("docs/design/tour.md").read_text()
+    source = ROOT / "src/koboshi"
+    visited = set(re.findall(r"^\*\*`(\w+/\w+\.py)`\*\*", text, re.M))
+    there_are = {
+        f"{package}/{path.name}"
+        for package in ("_kernel", "_supervision")
+        for path in source.joinpath(package).glob("*.py")
+        if path.name != "__init__.py"
+    }
+    known = {path.name for path in source.rglob("*.py")}
+
+    assert there_are == visited
+    assert set() == {name for name in re.findall(r"`(?:\w+/)*(\w+\.py)`", text) if name not in known}
+
+
 # --- rules and their tests ----------------------------------------------------------------------------------
 
 

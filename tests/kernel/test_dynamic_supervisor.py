@@ -182,7 +182,7 @@ async def test_a_supervisor_that_stops_takes_starting_children_along_and_their_s
         await starting
 
     assert ["begin a"] == log
-    assert not any(isinstance(cell.actor, SlowMember) for cell in tree._cell.node.cells.values())
+    assert not any(isinstance(cell.actor, SlowMember) for cell in tree._kb_cell.node.cells.values())
 
 
 async def test_a_starting_child_dies_with_a_supervisor_that_is_killed() -> None:
@@ -199,7 +199,7 @@ async def test_a_starting_child_dies_with_a_supervisor_that_is_killed() -> None:
             await starting
         await tree.count_children()
 
-        assert not any(isinstance(cell.actor, SlowMember) for cell in tree._cell.node.cells.values())
+        assert not any(isinstance(cell.actor, SlowMember) for cell in tree._kb_cell.node.cells.values())
 
 
 def test_a_start_timeout_kills_only_the_slow_child() -> None:
@@ -341,10 +341,10 @@ async def test_ten_thousand_temporary_children_leave_nothing_behind() -> None:
         assert {} == tree._by_cell
         assert not tree._background
         assert 0 == len(tree._place()._inner or {})
-        assert 1 == len(tree._cell.node.cells)
-        assert tree._cell.bonds is not None
-        assert {} == tree._cell.bonds.links
-        assert not tree._cell.bonds.owed
+        assert 1 == len(tree._kb_cell.node.cells)
+        assert tree._kb_cell.bonds is not None
+        assert {} == tree._kb_cell.bonds.links
+        assert not tree._kb_cell.bonds.owed
 
 
 async def test_a_bare_process_with_extra_arguments_that_do_not_fit_is_refused() -> None:

@@ -277,7 +277,7 @@ async def started_with(spec: ChildSpec[Target]) -> kb.ActorRef[Target]:
         cell.limit = spec.mailbox or cell.limit
         cell.own_traits().policy = spec.overflow
 
-    return kb.ActorRef(launch(this_node(), Target._info, spec.args, {}, None, prepare))
+    return kb.ActorRef(launch(this_node(), Target._kb_info, spec.args, {}, None, prepare))
 
 
 def here() -> Any:

@@ -38,7 +38,7 @@ class ActorClass:
     def __init__(self, cls: type[Actor]) -> None:
         self.cls: Any = cls
         self.name = cls.__qualname__.rpartition("<locals>.")[2]
-        self.protocol: Protocol = protocol_of(cls, cls._guarded_message)
+        self.protocol: Protocol = protocol_of(cls, cls._kb_guarded_message)
         self.limit = DEFAULT_LIMIT
         # None for callbacks that do nothing unless a subclass has its own: starts and ends are hot.
         self.on_start: Callable[..., Any] | None = _own(cls, "on_start")
@@ -59,7 +59,7 @@ def _own(cls: type[Actor], name: str) -> Callable[..., Any] | None:
 
 def _end_with(actor: Actor, reason: ExitReason) -> None:
     """The parent has ended, or somebody called `stop`: end too, now that this message's turn has come."""
-    actor._cell.condemn(reason)
+    actor._kb_cell.condemn(reason)
 
 
 class Actor:
@@ -70,31 +70,31 @@ class Actor:
     or `async def`. Without a runtime an actor is an ordinary object: `Counter(2).add(3)`.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_cell")
+    __slots__ = ("__dict__", "__weakref__", "_kb_cell")
 
     #: Seconds after which a handler that holds the loop in Python code has `HandlerTimeout` raised in
     #: it; needs a running watchdog, as `kb.run` and a root supervisor have one.
     max_handler_time: ClassVar[float | None] = None
 
-    _cell: Cell
-    _info: ActorClass
+    _kb_cell: Cell
+    _kb_info: ActorClass
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._info = ActorClass(cls)
+        cls._kb_info = ActorClass(cls)
 
     @classmethod
-    def _around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+    def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
         """The around-message hook of upper layers: gives back what is run in a handler's place."""
         return run
 
     @classmethod
-    def _guarded_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
-        run = cls._around_message(run)
+    def _kb_guarded_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+        run = cls._kb_around_message(run)
         return run if cls.max_handler_time is None else guarded(run, cls.max_handler_time, this_node)
 
     @classmethod
-    def _answers_for(cls, other: type[Actor]) -> bool:
+    def _kb_answers_for(cls, other: type[Actor]) -> bool:
         """Whether a ref that is typed with `other` may lead to this class."""
         return issubclass(cls, other)
 
@@ -137,11 +137,11 @@ class Actor:
     @property
     def me(self) -> ActorRef[Self]:
         """This actor's own address."""
-        return ActorRef(self._running())
+        return ActorRef(self._kb_running())
 
     def stop(self, reason: object = NORMAL) -> None:
         """End after the message in hand; its reply is sent after `on_stop` has run."""
-        cell = self._running()
+        cell = self._kb_running()
         if cell.doom is None:
             cell.doom = as_reason(reason)
             if cell.state == RUNNING:
@@ -152,30 +152,30 @@ class Actor:
 
     def continue_with(self, value: Any = None) -> None:
         """Have `on_continue(value)` called next, before any message that waits."""
-        cell = self._running()
+        cell = self._kb_running()
         cell.post_first((cell.info.on_continue, value, None, cell.node.context.copy(), None))
 
     def set_idle_timeout(self, seconds: float | None) -> None:
         """Have `on_idle` called each time no message has come for `seconds`; None turns it off."""
-        cell = self._running()
+        cell = self._kb_running()
         cell.own_traits().idle_after = seconds
 
     def trap_exits(self, on: bool = True) -> None:
         """Get exit signals as `on_exit` messages instead of dying of them."""
-        bonds_of(self._running()).traps = on
+        bonds_of(self._kb_running()).traps = on
 
-    def _running(self) -> Cell:
+    def _kb_running(self) -> Cell:
         """Our cell.
 
         Raises:
             NotInProcess: this object was made without a runtime, or has ended.
         """
-        cell = getattr(self, "_cell", None)
+        cell = getattr(self, "_kb_cell", None)
         if cell is None:
             node = this_node()
             cell = node.current
             # In `__init__` the cell is running but does not know its actor yet.
-            if cell is None or cell.actor is not None or cell.info is not type(self)._info:
+            if cell is None or cell.actor is not None or cell.info is not type(self)._kb_info:
                 raise NotInProcess(
                     f"this {type(self).__qualname__} was not started by a runtime; "
                     f"use `await kb.start({type(self).__qualname__}, ...)` or a supervisor"
@@ -183,4 +183,4 @@ class Actor:
         return cell
 
 
-Actor._info = ActorClass(Actor)
+Actor._kb_info = ActorClass(Actor)

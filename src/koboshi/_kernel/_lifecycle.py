@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _bonds
 from ._cell import (
@@ -102,7 +102,7 @@ def launch(
         node.item = (info.cls, (), NO_KWARGS, context, None)
         maker: Callable[..., Any] = make or info.cls
         actor: Any = context.run(maker, *args, **kwargs) if args or kwargs else context.run(maker)
-        actor._cell = cell
+        actor._kb_cell = cell
         cell.actor = actor
         result: Any = None if info.on_start is None else context.run(info.on_start, actor)
     except BaseException as error:
@@ -114,7 +114,8 @@ def launch(
     node.current, node.item = outer, outer_item
     if result is None and cell.doom is None:
         is_up(cell)
-    elif (coro := result).__class__ is CoroutineType:
+    elif result.__class__ is CoroutineType:
+        coro = cast("Coroutine[Any, Any, Any]", result)
         cell.task = CellTask(cell, coro, (info.cls.on_start, (), NO_KWARGS, context, None), START)
         cell.state = QUEUED
         node.enqueue(cell)

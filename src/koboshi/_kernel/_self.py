@@ -69,7 +69,7 @@ def actor_class(cls: Any) -> Any:
         UsageError: it is not one.
     """
     if isinstance(cls, type) and issubclass(cls, Actor):
-        return cls._info
+        return cls._kb_info
     raise UsageError(
         f"expected a subclass of kb.Actor, got {cls!r}; write `class Name(kb.Actor): ...`"
         + (

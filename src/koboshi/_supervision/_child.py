@@ -47,7 +47,7 @@ class Child:
     @property
     def is_supervisor(self) -> bool:
         """Whether it is a supervisor itself."""
-        return getattr(self.spec.target, "_is_supervisor", False)
+        return getattr(self.spec.target, "_kb_is_supervisor", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +147,5 @@ def _stops_by_itself(cell: Cell) -> bool:
 
     It traps exits, so a signal would wait for a start that may never end.
     """
-    supervises = getattr(cell.info.cls, "_is_supervisor", False)
+    supervises = getattr(cell.info.cls, "_kb_is_supervisor", False)
     return supervises and cell.bonds is not None and cell.bonds.traps

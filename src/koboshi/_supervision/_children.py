@@ -40,7 +40,7 @@ class Children(Actor):
         return child
 
     def _place(self) -> Place:
-        bonds = self._cell.bonds
+        bonds = self._kb_cell.bonds
         assert bonds is not None
         if bonds.place is None:
             bonds.place = Place(type(self).__qualname__.rpartition("<locals>.")[2].lower())
@@ -53,7 +53,7 @@ class Children(Actor):
     # -- starting ------------------------------------------------------------------------------
 
     def _launch(self, child: Child) -> Cell:
-        return child.spec.launch(self._cell.node, self._cell, child.place, self._extra())
+        return child.spec.launch(self._kb_cell.node, self._kb_cell, child.place, self._extra())
 
     async def _bring_up(self, child: Child) -> None:
         """Start a child and wait until it is up. Raises `StartError`, `NameTaken` or `Ignored`."""
@@ -95,7 +95,7 @@ class Children(Actor):
         except (StartError, Ignored) as error:
             failure = error
         outcome = (child, cell, failure, reply)
-        self._cell.post((Children._came_up, outcome, NO_KWARGS, copy_context(), None))
+        self._kb_cell.post((Children._came_up, outcome, NO_KWARGS, copy_context(), None))
 
     def _came_up(
         self, child: Child, cell: Cell, failure: Exception | None, reply: ReplyTo[Any] | None
@@ -154,7 +154,7 @@ class Children(Actor):
         child.attempt += 1
         if cell is not None:
             self._by_cell.pop(cell, None)
-            child.last = await stop_cell(cell, self._cell, child.spec.shutdown)
+            child.last = await stop_cell(cell, self._kb_cell, child.spec.shutdown)
         self._tell_ready()
 
     async def _stop_all(self) -> None:

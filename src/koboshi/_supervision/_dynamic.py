@@ -73,7 +73,7 @@ class DynamicSupervisor(Supervisor):
         spec = self._accept(spec)
         if self._max_children is not None and len(self._children) >= self._max_children:
             raise TooManyChildren(
-                f"{self._cell.label()} has {len(self._children)} children "
+                f"{self._kb_cell.label()} has {len(self._children)} children "
                 f"and max_children={self._max_children}"
             )
         # A number, unless the spec names an id: that one is used for the path and may repeat.
@@ -110,6 +110,6 @@ class DynamicSupervisor(Supervisor):
         else:
             child = self._get(id)
         if child is None:
-            raise ChildNotFound(f"{self._cell.label()} has no child {id!r} now")
+            raise ChildNotFound(f"{self._kb_cell.label()} has no child {id!r} now")
         await self._stop(child)
         self._forget(child)

@@ -56,7 +56,7 @@ class Restarting(Children):
         child = self._by_cell.get(cell)
         if child is not None and child.cell is cell and cell.state == DEAD:
             return self._ended(child, exit.reason)
-        if cell.parent is not self._cell or cell.state != DEAD:
+        if cell.parent is not self._kb_cell or cell.state != DEAD:
             self.on_info(exit)  # a stranger's signal, or one that a child sent while it lives
         return None
 
@@ -67,7 +67,7 @@ class Restarting(Children):
         child.last = reason
         child.attempt += 1
         backoff = child.spec.backoff or self._backoff
-        if backoff is None or backoff.forgets(self._cell.node.loop.time() - child.up_since):
+        if backoff is None or backoff.forgets(self._kb_cell.node.loop.time() - child.up_since):
             child.failures = 0
         if should_restart(child.spec.restart, reason):
             return self._restart(child)
@@ -96,7 +96,7 @@ class Restarting(Children):
 
     def _restart(self, child: Child) -> Step:
         """Spend from the budget; then restart a child that failed, and whom its strategy takes with it."""
-        now = self._cell.node.loop.time()
+        now = self._kb_cell.node.loop.time()
         self._history, allowed = self._budget.spend(self._history, now)
         # Without a budget of its own it is refused no earlier, but what it spent is still to be known.
         child.history, allowed_own = (child.spec.budget or self._budget).spend(child.history, now)
@@ -115,7 +115,7 @@ class Restarting(Children):
         return None
 
     def _retry(self, child: Child, delay: float) -> None:
-        cell = self._cell
+        cell = self._kb_cell
         item = (Restarting._again, (child, child.attempt), NO_KWARGS, copy_context(), None)
         if delay > 0:
             cell.node.loop.call_later(delay, cell.post, item, context=cell.node.context)
@@ -180,10 +180,10 @@ class Restarting(Children):
     def _restarted(self, child: Child) -> None:
         child.restarts += 1
         self._restarts += 1
-        instruments = self._cell.node.instruments
+        instruments = self._kb_cell.node.instruments
         if instruments.wants(Restarted.level):
             reason = child.last or NORMAL
-            instruments.emit(Restarted(self._cell.label(), repr(child.id), reason, child.restarts))
+            instruments.emit(Restarted(self._kb_cell.label(), repr(child.id), reason, child.restarts))
 
     def _not_up(self, child: Child, error: Exception) -> None:
         if isinstance(error, Ignored):
@@ -192,13 +192,13 @@ class Restarting(Children):
         child.last = error.reason if isinstance(error, StartError) else as_reason(error)
         child.status = "restarting"
         child.attempt += 1
-        instruments = self._cell.node.instruments
-        instruments.emit(RestartFailed(self._cell.label(), repr(child.id), child.last))
+        instruments = self._kb_cell.node.instruments
+        instruments.emit(RestartFailed(self._kb_cell.label(), repr(child.id), child.last))
         self._retry(child, 0.0)
 
     def _give_up(self, child: Child) -> Step:
         last = child.last or NORMAL
-        label, instruments = self._cell.label(), self._cell.node.instruments
+        label, instruments = self._kb_cell.label(), self._kb_cell.node.instruments
         child.attempt += 1
         if child.spec.on_give_up == "escalate":
             child.status = "stopped"

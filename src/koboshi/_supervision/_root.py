@@ -40,7 +40,7 @@ def request(
 
     @functools.wraps(fn)
     async def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        cell = self._running()
+        cell = self._kb_running()
         if cell.node.current is cell:
             return await fn(self, *args, **kwargs)
         ref: ActorRef[S] = ActorRef(cell, within=None)
@@ -54,8 +54,8 @@ class RootContext:
     """What makes a supervisor an `async with`: it starts, guards the body, and stops in reverse."""
 
     if TYPE_CHECKING:
-        _cell: Cell
-        _info: Any
+        _kb_cell: Cell
+        _kb_info: Any
 
     _root_task: asyncio.Task[Any] | None = None
     _exit_reason: ExitReason | None = None
@@ -70,7 +70,7 @@ class RootContext:
         self._unwatch = watch(node)
         owner = node.current
         try:
-            cell = launch(node, self._info, (), NO_KWARGS, owner, make=lambda: self)
+            cell = launch(node, self._kb_info, (), NO_KWARGS, owner, make=lambda: self)
             await self._wait_up(cell)
         except BaseException:
             self._unwatch()
@@ -100,7 +100,7 @@ class RootContext:
     def on_down(self, down: Down) -> Any:
         """The actor in whose handler this tree was entered has ended."""
         if down.monitor is self._owner:
-            self._cell.condemn(down.reason)
+            self._kb_cell.condemn(down.reason)
             return None
         return super().on_down(down)  # type: ignore[misc]
 
@@ -138,8 +138,8 @@ class RootContext:
         self._guard.cancel()
         try:
             if self._exit_reason is None:
-                _ask_to_end(self._cell)
-                await self._see_end(self._cell, hurried=isinstance(error, asyncio.CancelledError))
+                _ask_to_end(self._kb_cell)
+                await self._see_end(self._kb_cell, hurried=isinstance(error, asyncio.CancelledError))
         finally:
             self._unwatch()
         ours = False

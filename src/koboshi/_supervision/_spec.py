@@ -156,7 +156,7 @@ class ChildSpec(Generic[AC]):
         args = extra + self.args if extra else self.args
         if self.is_process:
             return spawn_cell(node, self.target, args, self.kwargs, parent, prepare)
-        return launch(node, self.target._info, args, self.kwargs, parent, prepare)
+        return launch(node, self.target._kb_info, args, self.kwargs, parent, prepare)
 
 
 def one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -206,5 +206,5 @@ def child(cls: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
         _signature(target).bind_partial(*args, **kwargs)
     except TypeError as error:
         raise _misfit(target, error) from None
-    shutdown: Shutdown = "forever" if getattr(target, "_is_supervisor", False) else 5.0
+    shutdown: Shutdown = "forever" if getattr(target, "_kb_is_supervisor", False) else 5.0
     return ChildSpec(target, args, kwargs, shutdown=shutdown)

@@ -55,10 +55,10 @@ class Supervisor(RootContext, Restarting):
         UsageError: an option has no such value, a child is no spec, an id is there twice.
     """
 
-    _is_supervisor = True
+    _kb_is_supervisor = True
 
     @classmethod
-    def _around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+    def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
         """A request that cannot be met is the caller's error and no crash of the supervisor."""
 
         @functools.wraps(run)
@@ -144,7 +144,7 @@ class Supervisor(RootContext, Restarting):
                 await self._stop_all()
                 raise Stop(Shutdown(FailedToStart(child.id, _why(error)))) from error
             except asyncio.CancelledError:
-                if self._cell.doom is not None:
+                if self._kb_cell.doom is not None:
                     raise  # killed: the children hear of it through their links
                 await self._stop_all()
                 raise Stop(SHUTDOWN) from None
@@ -162,7 +162,7 @@ class Supervisor(RootContext, Restarting):
         return {id: child.status for id, child in self._children.items()}
 
     def __repr__(self) -> str:
-        cell = getattr(self, "_cell", None)
+        cell = getattr(self, "_kb_cell", None)
         if cell is None:
             return f"<{type(self).__qualname__} not started, {len(self._specs)} specs>"
         running = sum(1 for child in self._children.values() if child.cell is not None)
@@ -185,9 +185,9 @@ class Supervisor(RootContext, Restarting):
         id = spec.default_id
         old = self._children.get(id)
         if old is not None and old.cell is not None:
-            raise AlreadyStarted(f"{self._cell.label()} runs a child {id!r} already", ActorRef(old.cell))
+            raise AlreadyStarted(f"{self._kb_cell.label()} runs a child {id!r} already", ActorRef(old.cell))
         if old is not None:
-            raise AlreadyPresent(f"{self._cell.label()} has a child {id!r}, which is {old.status}")
+            raise AlreadyPresent(f"{self._kb_cell.label()} has a child {id!r}, which is {old.status}")
         child = self._new_child(id, spec)
         try:
             await self._bring_up(child)
@@ -285,7 +285,7 @@ class Supervisor(RootContext, Restarting):
             child = None
         if child is None:
             known = ", ".join(repr(each) for each in self._children) or "none"
-            raise ChildNotFound(f"{self._cell.label()} has no child {id!r}; its children are: {known}")
+            raise ChildNotFound(f"{self._kb_cell.label()} has no child {id!r}; its children are: {known}")
         return child
 
     def _get_stopped(self, id: Any) -> Child:
@@ -307,7 +307,7 @@ class Supervisor(RootContext, Restarting):
         """
         child = self._get(id)
         target = child.spec.target
-        if isinstance(target, type) and issubclass(target, Actor) and not target._answers_for(cls):
+        if isinstance(target, type) and issubclass(target, Actor) and not target._kb_answers_for(cls):
             raise UsageError(f"the child {id!r} is a {target.__name__}, not a {cls.__name__}")
         return ActorRef(child.cell if child.cell is not None else nobody(cls), child.place)
 

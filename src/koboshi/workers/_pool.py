@@ -142,13 +142,13 @@ class Pool(Supervisor):
     # -- its own start and end -------------------------------------------------------------------
 
     async def on_start(self) -> None:
-        node = self._cell.node
+        node = self._kb_cell.node
         self._server = borrow(node)
         self._server.preload(self._preload)
-        self.engine = Engine(self._cell.label, self.size, self._queue, self._frame_limit)
+        self.engine = Engine(self._kb_cell.label, self.size, self._queue, self._frame_limit)
         # A kill skips `on_stop`, and must not leave a process or a caller behind.
         # Not `_guard`: a root supervisor has one of that name.
-        self._vigil: asyncio.Future[ExitReason | None] = asyncio.ensure_future(gone(self._cell))
+        self._vigil: asyncio.Future[ExitReason | None] = asyncio.ensure_future(gone(self._kb_cell))
         self._vigil.add_done_callback(self._ended_somehow)
         try:
             self._set_up = self._pack_set_up()
@@ -186,10 +186,10 @@ class Pool(Supervisor):
         await asyncio.gather(*self._boots.values(), return_exceptions=True)
         self.engine.close(self._refusal(reason))
         await self.engine.wait_ended()
-        await give_back(self._cell.node, self._server)
+        await give_back(self._kb_cell.node, self._server)
 
     def _refusal(self, reason: ExitReason) -> Refusal:
-        label = self._cell.label()
+        label = self._kb_cell.label()
 
         def refuse(name: str, begun: bool) -> CallError:
             return ActorExited(label, name, reason, maybe_executed=begun)
@@ -267,15 +267,15 @@ class Pool(Supervisor):
     # -- messages to the actors that its workers hold -----------------------------------------------
 
     @classmethod
-    def _answers_for(cls, other: type[Actor]) -> bool:
+    def _kb_answers_for(cls, other: type[Actor]) -> bool:
         return issubclass(cls, other) or (cls.hosts is not None and issubclass(cls.hosts, other))
 
     def _pack_messages(self) -> dict[str, FunctionRef]:
         if self.hosts is None:
             return {}
-        self._taker = MessageTaker(self._cell.label, self._report)
+        self._taker = MessageTaker(self._kb_cell.label, self._report)
         packed: dict[str, FunctionRef] = {}
-        for fn in self.hosts._info.protocol:
+        for fn in self.hosts._kb_info.protocol:
             blob = dumps(functools.partial(handle, fn.__name__))
             # Bound to anything: its parameters are named in errors, and `self` is not sent.
             packed[fn.__name__] = FunctionRef(fn.__qualname__, blob, fn.__get__(self), lasting=True)
@@ -296,7 +296,7 @@ class Pool(Supervisor):
 
     def _report(self, name: str, error: BaseException, lost: bool) -> None:
         """Report what no caller sees: the crash of an actor in a worker, or a cast that was lost."""
-        label, instruments = self._cell.label(), self._cell.node.instruments
+        label, instruments = self._kb_cell.label(), self._kb_cell.node.instruments
         if lost:
             instruments.emit(Unhandled(label, f"{name}: {error}"))
             return

@@ -24,8 +24,8 @@ def _pool_of(cls: type[Actor]) -> type[Pool]:
     """The pool class whose refs answer the messages of `cls`."""
     name = f"{cls.__name__}Pool"
     made: type[Pool] = type(name, (Pool,), {"hosts": cls, "__qualname__": name, "__module__": cls.__module__})
-    for fn in cls._info.protocol:
-        made._info.protocol[fn] = Entry(fn, _forwarder(fn))
+    for fn in cls._kb_info.protocol:
+        made._kb_info.protocol[fn] = Entry(fn, _forwarder(fn))
     return made
 
 
@@ -91,7 +91,7 @@ def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
     """
     if is_spec(target):
         hosted: Any = target.target
-        if not is_actor(hosted) or hasattr(hosted, "_is_supervisor"):
+        if not is_actor(hosted) or hasattr(hosted, "_kb_is_supervisor"):
             raise UsageError(f"the workers of a pool hold actors, got kb.child({target.default_id}, ...)")
         made = _pool_of(hosted)
         spec: ChildSpec[Any] = ChildSpec(made, (target,), options, id=target.default_id, name=target.name)

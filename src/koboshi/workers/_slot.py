@@ -41,7 +41,7 @@ class Worker(Actor):
         process = crew.process
         assert process is not None
         # A kill of this actor skips `on_stop`, and must not leave the process behind.
-        self._guard = asyncio.ensure_future(gone(self._cell))
+        self._guard = asyncio.ensure_future(gone(self._kb_cell))
         self._guard.add_done_callback(self._killed)
         self._pool.engine.employ(crew)
 
