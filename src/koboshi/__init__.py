@@ -53,6 +53,7 @@ from ._kernel._reasons import (
 from ._kernel._ref import ActorRef
 from ._kernel._reply import Alias, ReplyTo, alias, defer, time_left
 from ._kernel._self import (
+    NodeStatistics,
     ProcessInfo,
     info,
     link,
@@ -64,6 +65,7 @@ from ._kernel._self import (
     register,
     start,
     start_link,
+    statistics,
     trap_exits,
     unlink,
     unregister,
@@ -138,6 +140,7 @@ __all__ = [
     "NameTaken",
     "NoConnection",
     "NoProc",
+    "NodeStatistics",
     "Normal",
     "NotInProcess",
     "NotPicklable",
@@ -193,9 +196,15 @@ __all__ = [
     "spawn_monitor",
     "start",
     "start_link",
+    "statistics",
     "time_left",
     "trap_exits",
     "unlink",
     "unregister",
     "whereis",
 ]
+
+# Tracebacks and pickles name what users import, so files can move.
+for _name in __all__:
+    if str(getattr(globals()[_name], "__module__", "")).startswith("koboshi."):
+        globals()[_name].__module__ = "koboshi"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ._reasons import Crashed, ExitReason
+from ._reasons import ExitReason, first_error
 
 if TYPE_CHECKING:
     from ._ref import ActorRef
@@ -86,8 +86,7 @@ class ActorExited(CallError):
             maybe_executed=maybe_executed,
         )
         self.reason = reason
-        if isinstance(reason, Crashed):
-            self.__cause__ = reason.error
+        self.__cause__ = first_error(reason)
 
 
 class NotRunning(CallError):
@@ -140,6 +139,9 @@ class WrongThread(UsageError):
 class HandlerTimeout(KoboshiError):
     """A handler ran for longer than its actor's `max_handler_time` without giving the loop back."""
 
+    def __init__(self, text: str = "the handler held the loop for longer than its max_handler_time") -> None:
+        super().__init__(text)
+
 
 class NameTaken(KoboshiError):
     """The name belongs to a process that is alive; `owner` is its ref, None in another OS process."""
@@ -158,8 +160,7 @@ class StartError(KoboshiError):
     def __init__(self, what: str, reason: ExitReason) -> None:
         super().__init__(f"{what} did not start: {reason!r}")
         self.reason = reason
-        if isinstance(reason, Crashed):
-            self.__cause__ = reason.error
+        self.__cause__ = first_error(reason)
 
 
 class StartTimeout(StartError, TimeoutError):

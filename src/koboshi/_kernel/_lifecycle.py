@@ -110,7 +110,7 @@ def launch(
         failure = start_failed(cell, error)
         if failure is error:
             raise
-        raise failure from error
+        raise failure from failure.__cause__
     node.current, node.item = outer, outer_item
     if result is None and cell.doom is None:
         is_up(cell)
@@ -304,7 +304,6 @@ def start_ended(task: CellTask, value: Any, failure: BaseException | None) -> No
         failure = Stop(cell.doom) if cell.doom is not None else Ignored(cell.info.name)
     ready = task.ready
     error = start_failed(cell, failure)
-    error.__cause__ = failure if error is not failure else None
     if ready is not None and not ready.done():
         ready.set_result(error)
 

@@ -80,6 +80,11 @@ class Node:
             self._scheduled = True
             self.loop.call_soon(self._drain, context=self.context)
 
+    @property
+    def queued(self) -> int:
+        """Cells that wait for their turn."""
+        return len(self._queue)
+
     def _drain(self) -> None:
         """Give turns: the run loop."""
         queue = self._queue

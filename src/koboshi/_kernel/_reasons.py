@@ -156,6 +156,13 @@ class FailedToStart:
     reason: ExitReason
 
 
+def first_error(reason: ExitReason) -> BaseException | None:
+    """The exception at the bottom of a reason: through supervisors that gave up or did not start."""
+    while isinstance(reason, Shutdown) and isinstance(reason.detail, GaveUp | FailedToStart):
+        reason = reason.detail.reason
+    return reason.error if isinstance(reason, Crashed) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """A linked process ended, or somebody asked this one to; only a process that traps exits sees it."""

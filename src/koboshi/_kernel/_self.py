@@ -18,6 +18,7 @@ from ._place import NamePlace
 from ._process import current_cell
 from ._reasons import NOPROC, Exit, Normal
 from ._ref import ActorRef
+from ._watchdog import watchdog_of
 
 AA = TypeVar("AA", bound=Actor)
 P = ParamSpec("P")
@@ -205,6 +206,40 @@ class ProcessInfo:
     traps_exits: bool
     ancestors: tuple[str, ...]
     message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatistics:
+    """A node at one moment.
+
+    Attributes:
+        processes: how many are alive.
+        names: registered names.
+        queued: cells that wait for their turn.
+        turns: turns and steps given so far.
+        waiting_calls: calls with a deadline that are not answered yet.
+        blocked: handlers that the watchdog has reported.
+    """
+
+    processes: int
+    names: int
+    queued: int
+    turns: int
+    waiting_calls: int
+    blocked: int
+
+
+def statistics() -> NodeStatistics:
+    """Figures of the running event loop's node."""
+    node = this_node()
+    return NodeStatistics(
+        processes=len(node.cells),
+        names=len(node.names),
+        queued=node.queued,
+        turns=node.tick,
+        waiting_calls=len(node.deadlines),
+        blocked=watchdog_of(node).blocked,
+    )
 
 
 def listen(instrument: Instrument) -> Callable[[], None]:

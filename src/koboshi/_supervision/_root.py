@@ -15,7 +15,7 @@ from .._kernel._errors import SupervisorGaveUp, UsageError
 from .._kernel._lifecycle import gone, launch
 from .._kernel._message import Message, message
 from .._kernel._node import this_node
-from .._kernel._reasons import KILLED, SHUTDOWN, Down, ExitReason, FailedToStart, GaveUp, Shutdown
+from .._kernel._reasons import KILLED, SHUTDOWN, Down, ExitReason, GaveUp, Shutdown, first_error
 from .._kernel._ref import ActorRef
 from .._kernel._task import START
 from .._kernel._watchdog import watch
@@ -180,12 +180,8 @@ def gave_up(reason: ExitReason) -> SupervisorGaveUp:
     detail = reason.detail if isinstance(reason, Shutdown) else None
     if isinstance(detail, GaveUp):
         text = f"the child {detail.child!r} ended too often, the last time with {detail.reason!r}"
-        inner = detail.reason
-        while isinstance(inner, Shutdown) and isinstance(inner.detail, GaveUp | FailedToStart):
-            inner = inner.detail.reason
     else:
-        text, inner = f"the supervisor ended with {reason!r}", reason
+        text = f"the supervisor ended with {reason!r}"
     error = SupervisorGaveUp(text, reason)
-    cause = getattr(inner, "error", None)
-    error.__cause__ = cause if isinstance(cause, BaseException) else None
+    error.__cause__ = first_error(reason)
     return error
