@@ -40,6 +40,7 @@ from ._wait import Request
 
 # Messages that one cell may handle before the next cell has its turn.
 MESSAGES_PER_TURN = 32
+TURN = range(1, MESSAGES_PER_TURN + 1)
 # Seconds after which no further turn begins in this tick of asyncio's loop. It is time and not a
 # number of turns that sockets and timers wait for.
 TICK_SECONDS = 0.005
@@ -109,22 +110,23 @@ class Node:
                     continue
                 actor = cell.actor
                 take = mailbox.popleft
-                left = MESSAGES_PER_TURN
+                handled = 0
                 self.current = cell
                 self.tick += 1
-                while True:
-                    left -= 1
+                for handled in TURN:  # noqa: B007, one count for all messages of the turn
                     self.item = item = take()
                     fn, args, kwargs, context, request = item
-                    if request is not None:
-                        request.started = True
-                    if request is None or not request.done:
-                        try:
-                            # Unpacking `*args` costs more than the rest of a turn, so the
-                            # common counts are spelled out.
-                            if kwargs is None:
-                                result = context.run(fn, actor, args)
-                            elif kwargs:
+                    try:
+                        # Unpacking `*args` costs more than the rest of a message, so the common
+                        # counts are spelled out.
+                        if kwargs is None:
+                            result = context.run(fn, actor, args)
+                        elif request is not None and request.done:
+                            result = None  # the caller has given up
+                        else:
+                            if request is not None:
+                                request.started = True
+                            if kwargs:
                                 result = context.run(fn, actor, *args, **kwargs)
                             elif (count := len(args)) == 1:
                                 result = context.run(fn, actor, args[0])
@@ -134,21 +136,22 @@ class Node:
                                 result = context.run(fn, actor, args[0], args[1])
                             else:
                                 result = context.run(fn, actor, *args)
-                        except BaseException as error:
-                            self._failed(cell, error, item)
-                            break
-                        if request is not None or cell.state != RUNNING or result.__class__ is CoroutineType:
-                            if not _lifecycle.completed(cell, item, result):
-                                break
-                            self.current = cell  # a coroutine's step may have been in between
-                    if not mailbox or not left:
-                        if mailbox or cell.traits is not None:
-                            cell.rest()
-                        else:
-                            cell.mailbox = None
-                            cell.state = IDLE
+                    except BaseException as error:
+                        self._failed(cell, error, item)
                         break
-                cell.handled += MESSAGES_PER_TURN - left
+                    if request is not None or cell.state != RUNNING or result.__class__ is CoroutineType:
+                        if not _lifecycle.completed(cell, item, result):
+                            break
+                        self.current = cell  # a coroutine's step may have been in between
+                    if not mailbox:
+                        break
+                cell.handled += handled
+                if cell.state == RUNNING:  # else it waits, is suspended, or has ended
+                    if mailbox or cell.traits is not None:
+                        cell.rest()
+                    else:
+                        cell.mailbox = None
+                        cell.state = IDLE
         finally:
             self.current = self.item = None
             self._scheduled = bool(queue)
