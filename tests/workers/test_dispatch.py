@@ -143,14 +143,27 @@ def test_more_jobs_than_the_limit_are_refused_whole() -> None:
     assert 2 == dispatcher.load
 
 
-def test_only_a_queued_job_can_be_cancelled() -> None:
-    dispatcher: Dispatcher[str] = Dispatcher()
-    dispatcher.add_worker("a")
-    dispatcher.enqueue(batch(1, 2))
-    list(dispatcher.assign(0.0))
+def test_abandoned_jobs_leave_the_queue_when_their_room_is_needed() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher(limit=3)
+    taker = Taker()
+    dispatcher.enqueue(Batch(FUNCTION, [(1,), (2,), (3,)], taker, [1, 2, 3]))
+    taker.given_up.update((1, 3))
+    dispatcher.abandon()
+    dispatcher.abandon()
 
-    assert (False, True) == (dispatcher.cancel(TAKER, 1), dispatcher.cancel(TAKER, 2))
-    assert 1 == dispatcher.load
+    assert 2 == dispatcher.room()
+
+
+def test_many_abandoned_jobs_leave_the_queue_by_themselves() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    taker = Taker()
+    tags = list(range(3000))
+    dispatcher.enqueue(Batch(FUNCTION, [(tag,) for tag in tags], taker, tags))
+    for tag in reversed(tags):
+        taker.given_up.add(tag)
+        dispatcher.abandon()
+
+    assert dispatcher.load <= 1024
 
 
 def test_a_job_that_nobody_waits_for_any_more_is_dropped_before_it_is_given_out() -> None:

@@ -490,3 +490,42 @@ async def test_output_that_nobody_reads_does_not_end_a_worker() -> None:
         await works(pool)
 
         assert pids == await pool.pids()
+
+
+class Unchangeable(Exception):
+    """Like a frozen dataclass, it refuses that anything is set on it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("unchangeable")
+
+
+def raise_unchangeable() -> None:
+    raise Unchangeable("no")
+
+
+async def test_an_exception_that_refuses_attributes_reaches_its_caller() -> None:
+    async with pool_of(size=1) as pool:
+        async with asyncio.timeout(10):
+            with pytest.raises(Unchangeable) as caught:
+                await pool.call(raise_unchangeable)
+        assert isinstance(caught.value.__cause__, RemoteTraceback)
+        assert 2 == await pool.call(jobs.add_one, 1)
+
+
+def fork_and_return() -> int:
+    return os.fork()
+
+
+async def test_a_child_that_comes_back_from_a_job_is_no_second_worker() -> None:
+    async with pool_of(size=1) as pool:
+        async with asyncio.timeout(10):
+            assert await pool.call(fork_and_return) > 0
+            assert list(range(1, 201)) == await asyncio.gather(
+                *(pool.call(jobs.add_one, number) for number in range(200))
+            )
+
+
+async def test_a_program_with_very_long_arguments_starts_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["program", "x" * 300_000])
+    async with pool_of(size=1) as pool:
+        assert 2 == await pool.call(jobs.add_one, 1)

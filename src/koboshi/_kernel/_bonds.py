@@ -29,6 +29,7 @@ class Bonds:
         "links",
         "monitors",
         "names",
+        "obeys",
         "owed",
         "place",
         "timers",
@@ -42,6 +43,8 @@ class Bonds:
         # Where in a supervision tree it is; it outlives the cell.
         self.place: Place | None = None
         self.links: dict[Cell, None] = {}
+        # The process that started it linked, whose exit ends it even when it traps exits.
+        self.obeys: Cell | None = None
         # Monitors that this cell holds, and those that others hold on it.
         self.monitors: dict[Monitor, None] | None = None
         self.watched_by: dict[Monitor, None] | None = None
@@ -116,6 +119,17 @@ def link(one: Cell, other: Cell) -> None:
         bonds_of(other).links[one] = None
 
 
+def link_to_parent(cell: Cell, parent: Cell) -> None:
+    """Tie a cell to the process that starts it.
+
+    An actor obeys its parent's exit. A bare process takes its mail itself: to it that is a message
+    like any other.
+    """
+    link(cell, parent)
+    if cell.info.parent_exit is not cell.info.on_exit:
+        bonds_of(cell).obeys = parent
+
+
 def unlink(one: Cell, other: Cell) -> None:
     """Untie two cells. An exit message that is queued already stays."""
     for cell, peer in ((one, other), (other, one)):
@@ -150,12 +164,7 @@ def signal_exit(target: Cell, sender: Cell | None, reason: ExitReason, *, by_lin
     if isinstance(reason, Kill) and not by_link:
         target.condemn(KILLED, kill=True)
     elif target.bonds is not None and target.bonds.traps:
-        # A bare process takes its mail itself, so its parent's exit is a message like any other.
-        if (
-            sender is not None
-            and sender is target.parent
-            and target.info.parent_exit is not target.info.on_exit
-        ):
+        if sender is not None and sender is target.bonds.obeys:
             target.post((target.info.parent_exit, reason, None, copy_context(), None))
         else:
             shown: ActorRef[Any] = ActorRef(sender) if sender is not None else ActorRef(target)

@@ -181,9 +181,11 @@ class Cell:
         if policy == "reject":
             raise MailboxFull(self.label(), describe(item[0]), self.limit)
         if policy == "crash":
-            error = MailboxFull(self.label(), describe(item[0]), self.limit)
-            self.node.crash(self, error, item)
-            return False
+            if self.state != DOOMED:
+                # Not as the call in hand: that may be another one, which has to be told of the end as well.
+                error = MailboxFull(self.label(), describe(item[0]), self.limit)
+                self.node.crash(self, error, (*item[:4], None))
+            return item[4] is not None  # a call is told of the end with the rest of the mailbox
         victim = item
         if policy == "drop_oldest":
             for index, each in enumerate(mailbox):

@@ -108,7 +108,7 @@ def launch(
     except BaseException as error:
         node.current, node.item = outer, outer_item
         failure = start_failed(cell, error)
-        if failure is error:
+        if failure is error or isinstance(error, KeyboardInterrupt):
             raise
         raise failure from failure.__cause__
     node.current, node.item = outer, outer_item
@@ -147,13 +147,17 @@ def start_failed(cell: Cell, error: BaseException) -> BaseException:
     else:
         reason = Crashed(error)
         report(cell, error, "__init__", copy_context())
-    if cell.bonds is not None:
-        for peer in tuple(cell.bonds.links):
-            _bonds.unlink(cell, peer)
+    hear_by_error(cell)
     end(cell, reason)
     if isinstance(error, Ignored | NameTaken):
         return error
     return StartError(cell.label(), reason)
+
+
+def hear_by_error(cell: Cell) -> None:
+    """Untie a cell that did not start from its starter, who gets an error; other links fire."""
+    if cell.parent is not None:
+        _bonds.unlink(cell, cell.parent)
 
 
 async def started(cell: Cell, timeout: float | None) -> None:
@@ -170,9 +174,7 @@ async def started(cell: Cell, timeout: float | None) -> None:
         async with asyncio.timeout(timeout):
             failure = await asyncio.shield(task.ready)
     except BaseException as error:
-        if cell.bonds is not None:
-            for peer in tuple(cell.bonds.links):
-                _bonds.unlink(cell, peer)
+        hear_by_error(cell)
         cell.condemn(KILLED, kill=True)
         if isinstance(error, TimeoutError):
             await gone(cell)
@@ -214,6 +216,8 @@ def crash(cell: Cell, error: BaseException, item: Item) -> None:
         report(cell, error, describe(item[0]), item[3])
     if item[4] is not None and cell.held is None and item[4].target is cell:  # else: forwarded
         cell.held = (item[4], None, False)
+    if cell.task is None and cell.state != DOOMED and not isinstance(cell.doom, Killed):
+        cell.doom = None  # it had asked for its end itself, and did not get there
     cell.condemn(reason)
 
 
@@ -313,6 +317,7 @@ def unlinked_end(cell: Cell, task: CellTask) -> None:
     assert task.ready is not None
     assert cell.doom is not None
     reason = cell.doom
+    hear_by_error(cell)
     conclude(cell)
     if not task.ready.done():
         task.ready.set_result(StartError(cell.label(), reason))
@@ -324,7 +329,7 @@ def die(cell: Cell) -> None:
     if task is None:
         conclude(cell)
         return
-    cell.state = DOOMED
+    cell.state = RUNNING  # while it unwinds, so that a kill that it meets meanwhile is seen
     if isinstance(cell.doom, Killed):
         cell.node.loop.call_later(KILL_GRACE, force, task)
     task.abort()
@@ -349,6 +354,7 @@ def conclude(cell: Cell) -> None:
     """Nothing of the cell's code is suspended any more: run `on_stop` if it is due, then end."""
     reason = cell.doom
     assert reason is not None
+    interrupt: KeyboardInterrupt | None = None
     if cell.stop_due:  # also when the reason is `Killed` but came through a link: that is no kill of ours
         cell.stop_due = False
         node, info = cell.node, cell.info
@@ -361,6 +367,7 @@ def conclude(cell: Cell) -> None:
             result = context.run(info.on_stop, cell.actor, reason)
         except BaseException as error:
             node.current = outer
+            interrupt = error if isinstance(error, KeyboardInterrupt) else None
             cell.doom = error.reason if isinstance(error, Stop) else Crashed(error)
             if not isinstance(error, Stop):
                 report(cell, error, describe(info.on_stop), context)
@@ -372,6 +379,8 @@ def conclude(cell: Cell) -> None:
                 return
     assert cell.doom is not None
     end(cell, cell.doom)
+    if interrupt is not None:
+        raise interrupt
 
 
 def end(cell: Cell, reason: ExitReason) -> None:
@@ -383,6 +392,9 @@ def end(cell: Cell, reason: ExitReason) -> None:
     cell.protocol = NO_PROTOCOL
     cell.actor = cell.mailbox = cell.held = None
     node.cells.pop(cell.id, None)
+    if cell.parent is not None and cell.parent.state == DEAD:
+        # Else each process of a row in which every one starts the next would keep all before it.
+        cell.parent = cell.parent.parent
     if bonds is not None:
         _bonds.release(bonds, cell)
     if traits is not None and traits.idle_timer is not None:

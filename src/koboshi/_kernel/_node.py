@@ -121,8 +121,8 @@ class Node:
                         # counts are spelled out.
                         if kwargs is None:
                             result = context.run(fn, actor, args)
-                        elif request is not None and request.done:
-                            result = None  # the caller has given up
+                        elif request is not None and (request.done or request.overdue(self.loop)):
+                            result = None  # the caller has given up, or would have but for a busy loop
                         else:
                             if request is not None:
                                 request.started = True
@@ -209,7 +209,10 @@ class Node:
         if cell.traits is not None and cell.traits.suspended:
             cell.traits.suspended = False
             if cell.state == SUSPENDED:
-                cell.rest()
+                if self.current is cell:  # by its own handler, which is not over
+                    cell.state = RUNNING
+                else:
+                    cell.rest()
 
     def arm_idle(self, cell: Cell, traits: Traits) -> None:
         """Start the idle timer of a cell that has just become RESTING."""

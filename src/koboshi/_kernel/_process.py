@@ -7,6 +7,7 @@ are cells, so links, monitors, exits and names are the same.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -174,6 +175,12 @@ async def receive(*selectors: Selector, timeout: float | None = None) -> Any:
         timer = node.loop.call_later(timeout, wait.wake, Timeout(), None, context=node.context)
     try:
         return await wait.outcome(cell.task, node.loop)
+    except asyncio.CancelledError:
+        if wait.taken is not None:  # cancelled between the message's arrival and our turn: it is not lost
+            if cell.mailbox is None:
+                cell.mailbox = deque()
+            cell.mailbox.insert(*wait.taken)
+        raise
     finally:
         wait.done = True
         if timer is not None:

@@ -120,7 +120,11 @@ class ActorRef(Generic[AC]):
             if caller is not None and cell.state != IDLE:
                 _refuse_cycle(caller, cell, message)
             self._set_deadline(request, caller, node)
-            cell.offer((entry.fn, args, kwargs, copy_context(), request))
+            try:
+                cell.offer((entry.fn, args, kwargs, copy_context(), request))
+            except BaseException:
+                _given_up(request)
+                raise
         try:
             return cast("RR", await request.outcome(_own_task(caller, node), node.loop))
         finally:
@@ -197,6 +201,8 @@ class ActorRef(Generic[AC]):
         traits = cell.own_traits()
         if traits.room is None:
             traits.room = deque()
+        if len(traits.room) & 63 == 63:  # those that were given up are taken out by nobody else
+            traits.room = deque(each for each in traits.room if not each[0].done)
         traits.room.append((room, item))
         try:
             await room.outcome(_own_task(node.current, node), node.loop)
@@ -237,9 +243,9 @@ class ActorRef(Generic[AC]):
         request.deferred = request.started = True
         message = make(ReplyTo(request))
         self._set_deadline(request, caller, node)
-        node.owe(cell, request)
-        cell.offer((cell.info.on_info, message, None, copy_context(), None))
         try:
+            cell.offer((cell.info.on_info, message, None, copy_context(), None))
+            node.owe(cell, request)
             return cast("V", await request.outcome(_own_task(caller, node), node.loop))
         finally:
             request.done = True
@@ -253,8 +259,9 @@ class ActorRef(Generic[AC]):
 
         What it returns stands for the reply and is of no other use.
         """
-        from ._reply import defer
+        from ._reply import defer, in_hand
 
+        _, item = in_hand()
         reply = defer()
         request = reply.hand_over()
         try:
@@ -266,6 +273,13 @@ class ActorRef(Generic[AC]):
                 request.fail(error)
             raise
         if request is not None:
+            caller = item[1] if len(item) == 3 else None if request.task is None else request.task.cell
+            if caller is not None:
+                try:
+                    _refuse_cycle(caller, cell, message)
+                except CallCycle as cycle:  # the caller's mistake and not ours
+                    request.fail(cycle)
+                    return cast("RR", None)
             request.target, request.deferred, request.started = cell, False, False
         try:
             cell.offer((entry.fn, args, kwargs, copy_context(), request))
@@ -450,7 +464,10 @@ class ActorRef(Generic[AC]):
             request = Request(cell, entry.fn, node.loop.time(), None)
             request.started = True
         if request.deadline is None:
-            self._set_deadline(request, node.current, node)
+            try:
+                self._set_deadline(request, node.current, node)
+            except CallTimeout:  # the callee has run already, so its turn must be brought to its end
+                request.expire(node.loop.time())
         real = (entry.fn, args, kwargs, copy_context(), request)
         if error is not None:
             node.crash(cell, error, real)
@@ -508,6 +525,13 @@ def deadline_of(caller: Cell | None) -> float | None:
         return None
     request = caller.task.item[4]
     return None if request is None else request.deadline
+
+
+def _given_up(request: Request) -> None:
+    """Nobody waits for the request: its deadline and its target need not keep it."""
+    request.done = True
+    if request.timer is not None:
+        request.timer.cancel()
 
 
 def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> None:

@@ -52,7 +52,12 @@ async def start_link(cls: Callable[P, AA], /, *args: P.args, **kwargs: P.kwargs)
     parent = current_cell("start_link")
     try:
         cell = launch(
-            parent.node, actor_class(cls), args, kwargs, parent, lambda cell: _bonds.link(cell, parent)
+            parent.node,
+            actor_class(cls),
+            args,
+            kwargs,
+            parent,
+            lambda cell: _bonds.link_to_parent(cell, parent),
         )
         await started(cell, None)
     except Exception as error:

@@ -131,10 +131,8 @@ class CellTask(asyncio.Future[Any]):
         cell = self.cell
         if cell.state == RUNNING or cell.state == STOPPING:
             cell.state = PARKED
-        elif cell.state == DOOMED and not self.aborting:
-            cell.node.enqueue(cell)
         elif cell.state == DOOMED:
-            cell.state = PARKED
+            cell.node.enqueue(cell)
         if isinstance(yielded, Wait):
             self.wait = yielded
             if self._must_cancel:

@@ -128,6 +128,13 @@ class Request(Wait):
                 )
             )
 
+    def overdue(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the deadline has passed; a loop that was held up may not have come to its timer yet."""
+        if self.deadline is None or (now := loop.time()) < self.deadline:
+            return False
+        self.expire(now)
+        return True
+
     def target_ended(self, reason: ExitReason) -> None:
         """The callee ended without answering."""
         if not self.done:
@@ -143,12 +150,14 @@ def _name(message: Any) -> str:
 class ReceiveWait(Wait):
     """A bare process waits for a message that one of its selectors accepts."""
 
-    __slots__ = ("accepts", "cell")
+    __slots__ = ("accepts", "cell", "taken")
 
     def __init__(self, cell: Cell, accepts: Callable[[Any], bool] | None) -> None:
         super().__init__()
         self.cell = cell
         self.accepts = accepts
+        # What was taken out of the mailbox for this wait, and where from.
+        self.taken: tuple[int, Item] | None = None
 
     def mail(self, item: Item) -> None:
         message = item[1]
@@ -161,4 +170,5 @@ class ReceiveWait(Wait):
             mailbox = self.cell.mailbox
             assert mailbox is not None
             mailbox.pop()  # it is the newest: `mail` is called as it arrives
+            self.taken = len(mailbox), item
             self.wake(message, None)

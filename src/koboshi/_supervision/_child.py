@@ -6,10 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .._kernel._bonds import unlink
 from .._kernel._cell import Cell
 from .._kernel._errors import StartTimeout
-from .._kernel._lifecycle import gone
+from .._kernel._lifecycle import gone, hear_by_error
 from .._kernel._place import Place
 from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason, Killed
 from .._kernel._ref import ActorRef
@@ -112,8 +111,7 @@ async def wait_start(cell: Cell, ready: asyncio.Future[Any], timeout: float | No
         async with asyncio.timeout(timeout):
             failure = await asyncio.shield(ready)
     except TimeoutError:
-        for peer in tuple(cell.bonds.links) if cell.bonds is not None else ():
-            unlink(cell, peer)
+        hear_by_error(cell)
         cell.condemn(KILLED, kill=True)
         await gone(cell)
         raise StartTimeout(cell.label(), Killed(f"on_start took longer than {timeout:g} s")) from None

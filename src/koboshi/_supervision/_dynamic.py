@@ -8,7 +8,7 @@ from typing import Any
 
 from .._kernel._errors import ChildNotFound, TooManyChildren, UsageError
 from .._kernel._ref import ActorRef
-from .._kernel._reply import defer
+from .._kernel._reply import defer, in_hand
 from ._child import Child
 from ._restart import AutoShutdown, Backoff
 from ._root import request
@@ -81,6 +81,8 @@ class DynamicSupervisor(Supervisor):
         id = number if spec.id is None else (spec.id if spec.id not in self._children else (spec.id, number))
         child = self._new_child(id, spec)
         child.status = "starting"
+        if in_hand()[1][0] is not self._kb_info.protocol[DynamicSupervisor.start_child].fn:
+            return await self._start_here(child)
         reply = defer()
         try:
             cell = self._start_in_background(child, reply)
@@ -90,6 +92,16 @@ class DynamicSupervisor(Supervisor):
         if child.cell is not None:
             reply.send(ActorRef(cell))
         return ActorRef(cell)
+
+    async def _start_here(self, child: Child) -> ActorRef[Any]:
+        """Start a child for a handler of a subclass: the reply to the call in hand is that handler's."""
+        try:
+            await self._bring_up(child)
+        except BaseException:
+            self._forget(child)
+            raise
+        assert child.cell is not None
+        return ActorRef(child.cell)
 
     def _leave_down(self, child: Child) -> None:
         self._forget(child)

@@ -144,7 +144,7 @@ class ChildSpec(Generic[AC]):
         """Start the child, linked to its supervisor, in its place. See `_lifecycle.launch`."""
 
         def prepare(cell: Cell) -> None:
-            _bonds.link(cell, parent)
+            _bonds.link_to_parent(cell, parent)
             _bonds.bonds_of(cell).place = place
             if self.mailbox is not None:
                 cell.limit = self.mailbox

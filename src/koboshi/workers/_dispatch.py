@@ -25,6 +25,8 @@ WINDOW_SECONDS = 0.004
 WINDOW_MAX = 1024
 """Jobs that a worker may hold, however small."""
 _PREFETCH_BELOW = 0.020
+# A queue that is shorter is not gone through for abandoned jobs before it is their turn.
+_SWEEP_FROM = 1024
 
 W = TypeVar("W")
 
@@ -130,6 +132,8 @@ class Dispatcher(Generic[W]):
         # Jobs in _queue, jobs in all slots.
         self._queued = 0
         self._in_flight = 0
+        # Jobs that `abandon` was told of since the queue was last gone through.
+        self._abandoned = 0
         self._done = 0
         self._retried = 0
         self._requeued = 0
@@ -139,6 +143,7 @@ class Dispatcher(Generic[W]):
 
     def statistics(self) -> DispatchStatistics:
         """Return a snapshot."""
+        self._sweep()
         return DispatchStatistics(
             self._queued, self._in_flight, len(self._slots), self._done, self._retried, self._requeued
         )
@@ -147,6 +152,12 @@ class Dispatcher(Generic[W]):
     def load(self) -> int:
         """Jobs waiting or running."""
         return self._queued + self._in_flight
+
+    def room(self) -> int:
+        """How many more jobs there is room for."""
+        if self.load >= self.limit:
+            self._sweep()
+        return self.limit - self.load
 
     def add_worker(self, worker: W) -> None:
         """Offer a worker that is ready."""
@@ -163,7 +174,7 @@ class Dispatcher(Generic[W]):
         Raises:
             JobQueueFull: they would exceed the limit; none of them was accepted.
         """
-        if self.load + len(batch.entries) > self.limit:
+        if self.room() < len(batch.entries):
             raise JobQueueFull(self.limit)
         self._queue.append(batch)
         self._queued += len(batch.entries)
@@ -174,7 +185,7 @@ class Dispatcher(Generic[W]):
         Raises:
             JobQueueFull: there is no room for it.
         """
-        if self.load >= self.limit:
+        if self.room() <= 0:
             raise JobQueueFull(self.limit)
         assert batch.tags is not None
         batch.entries.append(entry)
@@ -292,15 +303,20 @@ class Dispatcher(Generic[W]):
                     return worker, place == 0 and batch.tags[0] is tag
         return None
 
-    def cancel(self, taker: Any, tag: object) -> bool:
-        """Drop one job if it is still queued; returns whether it was."""
-        for batch in self._queue:
-            if batch.taker is taker and batch.tags is not None and tag in batch.tags:
-                index = batch.tags.index(tag)
-                del batch.tags[index], batch.entries[index]
-                self._queued -= 1
-                return True
-        return False
+    def abandon(self) -> None:
+        """Say that nobody wants the outcome of some job any more; if it is queued, it will not start.
+
+        Looking for that one job would take as long as the queue is, so many are dropped in one go.
+        """
+        self._abandoned += 1
+        if 2 * self._abandoned > max(self._queued, _SWEEP_FROM):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Drop the abandoned jobs from the queue. Batches stay, empty or not: they may yet be extended."""
+        if self._abandoned:
+            self._abandoned = 0
+            self._queued -= sum(batch.drop_unwanted() for batch in self._queue)
 
     def clear_queue(self) -> list[Batch]:
         """Remove and return the jobs that no worker has."""

@@ -117,7 +117,7 @@ class Engine:
             began = self._loop.time()
             timer = self._loop.call_at(deadline, self._expire, future, ref.name, deadline - began, kill)
         try:
-            while wait and not future.done() and self.dispatcher.load >= self.dispatcher.limit:
+            while wait and not future.done() and self.dispatcher.room() <= 0:
                 await self._wait_room(future)
             if not future.done():
                 self.check_open(ref.name)
@@ -125,7 +125,7 @@ class Engine:
             return await future
         except asyncio.CancelledError:
             # If it runs already it goes on; its outcome then has no taker.
-            self.dispatcher.cancel(self.calls, future)
+            self.dispatcher.abandon()
             raise
         finally:
             if timer is not None:
@@ -150,7 +150,7 @@ class Engine:
         self._loop.call_soon(self._pump)
 
     def _free(self) -> int:
-        return self.dispatcher.limit - self.dispatcher.load
+        return self.dispatcher.room()
 
     async def _wait_room(self, job: asyncio.Future[Any]) -> None:
         """Wait until there may be room, or `job` has an outcome already."""
@@ -173,9 +173,9 @@ class Engine:
         """The deadline of a call has passed."""
         if future.done():
             return
-        waiting = self.dispatcher.cancel(self.calls, future)
-        held = None if waiting else self.dispatcher.holder(self.calls, future)
+        held = self.dispatcher.holder(self.calls, future)
         future.set_exception(CallTimeout(self.label(), name, seconds, maybe_executed=held is not None))
+        self.dispatcher.abandon()
         if held is not None and kill:
             self._end_overdue(future, seconds)
 
@@ -281,7 +281,7 @@ class Engine:
 
     def _go_on(self) -> None:
         """There may be room for more jobs: in the queue, at workers."""
-        free = self.dispatcher.limit - self.dispatcher.load
+        free = self.dispatcher.room()
         while self._room and free > 0:
             free -= 1
             room = self._room.popleft()

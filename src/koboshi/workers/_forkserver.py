@@ -3,7 +3,8 @@
 It is a separate program because forking the user's process would copy its threads'
 locks, its event loop and its open connections. Protocol, one JSON message per packet:
 
-    root -> server   {"op": "configure", ...} once, then {"op": "preload", "names": [...]} and
+    root -> server   {"op": "configure"} once, with a file that says the rest,
+                     then {"op": "preload", "names": [...]} and
                      {"op": "fork", "id": n, "limit": bytes} with the worker's socket and journal
                      as descriptors
     server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text};
@@ -58,6 +59,7 @@ class _Server:
         # A signal only writes to this pipe; the loop then looks what happened.
         self.wake_r, self.wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.stopping = False
+        self.preloading = False
 
     def serve(self) -> None:
         signal.set_wakeup_fd(self.wake_w, warn_on_full_buffer=False)
@@ -81,6 +83,10 @@ class _Server:
 
     def on_sigterm(self, *_: object) -> None:
         self.stopping = True
+        if self.preloading:
+            # The loop may come back late or never: a module that is being imported can wait for anything.
+            self.kill_all()
+            os._exit(0)
 
     def on_request(self) -> bool:
         """Handle one packet; False when the root has closed its end."""
@@ -89,7 +95,9 @@ class _Server:
             return False
         request = json.loads(data)
         if request["op"] == "configure":
-            self.configure(request)
+            with open(fds[0], "rb") as file:
+                file.seek(0)  # the place in it is shared with the root, which has just written
+                self.configure(json.load(file))
             return True
         if request["op"] == "preload":
             self.preload(request["names"])
@@ -107,10 +115,14 @@ class _Server:
         self.preload(request["preload"])
 
     def preload(self, names: list[str]) -> None:
+        self.preloading = True
         for name in names:
+            if self.stopping:
+                return
             # A module that fails here fails again, with its traceback, in the job that needs it.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
+        self.preloading = False
         gc.collect()
         # What is shared with the workers should stay shared: the collector leaves it alone.
         gc.freeze()

@@ -14,7 +14,15 @@ from ..wire import FrameTooLarge
 from ..wire._pickle import dumps, is_small, loads
 from ._errors import RemoteError, RemoteTraceback, ResultNotPicklable
 
-__all__ = ["Failure", "decode", "encode_error", "encode_value", "format_error", "is_failure"]
+__all__ = [
+    "Failure",
+    "decode",
+    "encode_error",
+    "encode_value",
+    "format_error",
+    "is_failure",
+    "set_remote_cause",
+]
 
 VALUE, RAISED, REMOTE = 0, 1, 2
 
@@ -79,7 +87,7 @@ def decode(outcome: Any) -> Any:
         return Failure(_with_cause(RemoteError(*parts[1:]), parts[3]))
     try:
         value = loads(parts[1])
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever users' code raises here is this one job's outcome
         problem = f"it cannot be rebuilt here: {type(error).__name__}: {error}"
         if parts[0] == VALUE:
             return Failure(ResultNotPicklable("unknown", problem))
@@ -92,8 +100,14 @@ def decode(outcome: Any) -> Any:
 
 
 def _with_cause(error: Exception, text: str) -> Exception:
-    error.__cause__ = RemoteTraceback(text)
+    set_remote_cause(error, text)
     return error
+
+
+def set_remote_cause(error: BaseException, text: str) -> None:
+    """Chain the traceback of the other process to `error`, whatever its class makes of attributes."""
+    # A frozen dataclass, say, refuses `error.__cause__ = ...`; `raise ... from` does not ask it either.
+    BaseException.__setattr__(error, "__cause__", RemoteTraceback(text))
 
 
 def format_error(error: BaseException) -> str:

@@ -176,10 +176,15 @@ class ForkServer:
         loop.add_reader(ours.fileno(), self._on_message)
         loop.add_reader(self._pidfd, self._lost)
         configuration = {
-            "op": "configure", "argv": sys.argv, "main": main_source(),
+            "argv": sys.argv, "main": main_source(),
             "preload": list(self._preload),
         }  # fmt: skip
-        ours.send(json.dumps(configuration).encode())
+        # Arguments may be longer than any packet, so they travel in memory that is passed along.
+        memory = os.memfd_create("koboshi-configuration", os.MFD_CLOEXEC)
+        with open(memory, "wb") as file:
+            file.write(json.dumps(configuration).encode())
+            file.flush()
+            socket.send_fds(ours, [b'{"op": "configure"}'], [memory])
 
     def _on_message(self) -> None:
         control = self._control
@@ -209,6 +214,11 @@ class ForkServer:
                 os.close(fd)
         elif "error" in message:
             future.set_exception(WorkerStartFailed(str(message["error"])))
+        elif not fds:
+            # The kernel drops what does not fit. Our end is closed, so the worker ends by itself.
+            future.set_exception(
+                WorkerStartFailed("no descriptor is left for a worker: raise `ulimit -n` or close files")
+            )
         else:
             # Before the caller runs: the worker's end may be the next packet.
             self._workers[int(message["pid"])] = on_status

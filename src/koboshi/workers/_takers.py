@@ -15,10 +15,10 @@ from .._kernel._errors import ActorExited
 from .._kernel._reasons import Crashed
 from .._kernel._reply import ReplyTo
 from ._dispatch import Batch
-from ._errors import RemoteTraceback, WorkerCrashed
+from ._errors import WorkerCrashed
 from ._host import HostedExit
 from ._jobs import Entry, FunctionRef, encode_arguments, encode_items
-from ._outcomes import Failure, decode
+from ._outcomes import Failure, decode, set_remote_cause
 
 __all__ = ["CallTaker", "MapTaker", "MessageTaker", "OrderedTaker", "Results"]
 
@@ -85,7 +85,7 @@ class MessageTaker:
 
     def _exited(self, end: HostedExit) -> ActorExited:
         if isinstance(end.reason, Crashed):
-            end.reason.error.__cause__ = RemoteTraceback(end.trace)
+            set_remote_cause(end.reason.error, end.trace)
             self._report(end.message, end.reason.error, False)
         return ActorExited(self._target(), end.message, end.reason, maybe_executed=True)
 

@@ -31,6 +31,25 @@ _RECEIVE = 1 << 18
 def run_worker(sock: socket.socket, journal: Journal, limit: int = DEFAULT_FRAME_LIMIT) -> None:
     """Serve jobs from `sock` until its other end is closed."""
     sock.setblocking(True)
+    owner = os.getpid()
+
+    def disown() -> None:
+        sock.close()
+        journal.close()
+
+    # A job may fork. If its child came back from the job, it would answer in the worker's place, take
+    # jobs from its socket and write into its journal; so the child has neither.
+    os.register_at_fork(after_in_child=disown)
+    try:
+        _serve(sock, journal, limit)
+    except (OSError, ValueError):  # what a closed socket and a closed journal raise
+        if os.getpid() == owner:
+            raise
+        sys.stderr.write("koboshi: a process that a job forked came back from it: end it with os._exit\n")
+        exit_worker(1)
+
+
+def _serve(sock: socket.socket, journal: Journal, limit: int) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the root is gone: so is the work
         _Worker(sock, journal, limit).serve()
     atexit._run_exitfuncs()
@@ -120,9 +139,10 @@ class _Worker:
             self.results = []
             self.bytes = 0
             words = self.journal.words
-            # COMMITTED first: BASE above COMMITTED would make no sense to a reader.
-            words[COMMITTED] = self.count
+            # BASE first: a result too big for the journal is not in it, so a reader that saw only the new
+            # COMMITTED would take what lies there from earlier for it. BASE above COMMITTED holds nothing.
             words[BASE] = self.count
+            words[COMMITTED] = self.count
         self.sent_at = time.monotonic_ns()
 
 

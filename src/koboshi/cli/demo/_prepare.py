@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from koboshi.durable import JobState, Ledger, LedgerError
+from koboshi.durable import JobState, Ledger, LedgerError, LedgerUnusable
 
 from ._options import Options
 from ._source import find_files, fingerprint, job_id
@@ -64,7 +64,7 @@ async def prepare(options: Options, store: str) -> Plan:
                 )
             return await _fresh(ledger, options.input, files)
     except LedgerError as error:
-        raise Refusal(str(error)) from error
+        raise Refusal(str(error), USAGE if isinstance(error, LedgerUnusable) else FAILED) from error
 
 
 def _files(root: str) -> list[str]:

@@ -67,9 +67,17 @@ def files(folder: str, prefix: str = "") -> list[str]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name not in ("__pycache__", "site-packages", "dist-packages"):
                 found += files(entry.path, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".py") and entry.is_file():
+        elif entry.name.endswith(".py") and leads_to_file(entry):
             found.append(prefix + entry.name)
     return found
+
+
+def leads_to_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a regular file or a link to one; a link that leads in a circle is not."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def entry_of(root: str, path: str) -> list[object]:
