@@ -22,6 +22,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -36,6 +37,10 @@ T = TypeVar("T")
 EXIT_FAILURE = 1
 EXIT_GAVE_UP = 70
 EXIT_DEADLINE = 124
+
+# Some programs send one request to us and to our process group: the same signal again within so many
+# seconds is the same request. Nobody presses a key twice in that time.
+SAME_REQUEST = 0.02
 
 
 def run(
@@ -124,15 +129,20 @@ class _Stop:
     def __init__(self, timeout: float) -> None:
         self.signal: int | None = None
         self._timeout = timeout
+        self._asked = 0.0
         # Held from the start; free when the program has ended in time.
         self._running = _thread.allocate_lock()
         self._running.acquire()
 
     def ask(self, task: asyncio.Task[Any], number: int, frame: object) -> None:
         """A signal has come: the first stops in order, the second at once."""
+        now = time.monotonic()
+        if self.signal == number and now - self._asked < SAME_REQUEST:
+            return
         if self.signal is not None:
             _leave(128 + number, f"{signal.Signals(number).name} came during the orderly stop")
         self.signal = number
+        self._asked = now
         # A thread of the lowest level: this may run in the middle of anything that `threading` does.
         _thread.start_new_thread(self._keep_deadline, ())
         task.get_loop().call_soon_threadsafe(task.cancel)

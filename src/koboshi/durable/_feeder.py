@@ -108,7 +108,7 @@ class Feeder(Actor):
         claim = self._attempts.pop(down.monitor)
         if isinstance(down.reason, Normal):
             self._done += 1
-            self._held.pop(claim.number)
+            self._let_go(claim)
             self._interruptions.pop(claim.id, None)
         else:
             self._ended.append((claim, down.reason))
@@ -167,7 +167,12 @@ class Feeder(Actor):
         except StaleClaim:
             # It was acknowledged although its task did not live to hear of it.
             self._interruptions.pop(claim.id, None)
-        self._held.pop(claim.number)
+        self._let_go(claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        """Hold a claim no longer; unless its lease ran out meanwhile and the job is held by a newer one."""
+        if self._held.get(claim.number) is claim:
+            del self._held[claim.number]
 
     async def _set_alarm(self) -> None:
         """Wakes up when the next retry is due."""

@@ -53,7 +53,8 @@ def standard_library() -> str:
     metavar="S",
     type=click.FloatRange(0.0, 86_400.0),
     default=1.0,
-    help="Kill a random worker with -9 every S seconds (default 1; 0: never).",
+    help="Kill a random worker with -9 every S seconds (default 1; 0: never). Much shorter than one file "
+    "takes to parse, it keeps that file from ever being done.",
 )
 @click.option(
     "--seconds",
@@ -104,6 +105,8 @@ def command(
 
 
 def _checked_root(root: str) -> str:
+    if not root:
+        raise click.UsageError("--input '' names no folder; give a folder with Python files, or leave it out")
     path = Path(root)
     if not path.exists():
         raise click.UsageError(f"--input {root!r} does not exist; give a folder with Python files")

@@ -91,7 +91,9 @@ async def _resumed(ledger: Ledger, options: Options, store: str) -> Plan:
     counts = await ledger.counts()
     job = await ledger.job(_MANIFEST)
     if job is None and counts.total:
-        raise Refusal(f"{store!r} is a ledger of something else, not of a demo; give the demo's --store file")
+        raise Refusal(
+            f"{store!r} is a ledger of something else, not of a demo; give the demo's --store file", USAGE
+        )
     if job is None or job.state is not JobState.DONE or job.value is None:
         # Cut off before it had said what its input is: nothing was done, so this is the beginning.
         return await _fresh(ledger, options.input, _files(options.input))
