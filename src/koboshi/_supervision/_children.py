@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._kernel._actor import Actor
 from .._kernel._cell import DEAD, NO_KWARGS, Cell
@@ -172,16 +172,8 @@ class Children(Actor):
                 reply.send(None)
             self._waiting_ready.clear()
 
-    # -- what comes of it, for `_restarting` -----------------------------------------------------
-
-    def _restarted(self, child: Child) -> None:
-        """A restart succeeded."""
-        raise NotImplementedError
-
-    def _not_up(self, child: Child, error: Exception) -> None:
-        """A restart did not succeed."""
-        raise NotImplementedError
-
-    def _ended(self, child: Child, reason: ExitReason) -> Coroutine[Any, Any, None] | None:
-        """A running child has ended by itself."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+        # What comes of it; written in `_restarting`.
+        def _restarted(self, child: Child) -> None: ...
+        def _not_up(self, child: Child, error: Exception) -> None: ...
+        def _ended(self, child: Child, reason: ExitReason) -> Coroutine[Any, Any, None] | None: ...
