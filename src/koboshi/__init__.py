@@ -81,10 +81,13 @@ from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
 from .wire import FrameTooLarge, NotPicklable
 from .workers import (
+    Dossier,
     JobQueueFull,
     Jobs,
+    JobTimeout,
     Pool,
     PoolStatistics,
+    Quarantined,
     RemoteTraceback,
     ResultNotPicklable,
     Results,
@@ -119,6 +122,7 @@ __all__ = [
     "ChildSpec",
     "Counts",
     "Crashed",
+    "Dossier",
     "Down",
     "DynamicSupervisor",
     "Exit",
@@ -130,6 +134,7 @@ __all__ = [
     "HandlerTimeout",
     "Ignored",
     "JobQueueFull",
+    "JobTimeout",
     "Jobs",
     "Kill",
     "Killed",
@@ -149,6 +154,7 @@ __all__ = [
     "PoolStatistics",
     "Process",
     "ProcessInfo",
+    "Quarantined",
     "RemoteError",
     "RemoteTraceback",
     "ReplyTo",

@@ -165,7 +165,7 @@ async def test_a_storm_of_kills_costs_no_job_twice_and_leaves_nothing(retries: i
 
 async def test_a_job_that_kills_its_worker_every_time_is_not_retried_for_ever() -> None:
     async with pool_of(2, retries=2) as pool:
-        with pytest.raises(WorkerCrashed, match=r"exited with code 7 while running .*exit_hard"):
+        with pytest.raises(kb.Quarantined, match=r"exit_hard killed 3 workers .*: exit 7, exit 7, exit 7;"):
             await pool.call(jobs.exit_hard, 7)
 
         assert (2, 3) == ((await pool.statistics()).retried, (await pool.statistics()).crashed)

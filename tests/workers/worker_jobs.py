@@ -177,3 +177,24 @@ def break_stdout() -> None:
     os.close(reader)
     sys.stdout = os.fdopen(writer, "w")
     print("hello")
+
+
+def busy_for(seconds: float) -> float:
+    """Hold the thread, in Python code."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+
+
+def allocate_and_die(size: int) -> None:
+    """Touch that many bytes, then be killed as the kernel would."""
+    held = bytearray(size)
+    held[::4096] = b"x" * len(held[::4096])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash_at_500(number: int) -> int:
+    if number == 500:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number

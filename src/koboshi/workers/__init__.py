@@ -6,7 +6,10 @@ Layer 3: imports the wire and the kernel.
 from __future__ import annotations
 
 from ._errors import (
+    Dossier,
     JobQueueFull,
+    JobTimeout,
+    Quarantined,
     RemoteTraceback,
     ResultNotPicklable,
     WorkerCrashed,
@@ -23,12 +26,15 @@ from ._spawner import ForkServer, ForkServerStatistics
 from ._takers import Results
 
 __all__ = [
+    "Dossier",
     "ForkServer",
     "ForkServerStatistics",
     "JobQueueFull",
+    "JobTimeout",
     "Jobs",
     "Pool",
     "PoolStatistics",
+    "Quarantined",
     "RemoteTraceback",
     "ResultNotPicklable",
     "Results",

@@ -45,6 +45,8 @@ class Batch:
     tags: list[Any] | None = None
     # Times that a job may be started again after a crash that it was in.
     retries: int = 0
+    # How each worker ended that ran it; then it is one job, whose batch is never joined with others.
+    kills: tuple[Any, ...] = ()
 
     def drop_unwanted(self) -> int:
         """Remove the jobs whose outcome nobody waits for any more; returns how many."""
@@ -64,7 +66,7 @@ class Batch:
         if self.tags is not None:
             tags, self.tags = self.tags[:count], self.tags[count:]
         entries, self.entries = self.entries[:count], self.entries[count:]
-        return Batch(self.function, entries, self.taker, tags, self.retries)
+        return Batch(self.function, entries, self.taker, tags, self.retries, self.kills)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,12 @@ class Dispatcher(Generic[W]):
 
     Args:
         limit: jobs that may wait or run at a time; more raise JobQueueFull.
+        quarantine: workers that one job may kill; after that it is not started again.
     """
 
-    def __init__(self, limit: int = 65_536) -> None:
+    def __init__(self, limit: int = 65_536, quarantine: int = 3) -> None:
         self.limit = limit
+        self.quarantine = quarantine
         self._queue: deque[Batch] = deque()
         self._slots: dict[W, _Slot] = {}
         # Jobs in _queue, jobs in all slots.
@@ -257,11 +261,14 @@ class Dispatcher(Generic[W]):
             yield part, outcomes if size == count else outcomes[start : start + size]
             start += size
 
-    def remove_worker(self, worker: W, *, running: bool) -> Batch | None:
+    def remove_worker(
+        self, worker: W, *, running: bool, end: object = None, retry: bool = True
+    ) -> Batch | None:
         """Forget a worker that died, after `settle` of all that it had finished.
 
         Untouched jobs go back to the head of the queue. Returns the job that was running
-        as a batch of one, unless it was queued again because it has retries left.
+        as a batch of one, with `end` added to its `kills`, unless it was queued again because
+        it may be (`retry`), has retries left, and has not killed too many.
         """
         slot = self._slots.pop(worker)
         self._in_flight -= slot.in_flight
@@ -275,7 +282,11 @@ class Dispatcher(Generic[W]):
         self._requeued += untouched
         self._queued += untouched
         self._queue.extendleft(reversed(slot.batches))
-        if hit is not None and hit.retries > 0 and not hit.drop_unwanted():
+        if hit is None:
+            return None
+        hit.kills = (*hit.kills, end)
+        again = retry and hit.retries > 0 and len(hit.kills) < self.quarantine
+        if again and not hit.drop_unwanted():
             hit.retries -= 1
             self._retried += 1
             self._queued += 1
@@ -294,6 +305,15 @@ class Dispatcher(Generic[W]):
     def busy(self, worker: W) -> bool:
         """Whether the worker has jobs."""
         return worker in self._slots and self._slots[worker].in_flight > 0
+
+    def in_hand(self) -> list[tuple[W, float]]:
+        """The workers that have jobs, and since when each could have been at the oldest one."""
+        return [(worker, slot.since) for worker, slot in self._slots.items() if slot.in_flight]
+
+    def since(self, worker: W) -> float | None:
+        """When a worker could have begun its oldest job; None when it has none."""
+        slot = self._slots.get(worker)
+        return slot.since if slot is not None and slot.in_flight else None
 
     def holder(self, taker: Any, tag: object) -> tuple[W, bool] | None:
         """The worker that was given a job, and whether it is the oldest one there."""

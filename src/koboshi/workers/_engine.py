@@ -7,19 +7,23 @@ it runs on the event loop between two turns of actors, so jobs cost no message t
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .._kernel._errors import CallError, CallTimeout
+from ..wire._pickle import dumps
+from ._deadlines import Deadlines
 from ._dispatch import Batch, Dispatcher
-from ._errors import JobQueueFull, WorkerCrashed
+from ._errors import Dossier, JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
 from ._outcomes import Failure, decode, is_failure
 from ._process import WorkerDeath, WorkerProcess
 from ._spawner import ForkServer
 from ._takers import CallTaker, MapTaker
+from ._terms import Terms
 
 __all__ = ["Crew", "Engine", "Refusal"]
 
@@ -50,13 +54,18 @@ class Crew:
 class Engine:
     """Queue, dispatch and outcomes of one pool."""
 
-    def __init__(self, label: Callable[[], str], size: int, queue: int, frame_limit: int) -> None:
+    def __init__(
+        self, label: Callable[[], str], size: int, queue: int, frame_limit: int, terms: Terms
+    ) -> None:
         self.label = label
         self.frame_limit = frame_limit
         self.functions = FunctionTable()
-        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(queue)
+        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(queue, terms.quarantine)
         self.failed = 0
         self.crashed = 0
+        self.overdue = 0
+        self.quarantined = 0
+        self._deadlines = None if terms.timeout is None else Deadlines(terms.timeout, self.dispatcher)
         self.calls = CallTaker()
         self._ahead = _AHEAD_PER_WORKER * size
         self._crews: dict[WorkerProcess, Crew] = {}
@@ -232,6 +241,8 @@ class Engine:
         for assignment in self.dispatcher.assign(self._loop.time()):
             batch = assignment.batch
             assignment.worker.submit(batch.function, batch.entries, assignment.size)
+        if self._deadlines is not None:
+            self._deadlines.watch()
 
     def _on_outcomes(self, process: WorkerProcess, outcomes: Sequence[Any]) -> None:
         if process in self._set_up:
@@ -270,14 +281,30 @@ class Engine:
         if process in self.dispatcher:
             running = self.dispatcher.running(process) if death.running else None
             function = None if running is None else running.name
-            hit = self.dispatcher.remove_worker(process, running=death.running)
+            overdue = self._deadlines is not None and self._deadlines.was_overdue(process)
+            hit = self.dispatcher.remove_worker(
+                process, running=death.running, end=death.exit, retry=not overdue
+            )
             self.crashed += death.running
             if hit is not None:
-                error = WorkerCrashed(hit.function.name, death.exit, worker=name)
-                hit.taker.deliver(hit, [Failure(error)] * len(hit.entries))
+                hit.taker.deliver(hit, [Failure(self._verdict(hit, death, name, overdue))] * len(hit.entries))
         if crew is not None:
             crew.died(WorkerCrashed(function, death.exit, worker=name, maybe_executed=death.running))
         self._go_on()
+
+    def _verdict(self, hit: Batch, death: WorkerDeath, worker: str, overdue: bool) -> WorkerCrashed:
+        """The error of a job that a worker died with and that is not started again."""
+        name = hit.function.name
+        if overdue and self._deadlines is not None:
+            self.overdue += 1
+            return JobTimeout(name, death.exit, self._deadlines.timeout, worker=worker)
+        if hit.entries and len(hit.kills) >= self.dispatcher.quarantine:
+            self.quarantined += 1
+            entry = hit.entries[0]
+            packed = entry if isinstance(entry, bytes) else dumps(entry)
+            digest = hashlib.sha256(packed).hexdigest()
+            return Quarantined(Dossier(name, digest, len(packed), hit.kills), worker=worker)
+        return WorkerCrashed(name, death.exit, worker=worker)
 
     def _go_on(self) -> None:
         """There may be room for more jobs: in the queue, at workers."""
@@ -311,6 +338,8 @@ class Engine:
     def close(self, refusal: Refusal) -> None:
         """Fail all jobs that are left and kill what processes there are."""
         self.finish(refusal)
+        if self._deadlines is not None:
+            self._deadlines.close()
         self._fail(self.dispatcher.clear(), begun=True)
         for process in list(self._crews):
             process.kill("its pool has ended")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .._kernel._errors import CallError, KoboshiError
 from .._kernel._reasons import RemoteError
 from ._exit import WorkerExit
 
 __all__ = [
+    "Dossier",
     "JobQueueFull",
+    "JobTimeout",
+    "Quarantined",
     "RemoteError",
     "RemoteTraceback",
     "ResultNotPicklable",
@@ -40,6 +45,56 @@ class WorkerCrashed(WorkerError, CallError):
         )
         self.function = function
         self.exit = exit
+
+
+class JobTimeout(WorkerCrashed):
+    """A job ran for longer than the pool's `timeout`, in seconds, and was ended with its worker."""
+
+    def __init__(self, function: str, exit: WorkerExit, timeout: float, *, worker: str = "") -> None:
+        super().__init__(function, exit, worker=worker)
+        self.timeout = timeout
+        text = (
+            f"{function} ran for longer than {timeout:g} s, the pool's `timeout`, so its worker "
+            f"{worker or exit.pid} was killed: raise `timeout=`, or give it less to do"
+        )
+        self.args = (text,)
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """What is known of a job that killed its workers.
+
+    Attributes:
+        function: its name.
+        digest: SHA-256 of its packed arguments, in hex: the same for the same arguments.
+        size: bytes of the packed arguments.
+        exits: how each worker that it was running in ended, in order.
+    """
+
+    function: str
+    digest: str
+    size: int
+    exits: tuple[WorkerExit, ...]
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The most that any of these workers had resident, in bytes; None when nobody could tell."""
+        return max((exit.peak_memory for exit in self.exits if exit.peak_memory is not None), default=None)
+
+    def __str__(self) -> str:
+        peak = "unknown" if self.peak_memory is None else f"{self.peak_memory / 2**20:.0f} MB"
+        ends = ", ".join(exit.name for exit in self.exits)
+        return f"{ends}; peak memory {peak}; arguments sha256 {self.digest[:16]}, {self.size:,} bytes"
+
+
+class Quarantined(WorkerCrashed):
+    """A job killed as many workers as a pool puts up with from one job, and is not started again."""
+
+    def __init__(self, dossier: Dossier, *, worker: str = "") -> None:
+        super().__init__(dossier.function, dossier.exits[-1], worker=worker)
+        self.dossier = dossier
+        text = f"{dossier.function} killed {len(dossier.exits)} workers and is not started again: {dossier}"
+        self.args = (text,)
 
 
 class RemoteTraceback(WorkerError):

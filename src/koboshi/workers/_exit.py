@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["WorkerExit"]
 
@@ -14,21 +14,27 @@ class WorkerExit:
     """The end of one worker process.
 
     Exactly one of `code` and `signal` is set, unless the status is unknown (both None).
-    `detail` says more when the cause is ours: a deadline, a lost fork server.
+    `detail` says more when the cause is ours: a deadline, a lost fork server. `peak_memory` is the most
+    that was resident, in bytes; None when nobody could collect it.
     """
 
     pid: int
     code: int | None = None
     signal: int | None = None
     detail: str = ""
+    peak_memory: int | None = field(default=None, compare=False)
 
     @classmethod
-    def from_status(cls, pid: int, status: int | None, detail: str = "") -> WorkerExit:
+    def from_status(
+        cls, pid: int, status: int | None, detail: str = "", peak_memory: int | None = None
+    ) -> WorkerExit:
         """Build from a wait status, or from None when nobody could collect it."""
         if status is None:
             return cls(pid, detail=detail)
         code = os.waitstatus_to_exitcode(status)
-        return cls(pid, code, None, detail) if code >= 0 else cls(pid, None, -code, detail)
+        if code >= 0:
+            return cls(pid, code, None, detail, peak_memory)
+        return cls(pid, None, -code, detail, peak_memory)
 
     @property
     def orderly(self) -> bool:

@@ -8,7 +8,7 @@ locks, its event loop and its open connections. Protocol, one JSON message per p
                      {"op": "fork", "id": n, "limit": bytes} with the worker's socket and journal
                      as descriptors
     server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text};
-                     {"pid": p, "status": s} when a worker ended
+                     {"pid": p, "status": s, "peak": bytes} when a worker ended
 
 Life times: a worker dies with the server by PDEATHSIG. The server ends when the root
 closes the socket, or by PDEATHSIG's SIGTERM when the root is killed; then it kills each
@@ -184,10 +184,10 @@ class _Server:
                 return
             pid = found.si_pid
             self.kill_group(pid)
-            _, status = os.waitpid(pid, 0)
+            _, status, usage = os.wait4(pid, 0)
             if pid in self.workers:
                 self.workers.discard(pid)
-                self.tell({"pid": pid, "status": status})
+                self.tell({"pid": pid, "status": status, "peak": usage.ru_maxrss * 1024})
 
     def tell(self, message: dict[str, object], fds: list[int] | None = None) -> None:
         try:

@@ -11,8 +11,9 @@ from .._kernel._errors import NotRunning, UsageError, WrongThread
 from .._kernel._node import Node
 from .._kernel._ref import ActorRef, deadline_of
 from ._engine import Engine
-from ._pool import Pool, whole
+from ._pool import Pool
 from ._takers import MapTaker, OrderedTaker, Results
+from ._terms import whole
 
 __all__ = ["Jobs", "jobs"]
 
@@ -78,7 +79,8 @@ class Jobs:
 
         Raises:
             Exception: what the function raised, with its remote traceback as `__cause__`.
-            WorkerCrashed: the worker died while it ran this.
+            WorkerCrashed: the worker died while it ran this; as `JobTimeout` when it was killed for running
+                too long, as `Quarantined` when this job has killed too many.
             CallTimeout: it was not done by its deadline.
             NotPicklable, FrameTooLarge, ResultNotPicklable: it cannot be sent there or back.
             JobQueueFull: the pool has as many jobs as it may.

@@ -28,8 +28,9 @@ from ._jobs import FunctionRef, encode_arguments
 from ._shared import borrow, give_back
 from ._slot import Worker
 from ._takers import MessageTaker
+from ._terms import QUARANTINE, Terms, whole
 
-__all__ = ["Pool", "PoolStatistics", "WorkerInfo", "is_actor", "is_spec", "whole"]
+__all__ = ["Pool", "PoolStatistics", "WorkerInfo", "is_actor", "is_spec"]
 
 RESTARTS_PER_WORKER = 25
 WITHIN = 5.0
@@ -62,6 +63,8 @@ class PoolStatistics:
         failed: jobs that raised, or whose result could not be sent back.
         crashed: deaths of workers with a job in hand.
         retried: jobs that were started again after one.
+        overdue: jobs that ran for longer than the pool's `timeout`.
+        quarantined: jobs that killed too many workers.
         restarts: workers started again, for whatever reason.
     """
 
@@ -73,6 +76,8 @@ class PoolStatistics:
     failed: int
     crashed: int
     retried: int
+    overdue: int
+    quarantined: int
     restarts: int
 
 
@@ -94,6 +99,8 @@ class Pool(Supervisor):
         size: int | None = None,
         queue: int = QUEUE,
         retries: int = 0,
+        timeout: float | None = None,
+        quarantine: int = QUARANTINE,
         max_restarts: int | None = None,
         within: float = WITHIN,
         grace: float = GRACE,
@@ -103,6 +110,7 @@ class Pool(Supervisor):
         self.size = whole("size", (os.cpu_count() or 1) if size is None else size, 1)
         self.retries = whole("retries", retries, 0)
         self.grace = grace
+        self._terms = Terms(timeout=timeout, quarantine=quarantine)
         self._queue = whole("queue", queue, 1)
         self._frame_limit = whole("frame_limit", frame_limit, 1)
         self._preload = tuple(preload)
@@ -124,6 +132,8 @@ class Pool(Supervisor):
                 "size": size,
                 "queue": queue,
                 "retries": retries,
+                "timeout": timeout,
+                "quarantine": quarantine,
                 "max_restarts": max_restarts,
                 "within": within,
                 "grace": grace,
@@ -145,7 +155,7 @@ class Pool(Supervisor):
         node = self._kb_cell.node
         self._server = borrow(node)
         self._server.preload(self._preload)
-        self.engine = Engine(self._kb_cell.label, self.size, self._queue, self._frame_limit)
+        self.engine = Engine(self._kb_cell.label, self.size, self._queue, self._frame_limit, self._terms)
         # A kill skips `on_stop`, and must not leave a process or a caller behind.
         # Not `_guard`: a root supervisor has one of that name.
         self._vigil: asyncio.Future[ExitReason | None] = asyncio.ensure_future(gone(self._kb_cell))
@@ -250,6 +260,8 @@ class Pool(Supervisor):
             failed=self.engine.failed,
             crashed=self.engine.crashed,
             retried=jobs.retried,
+            overdue=self.engine.overdue,
+            quarantined=self.engine.quarantined,
             restarts=self._restarts,
         )
 
@@ -316,13 +328,6 @@ class Pool(Supervisor):
 
 def _nobody(error: object) -> None:
     """A process ended before its `Worker` was told of it; `Engine.employ` will find out."""
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The value, if it is a whole number >= `least`; raises `UsageError` otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} is a whole number >= {least}, got {value!r}")
-    return value
 
 
 def _checked(target: Any, hosts: type[Actor] | None) -> Any:

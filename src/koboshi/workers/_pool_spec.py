@@ -13,6 +13,7 @@ from .._kernel._reply import defer
 from .._supervision._spec import ChildSpec
 from ..wire import DEFAULT_FRAME_LIMIT
 from ._pool import GRACE, QUEUE, WITHIN, Pool, is_actor, is_spec
+from ._terms import QUARANTINE
 
 __all__ = ["pool"]
 
@@ -47,6 +48,8 @@ def pool(
     size: int | None = None,
     queue: int = QUEUE,
     retries: int = 0,
+    timeout: float | None = None,
+    quarantine: int = QUARANTINE,
     max_restarts: int | None = None,
     within: float = WITHIN,
     grace: float = GRACE,
@@ -61,6 +64,8 @@ def pool(
     size: int | None = None,
     queue: int = QUEUE,
     retries: int = 0,
+    timeout: float | None = None,
+    quarantine: int = QUARANTINE,
     max_restarts: int | None = None,
     within: float = WITHIN,
     grace: float = GRACE,
@@ -80,6 +85,10 @@ def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
         queue: jobs that may wait or run, 65,536 by default; one more is refused with `JobQueueFull`.
         retries: how often a job is started again after a crash of its worker, 0 by default. Only for
             jobs that may safely run more than once.
+        timeout: seconds that a job may run before it is killed with its worker and fails with `JobTimeout`;
+            None, the default, is any time. It is not started again.
+        quarantine: workers that one job may kill, 3 by default; then it fails with `Quarantined`, whatever
+            its retries.
         max_restarts, within: deaths of workers that are put up with, 25 for each worker within 5 s by
             default. One more, or three failed starts of one worker in a row, and the pool gives up.
         grace: seconds that jobs in hand have when the pool stops, 3 by default; then they are killed.

@@ -96,6 +96,7 @@ class WorkerProcess:
         self._peek_delay = _PEEK_AFTER
         self._seen_started = 0
         self._status: int | None = None
+        self._peak_memory: int | None = None
         self._detail = ""
         self._stopping = False
         self._gone = False
@@ -150,6 +151,11 @@ class WorkerProcess:
     def running(self) -> bool:
         """Whether the oldest job without an outcome has begun."""
         return not self._gone and self._journal.state().started > self._done
+
+    @property
+    def done(self) -> int:
+        """Outcomes that it has delivered."""
+        return self._done
 
     @property
     def congested(self) -> bool:
@@ -286,6 +292,13 @@ class WorkerProcess:
             return False
         return True
 
+    def catch_up(self) -> None:
+        """Deliver what it has finished and this loop had no time to read."""
+        if not self._gone:
+            if self._has_data():
+                self._receive()
+            self._recover()
+
     def _deliver(self, first: int, outcomes: list[Any]) -> None:
         """Pass on the outcomes of jobs `first`... without those already read from the journal."""
         known = self._done - first
@@ -332,9 +345,9 @@ class WorkerProcess:
 
     # The end
 
-    def _on_status(self, status: int | None) -> None:
+    def _on_status(self, status: int | None, peak_memory: int | None) -> None:
         """Called by the fork server; `status` is None when the server died before it knew."""
-        self._status = status
+        self._status, self._peak_memory = status, peak_memory
         if status is None:
             self._detail = self._detail or "its fork server died"
             self._status = int(signal.SIGKILL)
@@ -367,7 +380,8 @@ class WorkerProcess:
         self._recover()
         state = self._journal.state()
         death = WorkerDeath(
-            WorkerExit.from_status(self.pid, self._status, self._detail), running=state.started > self._done
+            WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory),
+            running=state.started > self._done,
         )
         self.death = death
         self._sock.close()

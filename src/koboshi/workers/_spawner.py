@@ -19,7 +19,10 @@ from ._forkserver import MESSAGE_SIZE
 from ._linux import require_linux
 from ._main_module import alias_main, is_importing_main, main_source
 
-__all__ = ["ForkServer", "ForkServerStatistics"]
+__all__ = ["ForkServer", "ForkServerStatistics", "OnStatus"]
+
+# Told of a worker's end: its wait status and the most memory it had, in bytes; None when nobody can know.
+OnStatus = Callable[[int | None, int | None], None]
 
 _START_TIMEOUT = 30.0
 
@@ -56,8 +59,8 @@ class ForkServer:
         self._pidfd = -1
         self._gone: asyncio.Future[None] | None = None
         self._next_id = 0
-        self._starting: dict[int, tuple[asyncio.Future[tuple[int, int]], Callable[[int | None], None]]] = {}
-        self._workers: dict[int, Callable[[int | None], None]] = {}
+        self._starting: dict[int, tuple[asyncio.Future[tuple[int, int]], OnStatus]] = {}
+        self._workers: dict[int, OnStatus] = {}
         self._starts = 0
         self._closed = False
 
@@ -83,14 +86,13 @@ class ForkServer:
         self,
         sock: socket.socket,
         journal: int,
-        on_status: Callable[[int | None], None],
+        on_status: OnStatus,
         frame_limit: int = DEFAULT_FRAME_LIMIT,
     ) -> tuple[int, int]:
         """Fork a worker onto `sock` and `journal`; return its pid and a pidfd, which the caller closes.
 
         `frame_limit` is how many bytes one function, argument list or result may take.
-        `on_status` is called once with the wait status when the worker has ended, or with
-        None when the server died first and nobody can know. That may be before this returns.
+        `on_status` is called once when the worker has ended; that may be before this returns.
 
         Raises:
             WorkerStartFailed: it could not be forked.
@@ -205,7 +207,7 @@ class ForkServer:
         if "status" in message:
             on_status = self._workers.pop(int(message["pid"]), None)
             if on_status is not None:
-                on_status(int(message["status"]))
+                on_status(int(message["status"]), int(message["peak"]))
             return
         future, on_status = self._starting.pop(int(message["id"]), (None, None))
         if future is None or on_status is None or future.done():
@@ -246,7 +248,7 @@ class ForkServer:
                 future.set_exception(_ServerLost())
         workers, self._workers = self._workers, {}
         for on_status in workers.values():
-            on_status(None)
+            on_status(None, None)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 

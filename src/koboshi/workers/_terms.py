@@ -1,0 +1,43 @@
+"""What a pool grants its jobs and its workers, as one checked value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .._kernel._errors import UsageError
+
+__all__ = ["QUARANTINE", "Terms", "seconds", "whole"]
+
+QUARANTINE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The options of `pool` that concern single jobs and single workers, with its names.
+
+    Raises:
+        UsageError: one has no such value.
+    """
+
+    timeout: float | None = None
+    quarantine: int = QUARANTINE
+
+    def __post_init__(self) -> None:
+        seconds("timeout", self.timeout)
+        whole("quarantine", self.quarantine, 1)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """The value, if it is a whole number >= `least`; raises `UsageError` otherwise."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} is a whole number >= {least}, got {value!r}")
+    return value
+
+
+def seconds(name: str, value: Any) -> None:
+    """Raises `UsageError` unless it is None or a number of seconds above 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value < math.inf):
+        raise UsageError(f"{name} takes seconds > 0 or None, got {value!r}")
