@@ -95,3 +95,26 @@ class Broken(kb.Actor):
     def __init__(self, parent: int) -> None:
         if os.getpid() != parent:
             raise ConnectionRefusedError("no camera in this process")
+
+
+class UpOnce(kb.Actor):
+    """Comes up in one process and in no other."""
+
+    def __init__(self, mark: str) -> None:
+        try:
+            with open(mark, "x"):
+                pass
+        except FileExistsError:
+            raise ConnectionRefusedError("up once only") from None
+
+    @kb.message
+    def ping(self) -> str:
+        return "pong"
+
+    @kb.message
+    def hold(self, announce: str, release: str) -> int:
+        with open(announce, "w") as pipe:
+            pipe.write(f"{os.getpid()}\n")
+        with open(release) as pipe:
+            pipe.read()
+        return os.getpid()

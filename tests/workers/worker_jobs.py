@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
+import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 
 
@@ -198,3 +203,67 @@ def crash_at_500(number: int) -> int:
     if number == 500:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+KEPT: list[bytearray] = []
+
+
+def keep(size: int) -> None:
+    """Hold on to so many bytes, as a leak does."""
+    held = bytearray(size)
+    held[::4096] = b"x" * len(held[::4096])
+    KEPT.append(held)
+
+
+def has_imported(module: str) -> bool:
+    return module in sys.modules
+
+
+def raise_memory_error_for_real() -> None:
+    """Ask for more than the address space may have."""
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**26, hard))
+    try:
+        bytearray(2**30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def spin_in_python() -> None:
+    while True:
+        pass
+
+
+def spin_in_c() -> None:
+    """No byte code is run any more, so no signal handler and no other thread either."""
+    deque(itertools.repeat(None), maxlen=0)
+
+
+def deadlock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def stop_self() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def ignore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.kill(os.getpid(), signal.SIGTERM)
+    spin_in_python()
+
+
+def swallow_cancellation() -> None:
+    async def stubborn() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await asyncio.sleep(3600)
+
+    asyncio.run(stubborn())

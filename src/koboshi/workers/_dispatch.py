@@ -71,11 +71,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Assignment(Generic[W]):
-    """Send `batch` to `worker`; its packed arguments take `size` bytes."""
+    """Send `batch` to `worker`; its packed arguments take `size` bytes, and it may be the worker's last."""
 
     worker: W
     batch: Batch
     size: int
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,12 @@ class DispatchStatistics:
 class _Slot:
     """What the dispatcher knows of one worker."""
 
-    __slots__ = ("batches", "congested", "in_flight", "pace", "retired", "since", "window")
+    __slots__ = ("batches", "congested", "in_flight", "pace", "quota", "retired", "since", "window")
 
-    def __init__(self) -> None:
+    def __init__(self, quota: int | None) -> None:
         self.batches: deque[Batch] = deque()
+        # Jobs that it may still be given; None for any number.
+        self.quota = quota
         # Sum of len(batch.entries) over `batches`.
         self.in_flight = 0
         self.congested = False
@@ -163,9 +166,9 @@ class Dispatcher(Generic[W]):
             self._sweep()
         return self.limit - self.load
 
-    def add_worker(self, worker: W) -> None:
-        """Offer a worker that is ready."""
-        self._slots[worker] = _Slot()
+    def add_worker(self, worker: W, quota: int | None = None) -> None:
+        """Offer a worker that is ready, for `quota` jobs."""
+        self._slots[worker] = _Slot(quota)
 
     def retire(self, worker: W) -> None:
         """Give a worker no more jobs; those that it has stay with it."""
@@ -214,13 +217,17 @@ class Dispatcher(Generic[W]):
                 return
             # Shared out evenly when there is less than everybody could hold.
             share = -(-self._queued // len(self._slots))
-            batch, size = self._take(min(room, share))
+            count = min(room, share) if slot.quota is None else min(room, share, slot.quota)
+            batch, size = self._take(count)
+            if slot.quota is not None:
+                slot.quota -= len(batch.entries)
+                slot.retired = slot.quota == 0
             if not slot.in_flight:
                 slot.since = now
             slot.batches.append(batch)
             slot.in_flight += len(batch.entries)
             self._in_flight += len(batch.entries)
-            yield Assignment(worker, batch, size)
+            yield Assignment(worker, batch, size, slot.retired)
 
     def _take(self, count: int) -> tuple[Batch, int]:
         """Remove up to `count` jobs, and about BATCH_BYTES, from the head of the queue."""

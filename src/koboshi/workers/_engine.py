@@ -15,17 +15,21 @@ from typing import Any, TypeVar
 
 from .._kernel._errors import CallError, CallTimeout
 from ..wire._pickle import dumps
+from ._boot import Boot
+from ._crew import Crew
 from ._deadlines import Deadlines
 from ._dispatch import Batch, Dispatcher
 from ._errors import Dossier, JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
-from ._outcomes import Failure, decode, is_failure
+from ._outcomes import Failure, is_failure
 from ._process import WorkerDeath, WorkerProcess
+from ._recycle import Recycling
+from ._spares import Spares
 from ._spawner import ForkServer
 from ._takers import CallTaker, MapTaker
 from ._terms import Terms
 
-__all__ = ["Crew", "Engine", "Refusal"]
+__all__ = ["Engine", "Refusal"]
 
 R = TypeVar("R")
 
@@ -37,25 +41,17 @@ _AHEAD_PER_WORKER = 2048
 Refusal = Callable[[str, bool], CallError]
 
 
-class Crew:
-    """One worker process of a pool, and what its owner wants to hear of it."""
-
-    __slots__ = ("died", "done", "name", "process")
-
-    def __init__(self, name: str, died: Callable[[WorkerCrashed], None]) -> None:
-        self.name = name
-        # Called once, when the process has ended and its jobs have been seen to.
-        self.died = died
-        self.process: WorkerProcess | None = None
-        # Jobs with an outcome.
-        self.done = 0
-
-
 class Engine:
     """Queue, dispatch and outcomes of one pool."""
 
     def __init__(
-        self, label: Callable[[], str], size: int, queue: int, frame_limit: int, terms: Terms
+        self,
+        label: Callable[[], str],
+        size: int,
+        queue: int,
+        frame_limit: int,
+        terms: Terms,
+        no_spare: Callable[[Exception], None],
     ) -> None:
         self.label = label
         self.frame_limit = frame_limit
@@ -68,9 +64,13 @@ class Engine:
         self._deadlines = None if terms.timeout is None else Deadlines(terms.timeout, self.dispatcher)
         self.calls = CallTaker()
         self._ahead = _AHEAD_PER_WORKER * size
+        self._terms = terms
+        # Every process, those that are not ready and the spares included.
         self._crews: dict[WorkerProcess, Crew] = {}
-        # Processes that have not finished their first job, which is to set them up.
-        self._set_up: dict[WorkerProcess, asyncio.Future[None]] = {}
+        self.recycling = Recycling(terms, self.dispatcher, self._next, self._swap)
+        self.spares = Spares(terms.spares, self._boot_spare, self._warm, no_spare)
+        # How many functions the spares have imported.
+        self._warmed = 0
         self._maps: weakref.WeakSet[MapTaker[Any]] = weakref.WeakSet()
         # Jobs of this loop turn, by function, taker and retries: each becomes one batch.
         self._open: dict[tuple[FunctionRef, Any, int], Batch] = {}
@@ -201,31 +201,45 @@ class Engine:
 
     # -- workers -------------------------------------------------------------------------------
 
-    async def start(self, server: ForkServer, crew: Crew, set_up: tuple[FunctionRef, Entry] | None) -> None:
-        """Start a process for `crew` and run its first job, `set_up`; it takes no others yet.
+    def open(self, server: ForkServer, set_up: tuple[FunctionRef, Entry] | None) -> None:
+        """Say how processes are started."""
+        self._boot = Boot(
+            server,
+            self.functions,
+            self.frame_limit,
+            set_up,
+            self._started,
+            self._on_outcomes,
+            self._on_death,
+        )
+
+    async def _boot_spare(self) -> WorkerProcess:
+        return await self._boot.start("spare")
+
+    async def _warm(self, process: WorkerProcess) -> None:
+        await self._boot.warm(process)
+
+    def _started(self, process: WorkerProcess, name: str) -> None:
+        self._crews[process] = Crew(name)
+
+    async def _next(self, name: str) -> WorkerProcess:
+        """A process that is ready: a spare, or else a new one."""
+        process = self.spares.take()
+        if process is None:
+            return await self._boot.start(name)
+        return process
+
+    async def start(self, crew: Crew) -> None:
+        """Have a process for `crew`, set up; it takes no jobs yet.
 
         Raises:
             WorkerStartFailed: it could not be forked.
             WorkerCrashed: it died.
-            Exception: what `set_up` raised.
+            Exception: what its set-up raised.
         """
-        process = await WorkerProcess.start(
-            server, on_outcomes=self._on_outcomes, on_death=self._on_death, frame_limit=self.frame_limit
-        )
+        process = await self._next(crew.name)
         crew.process = process
         self._crews[process] = crew
-        if set_up is None:
-            return
-        ready: asyncio.Future[None] = self._loop.create_future()
-        self._set_up[process] = ready
-        process.submit(set_up[0], [set_up[1]])
-        try:
-            await ready
-        except BaseException:
-            process.kill("it was not set up")
-            raise
-        finally:
-            self._set_up.pop(process, None)
 
     def employ(self, crew: Crew) -> None:
         """Give a process that is ready its share of the jobs."""
@@ -233,51 +247,52 @@ class Engine:
         assert process is not None
         if process.death is not None:
             raise WorkerCrashed(None, process.death.exit, worker=crew.name, maybe_executed=False)
-        self.dispatcher.add_worker(process)
+        self.dispatcher.add_worker(process, self._terms.max_jobs)
+        self.recycling.employed(crew, process)
         self._pump()
+        self.spares.fill()
+
+    def _swap(self, crew: Crew, process: WorkerProcess) -> None:
+        """Give the place of a worker's process to another."""
+        crew.process = process
+        self._crews[process] = crew
+        self.employ(crew)
 
     def _pump(self) -> None:
         self._open.clear()
         for assignment in self.dispatcher.assign(self._loop.time()):
             batch = assignment.batch
             assignment.worker.submit(batch.function, batch.entries, assignment.size)
+            if assignment.last:
+                self.recycling.replace(self._crews[assignment.worker], assignment.worker)
         if self._deadlines is not None:
             self._deadlines.watch()
+        if self._terms.spares and self._warmed != len(self.functions):
+            self._warmed = len(self.functions)
+            self.spares.warm_again()
 
     def _on_outcomes(self, process: WorkerProcess, outcomes: Sequence[Any]) -> None:
-        if process in self._set_up:
-            self._settle_set_up(process, outcomes)
+        if self._boot.took(process, outcomes):
             return
         if tuple in set(map(type, outcomes)):
             self.failed += sum(map(is_failure, outcomes))
         if process not in self.dispatcher:
             return  # everybody was told already that the pool has ended
-        self._crews[process].done += len(outcomes)
+        crew = self._crews[process]
+        crew.done += len(outcomes)
+        self.recycling.worked(crew, process)
         for batch, part in self.dispatcher.settle(process, outcomes, self._loop.time()):
             batch.taker.deliver(batch, part)
         self.dispatcher.set_congested(process, process.congested)
         self._go_on()
 
-    def _settle_set_up(self, process: WorkerProcess, outcomes: Sequence[Any]) -> None:
-        ready = self._set_up[process]
-        for outcome in outcomes:
-            value = decode(outcome)
-            if ready.done():
-                continue
-            if type(value) is Failure:
-                ready.set_exception(value.error)
-            else:
-                ready.set_result(None)
-
     def _on_death(self, process: WorkerProcess, death: WorkerDeath) -> None:
         crew = self._crews.pop(process, None)
         name = "" if crew is None else crew.name
-        ready = self._set_up.get(process)
         function: str | None = None
-        if ready is not None and not ready.done():
-            ready.set_exception(
-                WorkerCrashed("its set-up", death.exit, worker=name, maybe_executed=death.running)
-            )
+        self._boot.ended(process, death, name)
+        self.spares.lost(process)
+        self.recycling.ended(process)
         if process in self.dispatcher:
             running = self.dispatcher.running(process) if death.running else None
             function = None if running is None else running.name
@@ -288,7 +303,7 @@ class Engine:
             self.crashed += death.running
             if hit is not None:
                 hit.taker.deliver(hit, [Failure(self._verdict(hit, death, name, overdue))] * len(hit.entries))
-        if crew is not None:
+        if crew is not None and crew.process is process and process not in crew.leaving:
             crew.died(WorkerCrashed(function, death.exit, worker=name, maybe_executed=death.running))
         self._go_on()
 
@@ -340,12 +355,16 @@ class Engine:
         self.finish(refusal)
         if self._deadlines is not None:
             self._deadlines.close()
+        self.spares.close()
+        self.recycling.close()
         self._fail(self.dispatcher.clear(), begun=True)
         for process in list(self._crews):
             process.kill("its pool has ended")
 
     async def wait_ended(self) -> None:
         """Wait until no process is left."""
+        await self.spares.wait_closed()
+        await self.recycling.wait_closed()
         await asyncio.gather(*(process.wait_ended() for process in list(self._crews)))
 
     def _fail(self, batches: list[Batch], *, begun: bool) -> None:

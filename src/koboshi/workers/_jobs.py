@@ -48,6 +48,13 @@ class FunctionTable:
     def __init__(self) -> None:
         self._known: dict[object, FunctionRef] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def lasting(self) -> list[FunctionRef]:
+        """Those that travel by name and are known."""
+        return list(self._known.values())
+
     def ref(self, function: Callable[..., object], limit: int) -> FunctionRef:
         """Return the packed form; raises NotPicklable or FrameTooLarge."""
         by_name = _travels_by_name(function)

@@ -11,9 +11,9 @@ from typing import Any
 
 from .._kernel._actor import Actor
 from .._kernel._errors import ActorExited, CallError, UsageError
-from .._kernel._events import CrashReport, Unhandled
+from .._kernel._events import CrashReport, RestartFailed, Unhandled
 from .._kernel._lifecycle import Stop, gone
-from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason
+from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason, as_reason
 from .._kernel._reply import ReplyTo
 from .._supervision._child import Child
 from .._supervision._root import request
@@ -21,7 +21,8 @@ from .._supervision._spec import ChildSpec
 from .._supervision._supervisor import Supervisor
 from ..wire import DEFAULT_FRAME_LIMIT, WireError
 from ..wire._pickle import dumps
-from ._engine import Crew, Engine, Refusal
+from ._crew import Crew
+from ._engine import Engine, Refusal
 from ._host import handle, load, open_host
 from ._jobs import Entry as Arguments
 from ._jobs import FunctionRef, encode_arguments
@@ -66,6 +67,8 @@ class PoolStatistics:
         overdue: jobs that ran for longer than the pool's `timeout`.
         quarantined: jobs that killed too many workers.
         restarts: workers started again, for whatever reason.
+        recycled: processes replaced because of their jobs, age or memory.
+        spares: processes that are ready to take a worker's place.
     """
 
     size: int
@@ -79,6 +82,8 @@ class PoolStatistics:
     overdue: int
     quarantined: int
     restarts: int
+    recycled: int
+    spares: int
 
 
 class Pool(Supervisor):
@@ -101,6 +106,10 @@ class Pool(Supervisor):
         retries: int = 0,
         timeout: float | None = None,
         quarantine: int = QUARANTINE,
+        max_jobs: int | None = None,
+        max_age: float | None = None,
+        max_memory: int | None = None,
+        spares: int = 0,
         max_restarts: int | None = None,
         within: float = WITHIN,
         grace: float = GRACE,
@@ -110,7 +119,7 @@ class Pool(Supervisor):
         self.size = whole("size", (os.cpu_count() or 1) if size is None else size, 1)
         self.retries = whole("retries", retries, 0)
         self.grace = grace
-        self._terms = Terms(timeout=timeout, quarantine=quarantine)
+        self._terms = Terms(timeout, quarantine, max_jobs, max_age, max_memory, spares)
         self._queue = whole("queue", queue, 1)
         self._frame_limit = whole("frame_limit", frame_limit, 1)
         self._preload = tuple(preload)
@@ -134,6 +143,10 @@ class Pool(Supervisor):
                 "retries": retries,
                 "timeout": timeout,
                 "quarantine": quarantine,
+                "max_jobs": max_jobs,
+                "max_age": max_age,
+                "max_memory": max_memory,
+                "spares": spares,
                 "max_restarts": max_restarts,
                 "within": within,
                 "grace": grace,
@@ -142,7 +155,7 @@ class Pool(Supervisor):
             },
         )
         self.engine: Engine
-        self._crews = {name: Crew(name, _nobody) for name in names}
+        self._crews = {name: Crew(name) for name in names}
         # Processes that are started before their `Worker`, so that all of them start at once.
         self._boots: dict[str, asyncio.Task[None]] = {}
         # Failed starts in a row, by slot.
@@ -155,13 +168,15 @@ class Pool(Supervisor):
         node = self._kb_cell.node
         self._server = borrow(node)
         self._server.preload(self._preload)
-        self.engine = Engine(self._kb_cell.label, self.size, self._queue, self._frame_limit, self._terms)
+        self.engine = Engine(
+            self._kb_cell.label, self.size, self._queue, self._frame_limit, self._terms, self._no_spare
+        )
         # A kill skips `on_stop`, and must not leave a process or a caller behind.
         # Not `_guard`: a root supervisor has one of that name.
         self._vigil: asyncio.Future[ExitReason | None] = asyncio.ensure_future(gone(self._kb_cell))
         self._vigil.add_done_callback(self._ended_somehow)
         try:
-            self._set_up = self._pack_set_up()
+            self.engine.open(self._server, self._pack_set_up())
             self._messages = self._pack_messages()
             for name, crew in self._crews.items():
                 self._boots[name] = node.loop.create_task(self._boot(crew))
@@ -172,7 +187,7 @@ class Pool(Supervisor):
 
     async def on_stop(self, reason: ExitReason) -> None:
         self.engine.finish(self._refusal(reason))
-        await self._stop_all()
+        await asyncio.gather(self._stop_all(), self.engine.recycling.drain(self.grace))
         await self._leave(reason)
 
     async def _stop_all(self) -> None:
@@ -209,14 +224,17 @@ class Pool(Supervisor):
     # -- its workers -----------------------------------------------------------------------------
 
     async def _boot(self, crew: Crew) -> None:
-        crew.died = _nobody
-        await self.engine.start(self._server, crew, self._set_up)
+        await self.engine.start(crew)
 
     async def started_crew(self, name: str) -> Crew:
         """Have the process of a worker started; for `Worker` alone."""
-        crew = self._crews[name]
         boot = self._boots.pop(name, None)
-        await (self._boot(crew) if boot is None else boot)
+        if boot is not None:
+            await boot
+            return self._crews[name]
+        # A new one each time: the end of the last one's processes is none of its affair.
+        crew = self._crews[name] = Crew(name, self._crews[name].done)
+        await self._boot(crew)
         return crew
 
     def _pack_set_up(self) -> tuple[FunctionRef, Arguments] | None:
@@ -230,6 +248,10 @@ class Pool(Supervisor):
             function, args = open_host, (target.target, target.args, target.kwargs)
         ref = self.engine.functions.ref(function, self._frame_limit)
         return ref, encode_arguments(ref, args, {}, self._frame_limit)
+
+    def _no_spare(self, error: Exception) -> None:
+        instruments = self._kb_cell.node.instruments
+        instruments.emit(RestartFailed(self._kb_cell.label(), "a spare", as_reason(error)))
 
     def _not_up(self, child: Child, error: Exception) -> None:
         self._failed_starts[child.id] = self._failed_starts.get(child.id, 0) + 1
@@ -263,6 +285,8 @@ class Pool(Supervisor):
             overdue=self.engine.overdue,
             quarantined=self.engine.quarantined,
             restarts=self._restarts,
+            recycled=self.engine.recycling.recycled,
+            spares=self.engine.spares.ready,
         )
 
     def _worker_info(self, child: Child) -> WorkerInfo:
@@ -324,10 +348,6 @@ class Pool(Supervisor):
                 waiting=0,
             )
         )
-
-
-def _nobody(error: object) -> None:
-    """A process ended before its `Worker` was told of it; `Engine.employ` will find out."""
 
 
 def _checked(target: Any, hosts: type[Actor] | None) -> Any:

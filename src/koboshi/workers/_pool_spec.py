@@ -50,6 +50,10 @@ def pool(
     retries: int = 0,
     timeout: float | None = None,
     quarantine: int = QUARANTINE,
+    max_jobs: int | None = None,
+    max_age: float | None = None,
+    max_memory: int | None = None,
+    spares: int = 0,
     max_restarts: int | None = None,
     within: float = WITHIN,
     grace: float = GRACE,
@@ -66,6 +70,10 @@ def pool(
     retries: int = 0,
     timeout: float | None = None,
     quarantine: int = QUARANTINE,
+    max_jobs: int | None = None,
+    max_age: float | None = None,
+    max_memory: int | None = None,
+    spares: int = 0,
     max_restarts: int | None = None,
     within: float = WITHIN,
     grace: float = GRACE,
@@ -89,6 +97,10 @@ def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
             None, the default, is any time. It is not started again.
         quarantine: workers that one job may kill, 3 by default; then it fails with `Quarantined`, whatever
             its retries.
+        max_jobs, max_age, max_memory: jobs, seconds and resident bytes after which a worker's process is
+            replaced; None, the default, is never. It finishes what it has in hand, and no job is lost.
+        spares: processes kept ready with the pool's code imported, 0 by default: one takes the place of a
+            process that dies.
         max_restarts, within: deaths of workers that are put up with, 25 for each worker within 5 s by
             default. One more, or three failed starts of one worker in a row, and the pool gives up.
         grace: seconds that jobs in hand have when the pool stops, 3 by default; then they are killed.

@@ -197,8 +197,8 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    async def stop(self, timeout: float = 5.0) -> WorkerDeath:
-        """Let it finish what it was given, then end it; by force after `timeout` seconds."""
+    async def stop(self, timeout: float | None = 5.0) -> WorkerDeath:
+        """Let it finish what it was given, then end it, by force after `timeout` seconds."""
         if not self._gone:
             self._write()
             self._stopping = True

@@ -9,8 +9,7 @@ from .._kernel._actor import Actor
 from .._kernel._lifecycle import gone
 from .._kernel._message import message
 from .._kernel._reasons import ExitReason
-from ._engine import Crew
-from ._errors import WorkerCrashed
+from ._crew import Crew
 
 if TYPE_CHECKING:
     from ._pool import Pool
@@ -34,7 +33,7 @@ class Worker(Actor):
         crew = self._crew = await self._pool.started_crew(self._name)
         me = self.me
 
-        def died(error: WorkerCrashed) -> None:
+        def died(error: Exception) -> None:
             me.cast(Worker.died, error)
 
         crew.died = died
@@ -47,21 +46,28 @@ class Worker(Actor):
 
     def _killed(self, _: object) -> None:
         assert self._crew is not None
-        assert self._crew.process is not None
-        self._pool.engine.dispatcher.retire(self._crew.process)
-        self._crew.process.kill("its worker was killed")
+        self._crew.closing = True
+        for process in self._crew.processes:
+            self._pool.engine.dispatcher.retire(process)
+            process.kill("its worker was killed")
 
     @message
-    def died(self, error: WorkerCrashed) -> None:
-        """The process is gone; so is this actor."""
+    def died(self, error: Exception) -> None:
+        """The process is gone, or could not be replaced when it was due; so is this actor."""
+        assert self._crew is not None
+        # Those that were replaced before have jobs in hand, which this end does not concern.
+        self._crew.leaving.clear()
         raise error
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Let the process finish what it has, for as long as the pool grants it."""
-        process = None if self._crew is None else self._crew.process
-        if process is not None and process.alive:
+        if self._crew is None:
+            return
+        self._crew.closing = True
+        processes = self._crew.processes
+        for process in processes:
             self._pool.engine.dispatcher.retire(process)
-            await process.stop(self._pool.grace)
+        await asyncio.gather(*(process.stop(self._pool.grace) for process in processes))
 
     def format_status(self) -> object:
         crew = self._crew

@@ -23,10 +23,19 @@ class Terms:
 
     timeout: float | None = None
     quarantine: int = QUARANTINE
+    max_jobs: int | None = None
+    max_age: float | None = None
+    max_memory: int | None = None
+    spares: int = 0
 
     def __post_init__(self) -> None:
         seconds("timeout", self.timeout)
         whole("quarantine", self.quarantine, 1)
+        seconds("max_age", self.max_age)
+        for name in ("max_jobs", "max_memory"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
+        whole("spares", self.spares, 0)
 
 
 def whole(name: str, value: Any, least: int) -> int:
