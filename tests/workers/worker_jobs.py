@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import itertools
@@ -267,3 +268,9 @@ def swallow_cancellation() -> None:
                 await asyncio.sleep(3600)
 
     asyncio.run(stubborn())
+
+
+def hang_at_exit() -> int:
+    """Return our pid; the process will not end by itself."""
+    atexit.register(spin_in_python)
+    return os.getpid()

@@ -51,6 +51,7 @@ class Engine:
         queue: int,
         frame_limit: int,
         terms: Terms,
+        grace: float,
         no_spare: Callable[[Exception], None],
     ) -> None:
         self.label = label
@@ -67,7 +68,7 @@ class Engine:
         self._terms = terms
         # Every process, those that are not ready and the spares included.
         self._crews: dict[WorkerProcess, Crew] = {}
-        self.recycling = Recycling(terms, self.dispatcher, self._next, self._swap)
+        self.recycling = Recycling(terms, self.dispatcher, self._next, self._swap, grace)
         self.spares = Spares(terms.spares, self._boot_spare, self._warm, no_spare)
         # How many functions the spares have imported.
         self._warmed = 0
@@ -284,6 +285,7 @@ class Engine:
         for batch, part in self.dispatcher.settle(process, outcomes, self._loop.time()):
             batch.taker.deliver(batch, part)
         self.dispatcher.set_congested(process, process.congested)
+        self.recycling.settled(process)
         self._go_on()
 
     def _on_death(self, process: WorkerProcess, death: WorkerDeath) -> None:

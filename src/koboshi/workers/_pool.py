@@ -169,7 +169,13 @@ class Pool(Supervisor):
         self._server = borrow(node)
         self._server.preload(self._preload)
         self.engine = Engine(
-            self._kb_cell.label, self.size, self._queue, self._frame_limit, self._terms, self._no_spare
+            self._kb_cell.label,
+            self.size,
+            self._queue,
+            self._frame_limit,
+            self._terms,
+            grace=self.grace,
+            no_spare=self._no_spare,
         )
         # A kill skips `on_stop`, and must not leave a process or a caller behind.
         # Not `_guard`: a root supervisor has one of that name.

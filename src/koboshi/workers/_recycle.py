@@ -29,6 +29,7 @@ class Recycling:
     Args:
         boot: starts a process that is ready for jobs.
         swap: gives a crew the new process and its jobs to it.
+        grace: seconds that a replaced process has to end once it has no job.
     """
 
     def __init__(
@@ -37,15 +38,20 @@ class Recycling:
         dispatcher: Dispatcher[WorkerProcess],
         boot: Callable[[str], Awaitable[WorkerProcess]],
         swap: Callable[[Crew, WorkerProcess], None],
+        grace: float,
     ) -> None:
         self.recycled = 0
         self._terms = terms
         self._dispatcher = dispatcher
         self._boot = boot
         self._swap = swap
+        self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._ages: dict[WorkerProcess, asyncio.TimerHandle] = {}
         self._looks: dict[WorkerProcess, asyncio.TimerHandle] = {}
+        # Replaced processes that still live, and when those without a job are to be killed.
+        self._going: set[WorkerProcess] = set()
+        self._ends: dict[WorkerProcess, asyncio.TimerHandle] = {}
         # One for each process that is being replaced.
         self._tasks: dict[WorkerProcess, asyncio.Task[None]] = {}
 
@@ -59,9 +65,16 @@ class Recycling:
         if self._terms.max_memory is not None and process not in self._looks:
             self._looks[process] = self._loop.call_later(_LOOK_EVERY, self._look, crew, process)
 
+    def settled(self, process: WorkerProcess) -> None:
+        """A process may have no job left."""
+        if process in self._going and process not in self._ends and not self._dispatcher.busy(process):
+            detail = "it had been replaced and did not end"
+            self._ends[process] = self._loop.call_later(self._grace, process.kill, detail)
+
     def ended(self, process: WorkerProcess) -> None:
         """A process is gone."""
-        for timers in (self._ages, self._looks):
+        self._going.discard(process)
+        for timers in (self._ages, self._looks, self._ends):
             timer = timers.pop(process, None)
             if timer is not None:
                 timer.cancel()
@@ -73,7 +86,7 @@ class Recycling:
 
     def close(self) -> None:
         """Replace no more workers."""
-        for process in {*self._ages, *self._looks}:
+        for process in {*self._ages, *self._looks, *self._ends}:
             self.ended(process)
         for task in self._tasks.values():
             task.cancel()
@@ -99,9 +112,7 @@ class Recycling:
                 new = await self._boot(crew.name)
             except Exception as error:
                 # Its supervisor shall know, but not before the jobs in hand are done.
-                self._dispatcher.retire(old)
-                crew.leaving.add(old)
-                await old.stop(None)
+                await self._end(crew, old)
                 if crew.process is old:
                     crew.died(error)
                 return
@@ -109,13 +120,19 @@ class Recycling:
                 new.kill("the worker that it was to replace has ended")
                 return
             self.recycled += 1
-            self._dispatcher.retire(old)
-            crew.leaving.add(old)
             self._swap(crew, new)
-            await old.stop(None)
+            await self._end(crew, old)
         finally:
             crew.leaving.discard(old)
             del self._tasks[old]
+
+    async def _end(self, crew: Crew, old: WorkerProcess) -> None:
+        self._dispatcher.retire(old)
+        crew.leaving.add(old)
+        self._going.add(old)
+        self.settled(old)
+        # However long its jobs take: they are not to be lost.
+        await old.stop(None)
 
 
 def _serves(crew: Crew, process: WorkerProcess) -> bool:
