@@ -82,6 +82,8 @@ from ._supervision._supervisor import Supervisor
 from .wire import FrameTooLarge, NotPicklable
 from .workers import (
     Dossier,
+    Executor,
+    ExecutorBroken,
     JobQueueFull,
     Jobs,
     JobTimeout,
@@ -125,6 +127,8 @@ __all__ = [
     "Dossier",
     "Down",
     "DynamicSupervisor",
+    "Executor",
+    "ExecutorBroken",
     "Exit",
     "ExitReason",
     "Exited",

@@ -50,6 +50,37 @@ def test_a_new_worker_gets_one_job_and_no_more() -> None:
     assert [[(1,)]] == [each.batch.entries for each in dispatcher.assign(0.0)]
 
 
+def test_a_worker_with_a_quota_of_three_jobs_gets_three_the_last_marked_as_such() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a", 3)
+    dispatcher.enqueue(batch(*range(10)))
+    given: list[tuple[list[Any], bool]] = []
+    for _ in range(5):
+        for each in dispatcher.assign(0.0):
+            given.append((each.batch.entries, each.last))
+            list(dispatcher.settle("a", [None] * len(each.batch.entries), 1.0))
+
+    assert [([(0,)], False), ([(1,)], False), ([(2,)], True)] == given
+
+
+def test_a_taker_may_take_jobs_out_at_the_moment_a_worker_is_given_them() -> None:
+    class OddOnly(Taker):
+        def begin(self, batch: Batch) -> None:
+            batch.entries = [entry for entry in batch.entries if entry[0] % 2]
+            batch.tags = [entry[0] for entry in batch.entries]
+
+    dispatcher: Dispatcher[str] = Dispatcher()
+    dispatcher.add_worker("a", 2)  # jobs that are taken out do not count
+    dispatcher.enqueue(Batch(FUNCTION, [(number,) for number in range(4)], OddOnly(), list(range(4))))
+    given: list[Any] = []
+    while assigned := list(dispatcher.assign(0.0)):
+        given += [each.batch.entries for each in assigned]
+        list(dispatcher.settle("a", [None], 1.0))
+
+    assert [[(1,)], [(3,)]] == given
+    assert 0 == dispatcher.load
+
+
 def test_jobs_are_shared_out_evenly_between_fast_workers() -> None:
     dispatcher: Dispatcher[str] = Dispatcher()
     for worker in "ab":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pickle import PicklingError
+
 from .._kernel._errors import KoboshiError
 
 
@@ -26,7 +28,7 @@ class FrameBroken(WireError):
     """The peer sent bytes that are not a frame, or stopped inside one."""
 
 
-class NotPicklable(WireError):
+class NotPicklable(WireError, PicklingError):
     """A function, or one of its arguments, cannot be sent to another process.
 
     `argument` names the argument, or is None when it is the function itself.

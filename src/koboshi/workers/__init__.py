@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._errors import (
     Dossier,
+    ExecutorBroken,
     JobQueueFull,
     JobTimeout,
     Quarantined,
@@ -16,6 +17,7 @@ from ._errors import (
     WorkerError,
     WorkerStartFailed,
 )
+from ._executor import Executor
 from ._exit import WorkerExit
 from ._handle import Jobs, jobs
 from ._pool import Pool, PoolStatistics, WorkerInfo
@@ -27,6 +29,8 @@ from ._takers import Results
 
 __all__ = [
     "Dossier",
+    "Executor",
+    "ExecutorBroken",
     "ForkServer",
     "ForkServerStatistics",
     "JobQueueFull",

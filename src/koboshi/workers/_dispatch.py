@@ -219,6 +219,11 @@ class Dispatcher(Generic[W]):
             share = -(-self._queued // len(self._slots))
             count = min(room, share) if slot.quota is None else min(room, share, slot.quota)
             batch, size = self._take(count)
+            begin = getattr(batch.taker, "begin", None)
+            if begin is not None:
+                begin(batch)
+                if not batch.entries:
+                    continue
             if slot.quota is not None:
                 slot.quota -= len(batch.entries)
                 slot.retired = slot.quota == 0

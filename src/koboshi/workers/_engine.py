@@ -155,6 +155,15 @@ class Engine:
         taker.refill()
         return taker
 
+    def take_back(self, taker: Any) -> list[Batch]:
+        """Remove and return the jobs of a taker that no worker has."""
+        self._open.clear()
+        queued = self.dispatcher.clear_queue()
+        for batch in queued:
+            if batch.taker is not taker:
+                self.dispatcher.enqueue(batch)
+        return [batch for batch in queued if batch.taker is taker]
+
     def _submit_map(self, batch: Batch) -> None:
         self.dispatcher.enqueue(batch)
         self._loop.call_soon(self._pump)

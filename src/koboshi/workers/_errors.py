@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from pickle import PicklingError
 
 from .._kernel._errors import CallError, KoboshiError
 from .._kernel._reasons import RemoteError
@@ -10,6 +12,7 @@ from ._exit import WorkerExit
 
 __all__ = [
     "Dossier",
+    "ExecutorBroken",
     "JobQueueFull",
     "JobTimeout",
     "Quarantined",
@@ -47,7 +50,7 @@ class WorkerCrashed(WorkerError, CallError):
         self.exit = exit
 
 
-class JobTimeout(WorkerCrashed):
+class JobTimeout(WorkerCrashed, TimeoutError):
     """A job ran for longer than the pool's `timeout`, in seconds, and was ended with its worker."""
 
     def __init__(self, function: str, exit: WorkerExit, timeout: float, *, worker: str = "") -> None:
@@ -108,7 +111,7 @@ class RemoteTraceback(WorkerError):
         return f'\n"""\n{self.text}"""'
 
 
-class ResultNotPicklable(WorkerError):
+class ResultNotPicklable(WorkerError, PicklingError):
     """The job ran, but what it returned cannot be sent back."""
 
     def __init__(self, type_name: str, problem: str) -> None:
@@ -135,3 +138,15 @@ class JobQueueFull(WorkerError, CallError):
 
 class WorkerStartFailed(WorkerError):
     """A worker process, or the fork server that starts them, could not be started."""
+
+
+class ExecutorBroken(WorkerError, CallError, BrokenExecutor):
+    """An executor has no workers and gets none; `__cause__` says why.
+
+    A worker that dies never does this. An initializer that fails does, and a machine that cannot start
+    processes.
+    """
+
+    def __init__(self, problem: str, *, function: str = "", maybe_executed: bool = False) -> None:
+        super().__init__(problem, target="executor", message=function, maybe_executed=maybe_executed)
+        self.problem = problem

@@ -12,6 +12,7 @@ from .._kernel._node import Node
 from .._kernel._ref import ActorRef, deadline_of
 from ._engine import Engine
 from ._pool import Pool
+from ._pool_executor import PoolExecutor
 from ._takers import MapTaker, OrderedTaker, Results
 from ._terms import whole
 
@@ -114,6 +115,23 @@ class Jobs:
     def map(self, fn: Callable[[T], R], items: Iterable[T], /, *, ahead: int | None = None) -> Results[R]:
         """Like `map_unordered`, with the results in the order of the items."""
         return Results(self._map(OrderedTaker, fn, items, ahead))
+
+    def as_executor(self) -> PoolExecutor:
+        """The same pool as a `concurrent.futures.Executor`, for other threads and for libraries.
+
+        The pool stays its supervisor's: a shutdown of the executor does not end it.
+        """
+        if self._within is not None:
+            raise UsageError("within is for call: an executor's futures have timeouts of their own")
+        node, pool, engine = self._pool(self)
+        retries = pool.retries if self._retries is None else self._retries
+        return PoolExecutor(
+            node,
+            lambda what: self._pool(what)[2],
+            repr(self._ref),
+            retries=retries,
+            limit=engine.frame_limit,
+        )
 
     def _map(
         self, kind: type[MapTaker[Any]], fn: Any, items: Iterable[Any], ahead: int | None

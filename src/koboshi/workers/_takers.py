@@ -1,6 +1,7 @@
 """Where outcomes go: to the callers of single jobs and messages, or to the iterator of a map.
 
-A taker has `deliver(batch, outcomes)`, and `wants(tag)` for jobs that have somebody waiting.
+A taker has `deliver(batch, outcomes)`, and `wants(tag)` for jobs that have somebody waiting. It may have
+`begin(batch)`, which is called when a worker is given these jobs, and may take some out.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class _Unloaded:
         if number >= 0:
             functions[number] = self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         loaded = self.loaded
         if loaded is None:
             loaded = self.loaded = loads(self.blob)
