@@ -11,8 +11,9 @@ locks, its event loop and its open connections. Protocol, one JSON message per p
                      {"pid": p, "status": s, "peak": bytes} when a worker ended
 
 Life times: a worker dies with the server by PDEATHSIG. The server ends when the root
-closes the socket, or by PDEATHSIG's SIGTERM when the root is killed; then it kills each
-worker's process group, so that what a job has started goes as well.
+closes the socket, or by PDEATHSIG's SIGCONT when the root is killed; then it kills each
+worker's process group, so that what a job has started goes as well. It is SIGCONT because that
+wakes a server that has been stopped; any other signal would wait for somebody to do so.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ MESSAGE_SIZE = 1 << 17
 
 def main(fd: int, root: int) -> None:
     """Serve the root process `root` on the socket `fd` until it goes away."""
-    die_with_parent(root, signal.SIGTERM)
+    die_with_parent(root, signal.SIGCONT)
     with socket.socket(fileno=fd) as control:
-        server = _Server(control)
+        server = _Server(control, root)
         try:
             server.serve()
         finally:
@@ -53,8 +54,9 @@ def main(fd: int, root: int) -> None:
 
 
 class _Server:
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, root: int) -> None:
         self.control = control
+        self.root = root
         self.workers: set[int] = set()
         # A signal only writes to this pipe; the loop then looks what happened.
         self.wake_r, self.wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -65,6 +67,8 @@ class _Server:
         signal.set_wakeup_fd(self.wake_w, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, self.on_sigchld)
         signal.signal(signal.SIGTERM, self.on_sigterm)
+        signal.signal(signal.SIGCONT, self.on_sigcont)
+        self.on_sigcont()  # the root may have gone before there was anybody to hear of it
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
@@ -87,6 +91,11 @@ class _Server:
             # The loop may come back late or never: a module that is being imported can wait for anything.
             self.kill_all()
             os._exit(0)
+
+    def on_sigcont(self, *_: object) -> None:
+        """The root has been killed, or somebody has only let a stopped server go on."""
+        if os.getppid() != self.root:
+            self.on_sigterm()
 
     def on_request(self) -> bool:
         """Handle one packet; False when the root has closed its end."""
@@ -153,6 +162,7 @@ class _Server:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGCONT, signal.SIG_DFL)
             die_with_parent(server)
             with contextlib.suppress(OSError):
                 os.setpgid(0, 0)
