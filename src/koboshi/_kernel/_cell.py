@@ -278,5 +278,14 @@ class Cell:
             return self.bonds.place.label()
         return f"{self.info.name}#{self.id}"
 
+    def ancestors(self) -> tuple[str, ...]:
+        """Labels of who started it, nearest first."""
+        labels: list[str] = []
+        parent = self.parent
+        while parent is not None:
+            labels.append(parent.label())
+            parent = parent.parent
+        return tuple(labels)
+
     def __repr__(self) -> str:
         return f"<Cell {self.label()} {STATE_NAMES[self.state]}>"

@@ -232,11 +232,6 @@ def report(cell: Cell, error: BaseException, message: str, context: Context) -> 
         state = f"<format_status failed: {unprintable!r}>"
     if len(state) > MAX_STATE:
         state = f"{state[:MAX_STATE]}... ({len(state):,} characters)"
-    ancestors: list[str] = []
-    parent = cell.parent
-    while parent is not None:
-        ancestors.append(parent.label())
-        parent = parent.parent
     cell.node.instruments.emit(
         CrashReport(
             process=cell.label(),
@@ -244,7 +239,7 @@ def report(cell: Cell, error: BaseException, message: str, context: Context) -> 
             message=message,
             state=state,
             links=() if cell.bonds is None else tuple(peer.label() for peer in cell.bonds.links),
-            ancestors=tuple(ancestors),
+            ancestors=cell.ancestors(),
             waiting=len(cell.mailbox) if cell.mailbox else 0,
             correlation_id=context.get(correlation_id),
         )

@@ -128,9 +128,7 @@ class ActorRef(Generic[AC]):
         try:
             return cast("RR", await request.outcome(_own_task(caller, node), node.loop))
         finally:
-            request.done = True
-            if request.timer is not None:
-                request.timer.cancel()
+            _given_up(request)
 
     def cast(
         self: ActorRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -207,9 +205,7 @@ class ActorRef(Generic[AC]):
         try:
             await room.outcome(_own_task(node.current, node), node.loop)
         finally:
-            room.done = True
-            if room.timer is not None:
-                room.timer.cancel()
+            _given_up(room)
 
     def tell(self, value: object) -> None:
         """Send any object: a bare process receives it, an actor's `on_info` gets it.
@@ -248,9 +244,7 @@ class ActorRef(Generic[AC]):
             node.owe(cell, request)
             return cast("V", await request.outcome(_own_task(caller, node), node.loop))
         finally:
-            request.done = True
-            if request.timer is not None:
-                request.timer.cancel()
+            _given_up(request)
 
     def forward(
         self: ActorRef[AA], message: Message[AA, P, RR, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -528,7 +522,7 @@ def deadline_of(caller: Cell | None) -> float | None:
 
 
 def _given_up(request: Request) -> None:
-    """Nobody waits for the request: its deadline and its target need not keep it."""
+    """Nobody waits for the request any more: its deadline and its target need not keep it."""
     request.done = True
     if request.timer is not None:
         request.timer.cancel()

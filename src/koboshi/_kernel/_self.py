@@ -270,11 +270,6 @@ def _info(cell: Cell) -> ProcessInfo:
     from ._message import describe
 
     bonds = cell.bonds
-    ancestors: list[str] = []
-    parent = cell.parent
-    while parent is not None:
-        ancestors.append(parent.label())
-        parent = parent.parent
     return ProcessInfo(
         ref=ActorRef(cell),
         label=cell.label(),
@@ -287,6 +282,6 @@ def _info(cell: Cell) -> ProcessInfo:
         watched_by=len(bonds.watched_by or ()) if bonds is not None else 0,
         names=tuple(bonds.names or ()) if bonds is not None else (),
         traps_exits=bonds is not None and bonds.traps,
-        ancestors=tuple(ancestors),
+        ancestors=cell.ancestors(),
         message=None if cell.task is None else describe(cell.task.item[0]),
     )
