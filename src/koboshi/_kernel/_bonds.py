@@ -7,17 +7,18 @@ process had sent before. They never wait and are never refused, whatever a mailb
 from __future__ import annotations
 
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ._cell import DEAD, Cell
+from ._cell import DEAD, REMOTE, Cell
 from ._errors import NameTaken
-from ._reasons import KILLED, NOPROC, Down, Exit, ExitReason, Kill, Normal
+from ._reasons import KILLED, NOPROC, Down, Exit, ExitReason, Kill, NoConnection, Normal
 from ._ref import ActorRef
 
 if TYPE_CHECKING:
     import asyncio
 
     from ._place import Place
+    from ._route import RemoteCell
     from ._timers import Timer
 
 
@@ -47,7 +48,7 @@ class Bonds:
         self.obeys: Cell | None = None
         # Monitors that this cell holds, and those that others hold on it.
         self.monitors: dict[Monitor, None] | None = None
-        self.watched_by: dict[Monitor, None] | None = None
+        self.watched_by: dict[Watch, None] | None = None
         self.names: list[Any] | None = None
         self.timers: dict[Timer, None] | None = None
         # Calls taken by this cell and not answered yet by anybody.
@@ -55,6 +56,12 @@ class Bonds:
         self.aliases: dict[Any, None] | None = None
         # Plain asyncio code that waits for the end.
         self.waiters: list[asyncio.Future[ExitReason]] | None = None
+
+
+class Watch(Protocol):
+    """Something that is to hear of an end, once."""
+
+    def fire(self, reason: ExitReason) -> None: ...
 
 
 class Monitor:
@@ -109,11 +116,19 @@ def bonds_of(cell: Cell) -> Bonds:
     """The cell's bonds, made on first use."""
     if cell.bonds is None:
         cell.bonds = Bonds()
+        cell.tied()
     return cell.bonds
 
 
 def link(one: Cell, other: Cell) -> None:
     """Tie two living cells together; a second time changes nothing."""
+    tie(one, other)
+    if other.state == REMOTE:
+        cast("RemoteCell", other).route.link(cast("RemoteCell", other), one)
+
+
+def tie(one: Cell, other: Cell) -> None:
+    """Tie two cells as far as this node knows them."""
     if one is not other:
         bonds_of(one).links[other] = None
         bonds_of(other).links[one] = None
@@ -125,13 +140,21 @@ def link_to_parent(cell: Cell, parent: Cell) -> None:
     An actor obeys its parent's exit. A bare process takes its mail itself: to it that is a message
     like any other.
     """
-    link(cell, parent)
+    tie(cell, parent)
     if cell.info.parent_exit is not cell.info.on_exit:
         bonds_of(cell).obeys = parent
 
 
 def unlink(one: Cell, other: Cell) -> None:
     """Untie two cells. An exit message that is queued already stays."""
+    for cell, peer in ((one, other), (other, one)):
+        if cell.state == REMOTE and cell.bonds is not None and peer in cell.bonds.links:
+            cast("RemoteCell", cell).route.unlink(cast("RemoteCell", cell), peer)
+    untie(one, other)
+
+
+def untie(one: Cell, other: Cell) -> None:
+    """Untie two cells as far as this node knows them."""
     for cell, peer in ((one, other), (other, one)):
         if cell.bonds is not None:
             cell.bonds.links.pop(peer, None)
@@ -141,7 +164,7 @@ def monitor(owner: Cell, target: Cell, shown: ActorRef[Any]) -> Monitor:
     """Watch a cell. A dead one yields its `Down` with `NoProc` at once."""
     watch = Monitor(owner, target, shown)
     if target.state == DEAD:
-        watch.fire(NOPROC)
+        watch.fire(target.doom if isinstance(target.doom, NoConnection) else NOPROC)
         return watch
     mine, theirs = bonds_of(owner), bonds_of(target)
     if mine.monitors is None:
@@ -159,7 +182,11 @@ def signal_exit(target: Cell, sender: Cell | None, reason: ExitReason, *, by_lin
     every other signal as an `Exit` message, except that one from its parent ends it when it comes
     to it. `Normal` never ends a process that does not trap, unless it is sent by itself.
     """
-    if target.state == DEAD:
+    if target.state >= DEAD:
+        if target.state == REMOTE:
+            cast("RemoteCell", target).route.signal(
+                cast("RemoteCell", target), sender, reason, by_link=by_link
+            )
         return
     if isinstance(reason, Kill) and not by_link:
         target.condemn(KILLED, kill=True)
@@ -183,6 +210,8 @@ def register(cell: Cell, name: Any) -> None:
     if owner is not None and owner is not cell:
         raise NameTaken(name, ActorRef(owner))
     cell.node.names[name] = cell
+    if cell.node.route is not None:
+        cell.node.route.publish(name, cell, taken=True)
     bonds = bonds_of(cell)
     if bonds.names is None:
         bonds.names = []
@@ -194,6 +223,8 @@ def unregister(cell: Cell, name: Any) -> None:
     """Take a name from the cell; nothing happens when it does not hold it."""
     if cell.node.names.get(name) is cell:
         del cell.node.names[name]
+        if cell.node.route is not None:
+            cell.node.route.publish(name, cell, taken=False)
         assert cell.bonds is not None
         assert cell.bonds.names is not None
         cell.bonds.names.remove(name)
@@ -204,6 +235,8 @@ def release(bonds: Bonds, cell: Cell) -> None:
     for name in bonds.names or ():
         if cell.node.names.get(name) is cell:
             del cell.node.names[name]
+            if cell.node.route is not None:
+                cell.node.route.publish(name, cell, taken=False)
     bonds.names = None
     for timer in tuple(bonds.timers or ()):
         timer.cancel()
@@ -216,7 +249,7 @@ def release(bonds: Bonds, cell: Cell) -> None:
 def tell(bonds: Bonds, cell: Cell, reason: ExitReason) -> None:
     """Tell everybody who is tied to the cell that it has ended: links first, then monitors."""
     for peer in tuple(bonds.links):
-        unlink(cell, peer)
+        untie(cell, peer)
         signal_exit(peer, cell, reason, by_link=True)
     for watch in tuple(bonds.watched_by or ()):
         watch.fire(reason)

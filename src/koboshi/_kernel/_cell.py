@@ -11,6 +11,7 @@ A cell is in exactly one state, and only the event loop's thread changes it:
     DOOMED     an exit signal reached it; it is in the run queue, or on the stack, to be ended
     SUSPENDED  it takes mail and handles none until it is resumed
     DEAD       gone; whatever was waiting for it has been told
+    REMOTE     it stands for a cell of another node, see `_route`
 
 An idle cell owns no deque, no dict and no task: what most cells never need is in `bonds`
 (who must hear of its end) and `traits` (how it differs from the ordinary), both None at first.
@@ -47,7 +48,10 @@ STOPPING = 5
 DOOMED = 6
 SUSPENDED = 7
 DEAD = 8
-STATE_NAMES = ("idle", "idle", "queued", "running", "waiting", "stopping", "stopping", "suspended", "dead")
+REMOTE = 9
+STATE_NAMES = (
+    "idle", "idle", "queued", "running", "waiting", "stopping", "stopping", "suspended", "dead", "remote",
+)  # fmt: skip
 
 DEFAULT_LIMIT = 65_536
 POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")
@@ -122,6 +126,8 @@ class Cell:
         # The call in hand when the end began, and the reply that it may still get.
         self.held: tuple[Request, Any, bool] | None = None
         self.handled = 0
+        # A number, but for stand-ins of cells elsewhere, whose ids are addresses.
+        self.id: Any
         node.last_id = self.id = node.last_id + 1
         node.cells[self.id] = self
 
@@ -229,6 +235,15 @@ class Cell:
                 self.state = RESTING
                 self.node.arm_idle(self, traits)
 
+    def wait_room(self, sender: Wait, item: Item) -> None:
+        """Take an item in as soon as there is room, and wake its sender then."""
+        traits = self.own_traits()
+        if traits.room is None:
+            traits.room = deque()
+        if len(traits.room) & 63 == 63:  # those that were given up are taken out by nobody else
+            traits.room = deque(each for each in traits.room if not each[0].done)
+        traits.room.append((sender, item))
+
     def admit(self, room: deque[tuple[Wait, Item]]) -> None:
         """Take in what waits for room, the oldest first, one for each free place.
 
@@ -263,6 +278,9 @@ class Cell:
         self.state = DOOMED
         if state in (IDLE, RESTING, PARKED, SUSPENDED):
             self.node.enqueue(self)
+
+    def tied(self) -> None:
+        """Its bonds have just been made: somebody will have to hear of its end."""
 
     # -- what it is called -----------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ._reasons import ExitReason, first_error
+from ._reasons import ExitReason, first_error, portable_error
 
 if TYPE_CHECKING:
     from ._ref import ActorRef
@@ -28,7 +28,8 @@ class KoboshiError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {name: None if name in self._stay_behind else value for name, value in self.__dict__.items()}
-        return _rebuild, (type(self), self.args, fields, self.__cause__)
+        cause = None if self.__cause__ is None else portable_error(self.__cause__)
+        return _rebuild, (type(self), self.args, fields, cause)
 
 
 def _rebuild(

@@ -12,11 +12,11 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from time import monotonic
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _bonds, _lifecycle
 from ._cell import (
@@ -24,6 +24,7 @@ from ._cell import (
     IDLE,
     NO_KWARGS,
     QUEUED,
+    REMOTE,
     RESTING,
     RUNNING,
     SUSPENDED,
@@ -37,6 +38,9 @@ from ._events import Instruments
 from ._reasons import ExitReason
 from ._task import HANDLER, INLINE_CALLS, CellTask
 from ._wait import Request
+
+if TYPE_CHECKING:
+    from ._route import RemoteCell, Route
 
 # Messages that one cell may handle before the next cell has its turn.
 MESSAGES_PER_TURN = 32
@@ -68,6 +72,13 @@ class Node:
         self.instruments = Instruments(loop.call_soon)
         self.deadlines = Deadlines(loop)
         self.services: dict[str, Any] = {}
+        # Supervision trees that are up, and what is awaited when the last of them has ended.
+        self.trees = 0
+        self.closers: list[Callable[[], Awaitable[None]]] = []
+        # The way to other nodes, once there are any.
+        self.route: Route | None = None
+        # Called when a tick's turns are over: what they have sent to other nodes leaves together.
+        self.flush: Callable[[], None] | None = None
         self._queue: deque[Cell] = deque()
         self._scheduled = False
         # Callbacks of ours run in an empty context: what is current when one is scheduled belongs
@@ -154,9 +165,33 @@ class Node:
                         cell.state = IDLE
         finally:
             self.current = self.item = None
+            if self.flush is not None:
+                self.flush()
             self._scheduled = bool(queue)
             if queue:
                 self.loop.call_soon(self._drain, context=self.context)
+
+    def run_now(self, deliver: Callable[[], None]) -> None:
+        """Let `deliver` put mail in, and give turns at once and not in the next tick.
+
+        Only for what asyncio itself calls, such as a socket's reader: nothing of ours may be on the stack.
+        """
+        self._scheduled = True
+        try:
+            deliver()
+        finally:
+            self._drain()
+
+    @property
+    def will_flush(self) -> bool:
+        """Whether `flush` will be called without being asked for: turns are on, or scheduled."""
+        return self._scheduled
+
+    async def tree_ended(self) -> None:
+        """One of the node's supervision trees is over; with the last, what served them all is."""
+        self.trees -= 1
+        while self.trees == 0 and self.closers:
+            await self.closers.pop()()
 
     def _failed(self, cell: Cell, error: BaseException, item: Item) -> None:
         """A plain handler raised."""
@@ -199,6 +234,9 @@ class Node:
 
     def suspend(self, cell: Cell) -> None:
         """Stop a cell from handling mail, after the message in hand."""
+        if cell.state == REMOTE:
+            cast("RemoteCell", cell).route.suspend(cast("RemoteCell", cell), True)
+            return
         cell.own_traits().suspended = True
         # A task goes on until it is over; `rest` sees to it then.
         if cell.task is None and cell.state in (IDLE, RESTING, QUEUED, RUNNING):
@@ -206,6 +244,9 @@ class Node:
 
     def resume(self, cell: Cell) -> None:
         """Take the suspension back."""
+        if cell.state == REMOTE:
+            cast("RemoteCell", cell).route.suspend(cast("RemoteCell", cell), False)
+            return
         if cell.traits is not None and cell.traits.suspended:
             cell.traits.suspended = False
             if cell.state == SUSPENDED:

@@ -73,9 +73,10 @@ class NoProc(ExitReason):
 
 @dataclass(frozen=True, slots=True)
 class NoConnection(ExitReason):
-    """The node that hosted the process cannot be reached any more."""
+    """The node that hosted the process cannot be reached any more; `cause` says how it ended, if known."""
 
     node: str = ""
+    cause: object = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

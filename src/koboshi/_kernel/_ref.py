@@ -17,10 +17,22 @@ from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from ._cell import DEAD, DOOMED, IDLE, NO_KWARGS, QUEUED, RESTING, RUNNING, STATE_NAMES, Cell, Item
+from ._cell import (
+    DEAD,
+    DOOMED,
+    IDLE,
+    NO_KWARGS,
+    QUEUED,
+    REMOTE,
+    RESTING,
+    RUNNING,
+    STATE_NAMES,
+    Cell,
+    Item,
+)
 from ._errors import ActorExited, CallCycle, CallTimeout, NotRunning, UsageError, WrongThread
 from ._message import MARK, Entry, Message, describe
-from ._reasons import KILL, NORMAL, ExitReason, NoProc, as_reason
+from ._reasons import KILL, NORMAL, ExitReason, NoConnection, NoProc, as_reason
 from ._wait import Request, Wait
 
 if TYPE_CHECKING:
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
     from ._node import Node
     from ._place import Place
     from ._reply import ReplyTo
+    from ._route import RemoteCell
     from ._task import CellTask
     from ._threadsafe import ThreadsafeRef
     from ._timers import Timer
@@ -117,11 +130,14 @@ class ActorRef(Generic[AC]):
                 request = self._ran(cell, entry, args, kwargs, result, None)
         else:
             request = Request(cell, message, node.loop.time(), None)
+            beyond = None
             if caller is not None and cell.state != IDLE:
-                _refuse_cycle(caller, cell, message)
+                beyond = _refuse_cycle(caller, cell, message)
             self._set_deadline(request, caller, node)
             try:
                 cell.offer((entry.fn, args, kwargs, copy_context(), request))
+                if beyond is not None:
+                    beyond.route.probe(beyond, request)
             except BaseException:
                 _given_up(request)
                 raise
@@ -196,13 +212,8 @@ class ActorRef(Generic[AC]):
         node = cell.node
         room = Request(cell, message, node.loop.time(), None)
         self._set_deadline(room, node.current, node)
-        traits = cell.own_traits()
-        if traits.room is None:
-            traits.room = deque()
-        if len(traits.room) & 63 == 63:  # those that were given up are taken out by nobody else
-            traits.room = deque(each for each in traits.room if not each[0].done)
-        traits.room.append((room, item))
         try:
+            cell.wait_room(room, item)
             await room.outcome(_own_task(node.current, node), node.loop)
         finally:
             _given_up(room)
@@ -420,6 +431,8 @@ class ActorRef(Generic[AC]):
         if entry is None and not (cell.state == DEAD and getattr(message, MARK, False)):
             raise _no_such_message(cell, message)
         if cell.state == DEAD or entry is None:
+            if isinstance(cell.doom, NoConnection):
+                raise ActorExited(cell.label(), describe(message), cell.doom, maybe_executed=False)
             raise NotRunning(repr(self), describe(message))
         return cell, entry
 
@@ -488,6 +501,11 @@ class ActorRef(Generic[AC]):
             "or `ref.threadsafe.cast(...)`"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ._route import ref_from, route_of
+
+        return ref_from, (route_of(self._cell.node, repr(self)).address_of_ref(self),)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ActorRef):
             return NotImplemented
@@ -528,8 +546,11 @@ def _given_up(request: Request) -> None:
         request.timer.cancel()
 
 
-def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> None:
-    """Raise `CallCycle` when the target waits, through any chain of calls, for the caller."""
+def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> RemoteCell | None:
+    """Raise `CallCycle` when the target waits, through any chain of calls, for the caller.
+
+    Returns the cell of another node that the target waits for, if the chain goes on there.
+    """
     path = [caller.label()]
     cell = target
     for _ in range(len(cell.node.cells) + 1):
@@ -538,8 +559,9 @@ def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> None:
             raise CallCycle(path, describe(message))
         wait: Wait | None = None if cell.task is None else cell.task.wait
         if not isinstance(wait, Request) or wait.done or wait.deferred:
-            return
+            break
         cell = wait.target
+    return cast("RemoteCell", cell) if cell.state == REMOTE and cell is not target else None
 
 
 def _no_such_message(cell: Cell, message: Any) -> UsageError:

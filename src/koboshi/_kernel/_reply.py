@@ -55,6 +55,11 @@ class ReplyTo(Generic[T]):
                 bonds.owed.pop(request, None)
         return request
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ._route import reply_from, route_of
+
+        return reply_from, (route_of(this_node(), "a reply address").address_of_reply(self),)
+
     def __repr__(self) -> str:
         return f"<ReplyTo {'wanted' if self.wanted else 'over'}>"
 
@@ -140,6 +145,11 @@ class Alias:
         cell, self._cell = self._cell, None
         if cell is not None and cell.bonds is not None and cell.bonds.aliases is not None:
             cell.bonds.aliases.pop(self, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ._route import alias_from, route_of
+
+        return alias_from, (route_of(this_node(), "an alias").address_of_alias(self),)
 
     def __repr__(self) -> str:
         return f"<Alias of {self._cell.label() if self._cell is not None else 'nobody'}>"

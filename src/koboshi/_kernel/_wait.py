@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._cell import DOOMED
 from ._errors import ActorExited, CallTimeout
@@ -19,6 +19,12 @@ from ._reasons import ExitReason
 if TYPE_CHECKING:
     from ._cell import Cell, Item
     from ._task import CellTask
+
+
+class Cancellable(Protocol):
+    """What can be called off, such as a timer."""
+
+    def cancel(self) -> object: ...
 
 
 class Wait:
@@ -105,7 +111,8 @@ class Request(Wait):
         self.deadline = deadline
         self.started = False
         self.deferred = False
-        self.timer: asyncio.TimerHandle | None = None
+        # Cancelled when nobody waits any more: the deadline's timer, or what a route keeps of the call.
+        self.timer: Cancellable | None = None
 
     def due_from(self, cell: Cell) -> bool:
         """Whether what this cell's handler returns is the reply: it is neither deferred nor forwarded."""

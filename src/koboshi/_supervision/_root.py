@@ -68,12 +68,14 @@ class RootContext:
             raise UsageError(f"{self!r} was entered before; make a new one, its children have ended with it")
         self._root_task = asyncio.current_task()
         self._unwatch = watch(node)
+        node.trees += 1
         owner = node.current
         try:
             cell = launch(node, self._kb_info, (), NO_KWARGS, owner, make=lambda: self)
             await self._wait_up(cell)
         except BaseException:
             self._unwatch()
+            await node.tree_ended()
             raise
         if owner is not None:
             # A monitor and no link: the end of the tree is to be an exception in the body, and the end
@@ -142,6 +144,7 @@ class RootContext:
                 await self._see_end(self._kb_cell, hurried=isinstance(error, asyncio.CancelledError))
         finally:
             self._unwatch()
+            await self._kb_cell.node.tree_ended()
         ours = False
         if self._cancelled_body and self._root_task is not None:
             ours = self._root_task.uncancel() == 0 and isinstance(error, asyncio.CancelledError)

@@ -15,6 +15,7 @@ from .._kernel._cell import POLICIES, Cell
 from .._kernel._errors import UsageError
 from .._kernel._lifecycle import launch
 from .._kernel._process import Process, spawn_cell
+from ._placement import Placement, placement_of
 from ._restart import RESTARTS, Backoff, Budget, Restart, backoff_of, budget_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class ChildSpec(Generic[AC]):
     backoff: Backoff | None = None
     budget: Budget | None = None
     on_give_up: OnGiveUp = "escalate"
+    on: Placement | None = None
 
     def options(
         self,
@@ -63,6 +65,7 @@ class ChildSpec(Generic[AC]):
         backoff: Backoff | tuple[float, ...] | None = ...,  # type: ignore[assignment]
         budget: Budget | tuple[int, float] | None = ...,  # type: ignore[assignment]
         on_give_up: OnGiveUp = ...,  # type: ignore[assignment]
+        on: str | Placement | None = ...,  # type: ignore[assignment]
     ) -> ChildSpec[AC]:
         """A copy with other options; those not named stay.
 
@@ -78,6 +81,9 @@ class ChildSpec(Generic[AC]):
             backoff: a `Backoff`, or (min, max, factor, jitter, reset_after) with the last ones left out.
             budget: (max_restarts, within) of this child alone, besides the supervisor's.
             on_give_up: "escalate" (default), or "park": it stays down and the rest goes on.
+            on: where it runs: None, the default, on its supervisor's event loop; "process" in an OS process
+                of its own; "thread" on a thread of its own; the name of a node; or a placement such as
+                `kb.spread()`.
 
         Raises:
             UsageError: an option has no such value.
@@ -87,6 +93,8 @@ class ChildSpec(Generic[AC]):
             given["backoff"] = backoff_of(backoff)
         if "budget" in given:
             given["budget"] = budget_of(budget)
+        if given.get("on") is not None:
+            given["on"] = placement_of(on)
         spec = replace(self, **given)
         spec.check()
         return spec
@@ -142,6 +150,8 @@ class ChildSpec(Generic[AC]):
 
     def launch(self, node: Node, parent: Cell, place: Place, extra: tuple[Any, ...] = ()) -> Cell:
         """Start the child, linked to its supervisor, in its place. See `_lifecycle.launch`."""
+        if self.on is not None:
+            return self.on.launch(self, node, parent, place, extra + self.args)
 
         def prepare(cell: Cell) -> None:
             _bonds.link_to_parent(cell, parent)

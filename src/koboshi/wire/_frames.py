@@ -47,7 +47,7 @@ class FrameReader:
         """Bytes of an unfinished frame that have arrived."""
         return len(self._head) if self._body is None else _HEADER.size + self._filled
 
-    def feed(self, data: bytes) -> list[memoryview]:
+    def feed(self, data: bytes | memoryview) -> list[memoryview]:
         """Take what arrived; return the payloads that it completes, in order.
 
         Raises:
@@ -58,7 +58,7 @@ class FrameReader:
         if self._body is not None:
             view = self._fill(view, payloads)
         elif self._head:
-            view = memoryview(self._head + data)
+            view = memoryview(self._head + bytes(data))
             self._head = b""
         while len(view) >= _HEADER.size:
             (size,) = _HEADER.unpack_from(view)

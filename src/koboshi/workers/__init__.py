@@ -26,6 +26,7 @@ from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
 from ._takers import Results
+from .nodes import WorkerNode, WorkerNodeStatistics, node, own_process, spread
 
 __all__ = [
     "Dossier",
@@ -48,9 +49,14 @@ __all__ = [
     "WorkerError",
     "WorkerExit",
     "WorkerInfo",
+    "WorkerNode",
+    "WorkerNodeStatistics",
     "WorkerProcess",
     "WorkerStartFailed",
     "WorkerStatistics",
     "jobs",
+    "node",
+    "own_process",
     "pool",
+    "spread",
 ]

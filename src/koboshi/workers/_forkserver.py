@@ -5,8 +5,9 @@ locks, its event loop and its open connections. Protocol, one JSON message per p
 
     root -> server   {"op": "configure"} once, with a file that says the rest,
                      then {"op": "preload", "names": [...]} and
-                     {"op": "fork", "id": n, "limit": bytes} with the worker's socket and journal
-                     as descriptors
+                     {"op": "fork", "id": n, "limit": bytes, "node": null or [index, name]}
+                     with the worker's socket and journal as descriptors; of a worker node, the file
+                     for its stacks instead
     server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text};
                      {"pid": p, "status": s, "peak": bytes} when a worker ended
 
@@ -32,14 +33,13 @@ import traceback
 from typing import Any
 
 from ._journal import Journal
+from ._limits import MESSAGE_SIZE
 from ._linux import die_with_parent
 from ._main_module import install_main
 from ._worker import exit_worker, run_worker
+from .nodes._node_main import run_node
 
-__all__ = ["MESSAGE_SIZE", "main"]
-
-MESSAGE_SIZE = 1 << 17
-"""Largest packet either side sends, bytes."""
+__all__ = ["main"]
 
 
 def main(fd: int, root: int) -> None:
@@ -112,7 +112,7 @@ class _Server:
             self.preload(request["names"])
             return True
         try:
-            self.fork(int(request["id"]), int(request["limit"]), fds)
+            self.fork(int(request["id"]), int(request["limit"]), request.get("node"), fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -136,7 +136,7 @@ class _Server:
         # What is shared with the workers should stay shared: the collector leaves it alone.
         gc.freeze()
 
-    def fork(self, number: int, limit: int, fds: list[int]) -> None:
+    def fork(self, number: int, limit: int, node: list[Any] | None, fds: list[int]) -> None:
         server = os.getpid()
         try:
             pid = os.fork()
@@ -144,7 +144,7 @@ class _Server:
             self.tell({"id": number, "error": f"fork failed: {error}"})
             return
         if pid == 0:
-            self.become_worker(server, limit, fds)
+            self.become_worker(server, limit, node, fds)
         with contextlib.suppress(OSError):  # the child does it too; whoever is first
             os.setpgid(pid, pid)
         self.workers.add(pid)
@@ -155,7 +155,7 @@ class _Server:
         finally:
             os.close(pidfd)
 
-    def become_worker(self, server: int, limit: int, fds: list[int]) -> None:
+    def become_worker(self, server: int, limit: int, node: list[Any] | None, fds: list[int]) -> None:
         """Never returns."""
         code = 1
         try:
@@ -171,10 +171,14 @@ class _Server:
             self.control.close()
             if sys.stderr is not None:
                 faulthandler.enable()
-            journal = Journal(fds[1])
-            os.close(fds[1])
-            with socket.socket(fileno=fds[0]) as sock:
-                run_worker(sock, journal, limit)
+            if node is not None:
+                with socket.socket(fileno=fds[0]) as sock:
+                    run_node(sock, fds[1], int(node[0]), str(node[1]))
+            else:
+                journal = Journal(fds[1])
+                os.close(fds[1])
+                with socket.socket(fileno=fds[0]) as sock:
+                    run_worker(sock, journal, limit)
             code = 0
         except BaseException:
             traceback.print_exc()

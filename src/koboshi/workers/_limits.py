@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from ._journal import ROOM
 
-__all__ = ["BATCH_BYTES", "job_frame_limit", "result_frame_limit"]
+__all__ = [
+    "BATCH_BYTES",
+    "MESSAGE_SIZE",
+    "job_frame_limit",
+    "result_frame_limit",
+]
 
 BATCH_BYTES = 1 << 20
 """Bytes of packed arguments after which a batch is closed (one job always fits)."""
@@ -22,3 +27,7 @@ def job_frame_limit(limit: int) -> int:
 def result_frame_limit(limit: int) -> int:
     """Largest frame from a worker: a full journal, or one result at the limit."""
     return max(limit, 2 * ROOM) + 4096
+
+
+MESSAGE_SIZE = 1 << 17
+"""Largest packet between the root and its fork server, bytes."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..wire import DEFAULT_FRAME_LIMIT
 from ._errors import WorkerStartFailed
-from ._forkserver import MESSAGE_SIZE
+from ._limits import MESSAGE_SIZE
 from ._linux import require_linux
 from ._main_module import alias_main, is_importing_main, main_source
 
@@ -88,10 +88,14 @@ class ForkServer:
         journal: int,
         on_status: OnStatus,
         frame_limit: int = DEFAULT_FRAME_LIMIT,
+        *,
+        node: tuple[int, str] | None = None,
     ) -> tuple[int, int]:
         """Fork a worker onto `sock` and `journal`; return its pid and a pidfd, which the caller closes.
 
-        `frame_limit` is how many bytes one function, argument list or result may take.
+        `frame_limit` is how many bytes one function, argument list or result may take. With `node`,
+        an index and a name, it is a worker node and no worker of a pool, and `journal` is the file
+        for its stacks.
         `on_status` is called once when the worker has ended; that may be before this returns.
 
         Raises:
@@ -106,7 +110,9 @@ class ForkServer:
             future: asyncio.Future[tuple[int, int]] = loop.create_future()
             self._starting[number] = (future, on_status)
             try:
-                request = json.dumps({"op": "fork", "id": number, "limit": frame_limit}).encode()
+                request = json.dumps(
+                    {"op": "fork", "id": number, "limit": frame_limit, "node": node}
+                ).encode()
                 socket.send_fds(control, [request], [sock.fileno(), journal])
                 async with asyncio.timeout(_START_TIMEOUT):
                     await asyncio.wait([future])

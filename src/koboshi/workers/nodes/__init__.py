@@ -1,0 +1,18 @@
+"""Worker nodes: OS processes with an event loop each, whose actors are reached like any others."""
+
+from __future__ import annotations
+
+from ..._supervision._placement import provide, provide_names
+from ._placement import OnNode, OwnProcess, Spread, check_name, own_process, spread
+from ._worker_node import WorkerNode, WorkerNodeStatistics, node
+
+__all__ = ["OwnProcess", "Spread", "WorkerNode", "WorkerNodeStatistics", "node", "own_process", "spread"]
+
+
+def _on_node(name: str) -> OnNode:
+    check_name(name)
+    return OnNode(name)
+
+
+provide("process", OwnProcess())
+provide_names(_on_node)

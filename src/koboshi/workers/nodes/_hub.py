@@ -1,0 +1,335 @@
+"""The root's side of all nodes: it starts them, passes on what they say to each other, and tells all of ends.
+
+The hub is the transport of the root's mesh. Frames between two workers go through it unread. When a
+node ends, what it had sent is passed on first, then everybody hears of the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from ..._kernel import _bonds
+from ..._kernel._cell import DEAD, REMOTE, Cell
+from ..._kernel._errors import StartError
+from ..._kernel._events import CrashReport
+from ..._kernel._node import Node
+from ..._kernel._reasons import KILLED, NORMAL, ExitReason, Kill, NoConnection
+from ..._kernel._route import RemoteCell
+from ...wire._pickle import loads
+from .. import _shared
+from .._outcomes import set_remote_cause
+from .._spawner import ForkServer
+from . import _ops as ops
+from ._arrivals import Arrivals
+from ._health import Health
+from ._mesh import Mesh
+from ._node_process import NodeProcess
+from ._ops import Address, Op
+from ._parcel import pack_reason
+from ._spawn import Starter, start_ended
+
+_KEY = "hub"
+
+
+class RootMesh(Mesh):
+    """The root's mesh: it also owns processes that were started for one actor each."""
+
+    transport: Hub
+
+    def __init__(self, node: Node, hub: Hub) -> None:
+        super().__init__(node, 0, "root", hub)
+        # Processes that live as long as one actor, by its stand-in.
+        self.owned: dict[RemoteCell, NodeProcess] = {}
+
+    def publish(self, name: Any, cell: Cell, *, taken: bool) -> None:
+        owner = cell.id[0] if isinstance(cell, RemoteCell) else 0
+        op = self.name_op(name, cell, taken=taken)
+        for index in self.nodes:
+            if index != owner:
+                self.send(index, op)
+
+    def condemn(self, cell: RemoteCell, reason: ExitReason, *, kill: bool) -> None:
+        process = self.owned.get(cell) if kill else None
+        if self.transport.withdraw(cell, reason):
+            return
+        if process is None:
+            super().condemn(cell, reason, kill=kill)
+        else:
+            self._kill(process, reason)
+
+    def signal(self, cell: RemoteCell, sender: Cell | None, reason: ExitReason, *, by_link: bool) -> None:
+        process = self.owned.get(cell) if isinstance(reason, Kill) and not by_link else None
+        if self.transport.withdraw(cell, KILLED if isinstance(reason, Kill) else reason):
+            return
+        if process is None:
+            super().signal(cell, sender, reason, by_link=by_link)
+        else:
+            self._kill(process, KILLED)
+
+    def _kill(self, process: NodeProcess, reason: ExitReason) -> None:
+        """Nothing inside a process need answer for that: its end is the actor's."""
+        if process.reason is None:
+            process.reason = reason
+        process.kill("its actor was killed")
+
+    def stub_ended(self, stub: RemoteCell, reason: ExitReason) -> None:
+        process = self.owned.get(stub)
+        if process is not None and process.alive:
+            # Whoever hears of the end may want what the process had: it goes first.
+            process.reason = process.reason or reason
+            self.transport.end_soon(process)
+        else:
+            super().stub_ended(stub, reason)
+
+    def start_over(self, stub: RemoteCell, error: BaseException | None) -> None:
+        process = self.owned.get(stub)
+        if error is None or process is None or not process.alive:
+            start_ended(stub, error)
+        else:
+            self.transport.failed_starts[process] = error
+            process.reason = process.reason or getattr(error, "reason", NORMAL)
+            self.transport.end_soon(process)
+
+
+class Hub:
+    """All worker nodes of a program, in the root; made by `hub_of`."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.peers: dict[int, NodeProcess] = {}
+        self.failed_starts: dict[NodeProcess, BaseException] = {}
+        self.mesh = RootMesh(node, self)
+        self._dirty: set[NodeProcess] = set()
+        self._server: ForkServer | None = None
+        self._indices = itertools.count(1)
+        # Nodes that others may name: by name. And those that will come, with what is sent to them already.
+        self.named: dict[str, int] = {}
+        self._promised: dict[str, int] = {}
+        self._held: dict[int, list[Op]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._health = Health(self)
+        self._arrivals = Arrivals(self.mesh)
+        starter = Starter(self.mesh)
+        self._arrivals.handlers |= {
+            ops.SPAWN: starter.spawn,
+            ops.STARTED: starter.started,
+            ops.NAME: self._name,
+            ops.UNNAME: self._unname,
+            ops.EVENT: self._event,
+            ops.PONG: self._pong,
+            ops.KILL: self._kill,
+        }
+        node.route, node.flush = self.mesh, self.flush
+
+    # -- its mesh's transport --------------------------------------------------------------------------
+
+    def send(self, dest: int, op: Op) -> None:
+        """Have an operation leave with the next flush."""
+        peer = self.peers.get(dest)
+        if peer is not None:
+            peer.connection.send(dest, op)
+            self._dirty.add(peer)
+        elif dest in self._held:
+            self._held[dest].append(op)
+
+    def flush(self) -> None:
+        """Let what was sent leave."""
+        if self._dirty:
+            for peer in self._dirty:
+                peer.connection.flush()
+            self._dirty.clear()
+
+    def waits(self) -> bool:
+        """Whether answers are due, and there is nothing to do meanwhile."""
+        return bool(self.mesh.pending) and not self.node.queued
+
+    def linger(self, dest: int) -> None:
+        """An answer is likely to come at once from a node."""
+        peer = self.peers.get(dest)
+        if peer is not None:
+            peer.connection.linger()
+
+    def congested(self, dest: int) -> bool:
+        """Whether too much waits for a node's socket."""
+        peer = self.peers.get(dest)
+        return peer is not None and peer.connection.congested
+
+    def on_ops(self, source: int, arrived: list[Op]) -> None:
+        """What a node says to the root."""
+        peer = self.peers.get(source)
+        if peer is None or peer.actor is None:
+            self._arrivals.take(source, arrived)
+        else:
+            self.node.run_now(lambda: self._take_until_end(peer, arrived))
+
+    def _take_until_end(self, peer: NodeProcess, arrived: list[Op]) -> None:
+        """Carry out what a process says that lives for one actor.
+
+        From that one's end on it waits: nobody may hear of anything later before the end itself, which
+        is told when the process is gone and whatever it had is free.
+        """
+        for place, op in enumerate(arrived):
+            if peer.reason is not None:
+                peer.late += arrived[place:]
+                return
+            self._arrivals.handlers[op[0]](peer.index, *op[1:])
+
+    def forward(self, source: int, dest: int, payload: memoryview) -> None:
+        """Pass on what a node says to another; to one that is gone it goes nowhere."""
+        peer = self.peers.get(dest)
+        if peer is not None:
+            peer.connection.forward(source, dest, payload)
+
+    # -- starting and ending ---------------------------------------------------------------------------
+
+    def new_process(self, name: str, *, named: bool = False) -> NodeProcess:
+        """A process that is about to be started; it may be written to at once."""
+        index = self._promised.pop(name, 0) if named else 0
+        index = index or next(self._indices)
+        process = NodeProcess(self, index, name)
+        self.peers[index] = process
+        names = [self.mesh.name_op(each, cell, taken=True)[1] for each, cell in self.node.names.items()]
+        nodes = {0: "root", **self.mesh.nodes}
+        self.send(index, (ops.HELLO, nodes, names, self.node.instruments.lifecycle))
+        for other in self.mesh.nodes:
+            self.send(other, (ops.NODE_UP, index, name))
+        self.mesh.nodes[index] = name
+        if named:
+            self.named[name] = index
+        for op in self._held.pop(index, ()):
+            self.send(index, op)
+        self.flush()
+        return process
+
+    async def boot(self, process: NodeProcess, preload: tuple[str, ...] = ()) -> None:
+        """Start a process and wait until its event loop has answered.
+
+        Raises:
+            WorkerStartFailed: it could not be forked, or ended at once.
+        """
+        if self._server is None:
+            # Kept until the program's last tree has ended: a child that is restarted should not wait for it.
+            self._server = _shared.borrow(self.node)
+            self.node.closers.append(self.close)
+        self._server.preload(preload)
+        await process.boot(self._server)
+        self._health.watch()
+        await asyncio.shield(process.ready)
+
+    async def close(self) -> None:
+        """End what processes there are, and give the fork server back."""
+        for process in tuple(self.peers.values()):
+            await process.stop(5.0)
+        server, self._server = self._server, None
+        if server is not None:
+            await _shared.give_back(self.node, server)
+
+    def boot_soon(self, process: NodeProcess) -> None:
+        """Start a process in the background; one that fails is a node that is lost."""
+        self._later(self._boot_quietly(process))
+
+    async def _boot_quietly(self, process: NodeProcess) -> None:
+        try:
+            await self.boot(process)
+        except Exception as error:
+            if process.alive:
+                raise AssertionError(f"{process!r} did not start and has not ended") from error
+
+    def end_soon(self, process: NodeProcess) -> None:
+        """Have a process end in good order, by force if it takes its time."""
+        self._later(process.stop(5.0))
+
+    def _later(self, work: Any) -> None:
+        task: asyncio.Task[Any] = self.node.loop.create_task(work, context=self.node.context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def promise(self, name: str) -> int:
+        """The index of a node that is not up yet: what is sent to it waits until it is."""
+        index = self._promised.get(name)
+        if index is None:
+            index = self._promised[name] = next(self._indices)
+            self._held[index] = []
+        return index
+
+    def withdraw(self, cell: RemoteCell, reason: ExitReason) -> bool:
+        """Take back a start that waits for its node; False when it has left."""
+        held = self._held.get(cell.id[0])
+        if held is None:
+            return False
+        held[:] = [op for op in held if op[1] != cell.id[1]]
+        start_ended(cell, StartError(cell.label(), reason))
+        return True
+
+    def break_promise(self, name: str, index: int) -> None:
+        """A node that was waited for has not come."""
+        if self._promised.get(name) == index:
+            del self._promised[name]
+            del self._held[index]
+            self.mesh.node_lost(index, NoConnection(name, "no node of this name was started in time"))
+
+    def node_ended(self, process: NodeProcess, reason: NoConnection) -> None:
+        """A process is gone: tell everybody."""
+        index = process.index
+        self.peers.pop(index, None)
+        self._dirty.discard(process)
+        if self.named.get(process.name) == index:
+            del self.named[process.name]
+        failed = self.failed_starts.pop(process, None)
+        for stub in [stub for stub, owner in self.mesh.owned.items() if owner is process]:
+            del self.mesh.owned[stub]
+            if stub.task is not None:
+                start_ended(stub, failed or StartError(stub.label(), process.reason or reason))
+            elif stub.state == REMOTE:
+                stub.ended(process.reason or reason)
+        for op in process.late:
+            self._arrivals.handlers[op[0]](index, *op[1:])
+        self.mesh.node_lost(index, reason)
+        packed = pack_reason(reason)
+        for other in self.mesh.nodes:
+            self.send(other, (ops.NODE_DOWN, index, packed))
+        self.flush()
+
+    # -- what nodes tell ---------------------------------------------------------------------------------
+
+    def _name(self, source: int, packed: bytes) -> None:
+        name, described = loads(packed)
+        cell = self.mesh.cell_from(described)
+        owner = self.node.names.get(name)
+        if owner is not None and owner is not cell and owner.state != DEAD:
+            self.send(source, (ops.NAME_TAKEN, cell.id[1], self.mesh.name_op(name, cell, taken=False)[1]))
+        elif cell.state == REMOTE:
+            _bonds.register(cell, name)
+
+    def _unname(self, source: int, packed: bytes, address: Address) -> None:
+        name = loads(packed)
+        owner = self.node.names.get(name)
+        if owner is not None and self.mesh.address(owner) == address:
+            _bonds.unregister(owner, name)
+
+    def _event(self, source: int, packed: bytes) -> None:
+        event, text = loads(packed)
+        if isinstance(event, CrashReport):
+            set_remote_cause(event.error, text)
+        self.node.instruments.emit(event)
+
+    def _pong(self, source: int, processes: int, queued: int) -> None:
+        peer = self.peers.get(source)
+        if peer is not None:
+            peer.answered(processes, queued)
+
+    def _kill(self, source: int, address: Address, packed: bytes) -> None:
+        """A node wants an actor of another killed: it may have a process that does not answer."""
+        cell = self.mesh.cell_at(address)
+        if cell.state != DEAD:
+            cell.condemn(loads(packed), kill=True)
+
+
+def hub_of(node: Node) -> Hub:
+    """The hub of the root node, made when it is first needed."""
+    hub: Hub | None = node.services.get(_KEY)
+    if hub is None:
+        hub = node.services[_KEY] = Hub(node)
+    return hub

@@ -1,0 +1,466 @@
+"""A node's view of all others: their cells as stand-ins, its own as addresses, and calls under way.
+
+This is the kernel's route. `Mesh` has what leaves and the tables; what arrives is read in `_arrivals`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from ..._kernel._actor import Actor
+from ..._kernel._bonds import bonds_of
+from ..._kernel._cell import DEAD, REMOTE, Cell, Item
+from ..._kernel._context import correlation_id
+from ..._kernel._errors import ActorExited, MailboxFull, StartError
+from ..._kernel._lifecycle import hear_by_error
+from ..._kernel._message import describe
+from ..._kernel._place import NamePlace, Place
+from ..._kernel._process import Process, process_class
+from ..._kernel._reasons import NOPROC, ExitReason, NoConnection
+from ..._kernel._ref import ActorRef
+from ..._kernel._reply import Alias, ReplyTo
+from ..._kernel._route import INFO, STOP, RemoteCell, RemoteMessage
+from ..._kernel._wait import Request, Wait
+from ...wire import WireError
+from ...wire._pickle import dumps, is_small, loads
+from ._calls import Incoming, InFlight, Room
+from ._cycles import chain_of
+from ._ops import (
+    CALL,
+    CANCEL,
+    CAST,
+    CONDEMN,
+    ENDED,
+    FAIL,
+    FULL,
+    LINK,
+    NAME,
+    PROBE,
+    REPLY,
+    REPLY_PACKED,
+    ROOM,
+    SEND,
+    SIGNAL,
+    SUSPEND,
+    TELL,
+    UNLINK,
+    UNNAME,
+    WATCH,
+    Address,
+    Op,
+)
+from ._ops import STOP as STOP_OP
+from ._parcel import pack, pack_args, pack_error, pack_reason
+from ._spawn import start_ended
+
+if TYPE_CHECKING:
+    from ..._kernel._node import Node
+
+PLACE_ID, ALIAS_ID = "place", "alias"
+
+
+class Transport(Protocol):
+    """Carries operations to a node."""
+
+    def send(self, dest: int, op: Op) -> None:
+        """Have it leave with the next `flush`; to a node that is gone it goes nowhere."""
+        ...
+
+    def flush(self) -> None:
+        """Let everything leave that was sent."""
+        ...
+
+    def linger(self, dest: int) -> None:
+        """Look whether something comes from a node at once."""
+        ...
+
+    def congested(self, dest: int) -> bool:
+        """Whether so much waits already that nothing more should be sent there."""
+        ...
+
+
+class RemoteWatch:
+    """Another node's interest in the end of a cell: it is told once."""
+
+    __slots__ = ("_mesh", "_name", "_source")
+
+    def __init__(self, mesh: Mesh, source: int, name: Any) -> None:
+        self._mesh = mesh
+        self._source = source
+        # What the other node calls the cell.
+        self._name = name
+
+    def fire(self, reason: ExitReason) -> None:
+        self._mesh.send(self._source, (ENDED, self._name, pack_reason(reason)))
+
+
+class Mesh:
+    """All nodes as one of them sees them.
+
+    Args:
+        index: this node's number: 0 for the root; none is ever used twice.
+    """
+
+    def __init__(self, node: Node, index: int, name: str, transport: Transport) -> None:
+        self.node = node
+        self.index = index
+        self.name = name
+        self.transport = transport
+        # The nodes that there are, by index, without this one.
+        self.nodes: dict[int, str] = {}
+        # Why a node is gone, for refs that still name it.
+        self.lost: dict[int, NoConnection] = {}
+        self.stubs: WeakValueDictionary[Address, RemoteCell] = WeakValueDictionary()
+        self.pending: dict[int, InFlight] = {}
+        self.incoming: dict[tuple[int, int], Incoming] = {}
+        # Casts that wait for room here, by who sent them and what it calls the cell.
+        self.waiting: dict[tuple[int, Any], int] = {}
+        # Mailboxes elsewhere that are full, with their limits.
+        self.full: dict[RemoteCell, int] = {}
+        self._numbers = itertools.count(1)
+        # Places and aliases that others know, by number.
+        self._places: dict[int, Place] = {}
+        self._place_numbers: WeakKeyDictionary[Place, int] = WeakKeyDictionary()
+        self._aliases: WeakValueDictionary[int, Alias] = WeakValueDictionary()
+        self._alias_numbers: WeakKeyDictionary[Alias, int] = WeakKeyDictionary()
+        self._flush_due = False
+        self._hurried = False
+        # What a message runs in, unless it brings something.
+        self.context = Context()
+
+    # -- leaving -----------------------------------------------------------------------------------
+
+    def send(self, dest: int, op: Op) -> None:
+        """Have an operation leave at the end of this tick."""
+        self.transport.send(dest, op)
+        if not self._flush_due and not self.node.will_flush:
+            self._flush_due = True
+            self.node.loop.call_soon(self._flush_late, context=self.node.context)
+
+    def _flush_late(self) -> None:
+        self._flush_due = self._hurried = False
+        self.transport.flush()
+
+    def flush(self) -> None:
+        """Let what was sent in this tick leave."""
+        self.transport.flush()
+
+    def deliver(self, cell: RemoteCell, item: Item) -> None:
+        remote, args, kwargs, context, request = item
+        message = cast("RemoteMessage", remote)
+        dest, name = cell.id
+        if self.full and cell in self.full:
+            raise MailboxFull(cell.label(), describe(message), self.full[cell])
+        if self.transport.congested(dest):
+            raise MailboxFull(cell.label(), describe(message), 0)
+        kind = message.kind
+        carried = context.get(correlation_id)
+        if kind is INFO:
+            self.send(dest, (TELL, name, pack(args, "an object"), carried))
+        elif kind is STOP:
+            self.send(dest, (STOP_OP, name, pack_reason(args)))
+        else:
+            packed = pack_args(args, kwargs, describe(message))
+            if request is None:
+                self.send(dest, (CAST, name, message.name, packed, carried))
+            else:
+                self._call(CALL, cell, message.name, packed, carried, request)
+
+    def deliver_with_room(self, cell: RemoteCell, room: Wait, item: Item) -> None:
+        remote, args, kwargs, context, _ = item
+        message = cast("RemoteMessage", remote)
+        assert isinstance(room, Request)
+        packed = pack_args(args, kwargs, describe(message))
+        self._call(SEND, cell, message.name, packed, context.get(correlation_id), room)
+
+    def _call(
+        self, code: int, cell: RemoteCell, message: str, packed: Any, carried: Any, request: Request
+    ) -> None:
+        now = self.node.loop.time()
+        left = None if request.deadline is None else request.deadline - now
+        number = next(self._numbers)
+        dest, name = cell.id
+        chain = chain_of(self, request)
+        self.pending[number] = InFlight(self, number, request, cell)
+        # From here on nobody here knows whether the callee has begun.
+        request.started = True
+        hurry = self.node.current is None and not (self._flush_due or self._hurried or self.node.will_flush)
+        self.send(dest, (code, name, message, packed, carried, number, left, chain))
+        if hurry:
+            # Plain asyncio code that calls and waits: let the first of a tick go at once, so that a
+            # sequence of calls does not wait for a round of the loop each.
+            self._hurried = True
+            self.transport.flush()
+            self.node.loop.call_soon(self.transport.linger, dest, context=self.node.context)
+
+    def cancel(self, call: InFlight) -> None:
+        """Tell the callee's node that nobody waits any more."""
+        if call.cell.id[0] != self.index:
+            self.send(call.cell.id[0], (CANCEL, call.number))
+
+    def probe(self, cell: RemoteCell, request: Request) -> None:
+        number = next(self._numbers)
+        self.pending[number] = InFlight(self, number, request, self._nowhere())
+        dest, name = cell.id
+        self.send(dest, (PROBE, name, self.index, number, chain_of(self, request)))
+
+    def answer(self, dest: int, number: int, value: Any, error: BaseException | None) -> None:
+        """Send the reply to a call of another node."""
+        if error is not None:
+            self.send(dest, (FAIL, number, pack_error(error)))
+        elif is_small(value):
+            self.send(dest, (REPLY, number, value))
+        else:
+            try:
+                op: Op = (REPLY_PACKED, number, pack(value, "a reply"))
+            except WireError as unsendable:
+                op = (FAIL, number, pack_error(unsendable))
+            self.send(dest, op)
+
+    def signal(self, cell: RemoteCell, sender: Cell | None, reason: ExitReason, *, by_link: bool) -> None:
+        dest, name = cell.id
+        who = None if sender is None else self.describe(sender)
+        self.send(dest, (SIGNAL, name, who, pack_reason(reason), by_link))
+
+    def condemn(self, cell: RemoteCell, reason: ExitReason, *, kill: bool) -> None:
+        dest, name = cell.id
+        self.send(dest, (CONDEMN, name, pack_reason(reason), kill))
+
+    def link(self, cell: RemoteCell, local: Cell) -> None:
+        dest, name = cell.id
+        self.send(dest, (LINK, name, self.describe(local)))
+
+    def unlink(self, cell: RemoteCell, local: Cell) -> None:
+        dest, name = cell.id
+        self.send(dest, (UNLINK, name, self.address(local)))
+
+    def watch(self, cell: RemoteCell) -> None:
+        dest, name = cell.id
+        self.send(dest, (WATCH, name))
+
+    def suspend(self, cell: RemoteCell, on: bool) -> None:
+        dest, name = cell.id
+        self.send(dest, (SUSPEND, name, on))
+
+    def publish(self, name: Any, cell: Cell, *, taken: bool) -> None:
+        """Names of this node's cells are told to the root, which tells everybody."""
+        if cell.state == REMOTE or isinstance(cell, RemoteCell):
+            return
+        self.send(0, self.name_op(name, cell, taken=taken))
+
+    def name_op(self, name: Any, cell: Cell, *, taken: bool) -> Op:
+        """Says that a cell has a name, or has it no more."""
+        if taken:
+            return (NAME, pack((name, self.describe(cell)), "a name"))
+        return (UNNAME, pack(name, "a name"), self.address(cell))
+
+    # -- casts that wait for room --------------------------------------------------------------------
+
+    def wait_room(self, source: int, name: Any, cell: Cell, item: Item) -> None:
+        """Keep a cast that came to a full mailbox, in its turn, and have no more sent."""
+        key = source, name
+        count = self.waiting.get(key, 0)
+        self.waiting[key] = count + 1
+        cell.wait_room(Room(self, source, name, cell), item)
+        if not count:
+            self.send(source, (FULL, name, cell.limit))
+
+    def took_in(self, room: Room) -> None:
+        """The mailbox had room, or is no more."""
+        key = room.source, room.name
+        count = self.waiting.get(key, 0) - 1
+        if count > 0:
+            self.waiting[key] = count
+        elif self.waiting.pop(key, None) is not None:
+            self.send(room.source, (ROOM, room.name))
+
+    # -- addresses ---------------------------------------------------------------------------------
+
+    def new_name(self) -> int:
+        """What a cell is called that this node is about to start elsewhere: nobody else calls one so."""
+        return -(self.index << 40 | next(self._numbers))
+
+    def address(self, cell: Cell) -> Address:
+        """The address of a cell, ours or another's."""
+        return cell.id if isinstance(cell, RemoteCell) else (self.index, cell.id)
+
+    def describe(self, cell: Cell) -> bytes:
+        """What another node makes a stand-in from, unless the cell is its own."""
+        cls: Any = cell.info.cls
+        name = cell.info.name if cls is Process else ""
+        place = None if cell.bonds is None else cell.bonds.place
+        shown = cell.label() if place is not None or isinstance(cell, RemoteCell) else self._shown(cell)
+        described = (self.address(cell), cls, name, shown)
+        try:
+            return dumps(described)
+        except Exception:  # a class that others cannot import: they can still tell, link and watch
+            return dumps((self.address(cell), Actor, cell.info.name, shown))
+
+    def _shown(self, cell: Cell) -> str:
+        return f"{self.name}/{cell.label()}" if self.index else cell.label()
+
+    def cell_from(self, described: bytes) -> Cell:
+        """The cell that `describe` has described: our own, a stand-in, or one that is dead."""
+        parts: tuple[Any, ...] = loads(described)
+        address, cls, name, shown = parts
+        return self.cell_at(address, cls or Actor, name, shown)
+
+    def cell_at(self, address: Address, cls: type[Actor] = Actor, name: str = "", shown: str = "") -> Cell:
+        """The cell at an address: our own, a stand-in, or one that is dead."""
+        index, number = address
+        if index == self.index:
+            cell = self.resolve(number)
+            return cell if cell is not None else self._dead(number, cls)
+        stub = self.stubs.get(address)
+        if stub is None:
+            info = process_class(name) if cls is Process else cls._kb_info
+            stub = self.stubs[address] = RemoteCell(self.node, info, None, self, address, shown)
+            stub.lasting = type(number) is tuple
+            if index in self.lost:
+                stub.ended(self.lost[index])
+        return stub
+
+    def _dead(self, number: Any, cls: type[Actor]) -> Cell:
+        """Stands for a cell of ours that has ended."""
+        cell = RemoteCell(self.node, cls._kb_info, None, self, (self.index, number))
+        cell.state, cell.protocol, cell.mailbox, cell.doom = DEAD, {}, None, NOPROC
+        return cell
+
+    def resolve(self, number: Any) -> Cell | None:
+        """The cell of this node that others call so; None when it is no more."""
+        if isinstance(number, tuple):
+            named = cast("tuple[str, int]", number)
+            place = self._places.get(named[1]) if named[0] == PLACE_ID else None
+            return None if place is None else place.cell
+        return self.node.cells.get(number)
+
+    def alias_of(self, number: int) -> Alias | None:
+        """An alias that we have given away."""
+        return self._aliases.get(number)
+
+    def address_of_ref(self, ref: ActorRef[Any]) -> tuple[Any, ...]:
+        place, within = ref._place, ref._within
+        if isinstance(place, NamePlace):
+            return "name", ref._cell.info.cls, place._name, within
+        if place is None:
+            cell = ref._cell
+            cls: Any = cell.info.cls
+            shown = (
+                cell.label() if isinstance(cell, RemoteCell) or cell.bonds is not None else self._shown(cell)
+            )
+            return "cell", self.address(cell), cls, cell.info.name if cls is Process else "", shown, within
+        number = self._place_numbers.get(place)
+        if number is None:
+            number = self._place_numbers[place] = next(self._numbers)
+            self._places[number] = place
+        cls = ref._target().info.cls
+        return "cell", (self.index, (PLACE_ID, number)), cls, "", place.label(), within
+
+    def ref(self, address: tuple[Any, ...]) -> ActorRef[Any]:
+        if address[0] == "name":
+            _, cls, name, within = address
+            return ActorRef(self._nobody(cls), NamePlace(self.node, name), within)
+        _, where, cls, name, shown, within = address
+        if where[0] == self.index and type(where[1]) is tuple:
+            place = self._places.get(where[1][1])
+            if place is not None:
+                return ActorRef(place.cell or self._nobody(cls), place, within)
+        return ActorRef(self.cell_at(where, cls, name, shown), None, within)
+
+    def _nobody(self, cls: type[Actor]) -> Cell:
+        return self._dead(0, cls)
+
+    def address_of_reply(self, reply: ReplyTo[Any]) -> tuple[Any, ...]:
+        request = reply._request
+        if request is None:
+            return ()
+        if isinstance(request, Incoming):
+            return request.source, request.number
+        number = next(self._numbers)
+        stub = request.target if isinstance(request.target, RemoteCell) else None
+        self.pending[number] = InFlight(self, number, request, stub or self._nowhere())
+        return self.index, number
+
+    def _nowhere(self) -> RemoteCell:
+        return RemoteCell(self.node, Actor._kb_info, None, self, (self.index, 0))
+
+    def reply(self, address: tuple[Any, ...]) -> ReplyTo[Any]:
+        if not address:
+            return ReplyTo(None)
+        source, number = address
+        if source == self.index:
+            call = self.pending.get(number)
+            return ReplyTo(call.request if call is not None and isinstance(call.request, Request) else None)
+        return ReplyTo(Incoming(self, source, number, self._nowhere(), "ask", None, ()))
+
+    def address_of_alias(self, alias: Alias) -> tuple[Any, ...]:
+        if isinstance(alias._cell, RemoteCell):
+            return (*alias._cell.id, alias._once)
+        if alias._cell is None:
+            return ()
+        number = self._alias_numbers.get(alias)
+        if number is None:
+            number = self._alias_numbers[alias] = next(self._numbers)
+            self._aliases[number] = alias
+        return self.index, (ALIAS_ID, number), alias._once
+
+    def alias(self, address: tuple[Any, ...]) -> Alias:
+        if address and address[0] == self.index:
+            mine = self.alias_of(address[1][1])
+            if mine is not None:
+                return mine
+            address = ()
+        made = Alias.__new__(Alias)
+        made._cell = None if not address else self.cell_at((address[0], address[1]))
+        made._once = bool(address) and address[2]
+        return made
+
+    # -- the end of things ---------------------------------------------------------------------------
+
+    def node_lost(self, index: int, reason: NoConnection) -> None:
+        """A node is gone: that is the end of all that was on it, and of all that it waited for."""
+        self.nodes.pop(index, None)
+        self.lost[index] = reason
+        for key in [key for key in self.incoming if key[0] == index]:
+            self.incoming.pop(key).give_up()
+        for key in [key for key in self.waiting if key[0] == index]:
+            del self.waiting[key]
+        for stub in [stub for stub in self.stubs.values() if stub.id[0] == index]:
+            self.full.pop(stub, None)
+            stub.lasting = False
+            if stub.task is not None:
+                start_ended(stub, StartError(stub.label(), reason))
+            else:
+                self.stub_ended(stub, reason)
+        for number, call in [(n, call) for n, call in self.pending.items() if call.cell.id[0] == index]:
+            self.pending.pop(number, None)
+            self.fail(call, reason)
+
+    def stub_ended(self, stub: RemoteCell, reason: ExitReason) -> None:
+        """The cell that a stand-in stands for has ended."""
+        if stub.task is not None:
+            hear_by_error(stub)  # how its start went is told apart, and told next
+        stub.ended(reason)
+
+    def start_over(self, stub: RemoteCell, error: BaseException | None) -> None:
+        """A start that this node has asked for is over."""
+        start_ended(stub, error)
+
+    def fail(self, call: InFlight, reason: ExitReason) -> None:
+        """A call will not be answered, because its callee's node is gone."""
+        request = call.request
+        message = request.message if isinstance(request, Request) else "send"
+        request.wake(None, ActorExited(call.cell.label(), describe(message), reason, maybe_executed=True))
+
+    def tie_watch(self, source: int, name: Any, cell: Cell) -> None:
+        """Have another node told when a cell ends."""
+        bonds = bonds_of(cell)
+        if bonds.watched_by is None:
+            bonds.watched_by = {}
+        bonds.watched_by[RemoteWatch(self, source, name)] = None
+
+    def __repr__(self) -> str:
+        return f"<Mesh node {self.index} {self.name!r}, {len(self.nodes)} others>"
