@@ -171,16 +171,16 @@ class Node:
             if queue:
                 self.loop.call_soon(self._drain, context=self.context)
 
-    def run_now(self, deliver: Callable[[], None]) -> None:
-        """Let `deliver` put mail in, and give turns at once and not in the next tick.
+    def hold_turns(self) -> None:
+        """Mail is about to be put in, and `give_turns` follows at once.
 
         Only for what asyncio itself calls, such as a socket's reader: nothing of ours may be on the stack.
         """
         self._scheduled = True
-        try:
-            deliver()
-        finally:
-            self._drain()
+
+    def give_turns(self) -> None:
+        """Give turns now and not in the next tick."""
+        self._drain()
 
     @property
     def will_flush(self) -> bool:

@@ -122,7 +122,7 @@ class RemoteCell(Cell):
         lasting: it stands for a place, not for one incarnation, so it outlives each of them.
     """
 
-    __slots__ = ("lasting", "route", "shown")
+    __slots__ = ("lasting", "route", "shown", "way")
 
     def __init__(
         self, node: Node, info: ActorClass, parent: Cell | None, route: Route, id: Any, shown: str = ""
@@ -146,6 +146,8 @@ class RemoteCell(Cell):
         self.route = route
         self.lasting = False
         self.shown = shown
+        # The route's own: what leads to the node, so that it is not looked up for each message.
+        self.way: Any = None
 
     def post(self, item: Item) -> None:
         if self.state == REMOTE:

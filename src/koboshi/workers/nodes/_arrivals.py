@@ -61,13 +61,18 @@ class Arrivals:
 
     def take(self, source: int, arrived: list[Op]) -> None:
         """Carry out operations in their order, and give the cells their turns at once."""
-        handlers = self.handlers
-
-        def deliver() -> None:
+        handlers, pending, node = self.handlers, self.mesh.pending, self.node
+        node.hold_turns()
+        try:
             for op in arrived:
-                handlers[op[0]](source, *op[1:])
-
-        self.node.run_now(deliver)
+                if op[0] == ops.REPLY:  # by far the most frequent, with calls
+                    call = pending.pop(op[1], None)
+                    if call is not None:
+                        call.request.wake(op[2], None)
+                else:
+                    handlers[op[0]](source, *op[1:])
+        finally:
+            node.give_turns()
 
     # -- messages ------------------------------------------------------------------------------------
 

@@ -33,7 +33,18 @@ class Incoming(Request):
         deadline: float | None,
         chain: Chain,
     ) -> None:
-        super().__init__(target, message, mesh.node.loop.time(), deadline)
+        # Spelled out, and not by way of three constructors: there is one for each call that arrives.
+        self.done = False
+        self.settled = None
+        self.task = None
+        self.future = None
+        self.target = target
+        self.message = message
+        self.began = 0.0
+        self.deadline = deadline
+        self.started = False
+        self.deferred = False
+        self.timer = None
         self.mesh = mesh
         self.source = source
         self.number = number

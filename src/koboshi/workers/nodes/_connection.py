@@ -22,7 +22,10 @@ from ._ops import Op
 
 __all__ = ["Connection"]
 
-_HEAD = struct.Struct("<II")
+# A frame: the bytes that follow the first field, who it is from, who it is for; then a pickle.
+_HEAD = struct.Struct("<QII")
+_PAIR = struct.Struct("<II")
+_PEERS = _PAIR.size
 _RECEIVE = 1 << 18
 # Bytes of operations after which a frame is closed.
 _FRAME = 1 << 20
@@ -39,7 +42,34 @@ _MOST_IN_VAIN = 1023
 _CORES = os.cpu_count() or 1
 
 OnOps = Callable[[int, list[Op]], None]
-OnForward = Callable[[int, int, memoryview], None]
+OnForward = Callable[[int, bytes], None]
+
+
+class Lane:
+    """What leaves for one node in this tick, in order. The hottest object of all: see `Mesh.deliver`."""
+
+    __slots__ = ("connection", "dest", "ops", "size")
+
+    def __init__(self, connection: Connection, dest: int) -> None:
+        self.connection = connection
+        self.dest = dest
+        self.ops: list[Op] = []
+        self.size = 0
+
+    def send(self, op: Op) -> bool:
+        """Have an operation leave with the next flush; True when it is the first in this tick."""
+        ops = self.ops
+        ops.append(op)
+        if len(ops) == 1:
+            self.connection.opened.append(self)
+            return True
+        return False
+
+    def sized(self, size: int) -> None:
+        """What was sent takes so many bytes: a frame that grows large is closed."""
+        self.size += size
+        if self.size > _FRAME:
+            self.connection.flush()
 
 
 class Connection:
@@ -70,9 +100,9 @@ class Connection:
         self._reader = FrameReader(_FRAME_LIMIT)
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
-        # Operations of this tick, by node and in order.
-        self._open: dict[int, list[Op]] = {}
-        self._bytes = 0
+        # By node; and those that something was sent on in this tick.
+        self._lanes: dict[int, Lane] = {}
+        self.opened: list[Lane] = []
         self._unsent: deque[memoryview] = deque()
         self.unsent_bytes = 0
         self._drained: asyncio.Future[None] | None = None
@@ -91,58 +121,45 @@ class Connection:
         self._loop.add_reader(self._sock.fileno(), self._on_readable)
         self._reading = True
 
-    @property
-    def congested(self) -> bool:
-        """Whether so much waits for the socket that no more should be taken."""
-        return self.unsent_bytes > CONGESTED
-
     # -- out -------------------------------------------------------------------------------------
 
-    def send(self, dest: int, op: Op) -> None:
-        """Have an operation leave with the next `flush`."""
-        if self._closed:
-            return
-        ops = self._open.get(dest)
-        if ops is None:
-            ops = self._open[dest] = []
-        ops.append(op)
-        for each in op:
-            if each.__class__ is bytes:
-                self._bytes += len(each)
-        if self._bytes > _FRAME:
-            self.flush()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to flush."""
-        return bool(self._open)
+    def lane(self, dest: int) -> Lane:
+        """What is sent to one node by this way."""
+        lane = self._lanes.get(dest)
+        if lane is None:
+            lane = self._lanes[dest] = Lane(self, dest)
+        return lane
 
     def flush(self) -> None:
         """Write what was sent in this tick."""
-        if not self._open:
+        if not self.opened:
             return
-        opened, self._open, self._bytes = self._open, {}, 0
-        for dest, ops in opened.items():
-            self._write(memoryview(pack_frame(_HEAD.pack(self.me, dest) + dumps(ops), _FRAME_LIMIT)))
+        opened, self.opened = self.opened, []
+        for lane in opened:
+            ops, lane.ops, lane.size = lane.ops, [], 0
+            blob = dumps(ops)
+            self._write(_HEAD.pack(len(blob) + _PEERS, self.me, lane.dest) + blob)
 
-    def forward(self, source: int, dest: int, payload: memoryview) -> None:
-        """Pass on a frame that is not ours."""
+    def forward(self, frame: bytes) -> None:
+        """Pass on a frame that is not ours, with its head."""
         if not self._closed:
             self.flush()  # nothing of ours was sent later
-            self._write(memoryview(pack_frame(bytes(payload), _FRAME_LIMIT)))
+            self._write(frame)
 
-    def _write(self, frame: memoryview) -> None:
+    def _write(self, frame: bytes) -> None:
         if self._closed:
             return
+        rest = memoryview(frame)
         if not self._unsent:
-            frame = frame[self._send(frame) :]
-            if not frame:
+            count = self._send(frame)
+            if count == len(frame):
                 return
+            rest = rest[count:]
             self._loop.add_writer(self._sock.fileno(), self._on_writable)
-        self._unsent.append(frame)
-        self.unsent_bytes += len(frame)
+        self._unsent.append(rest)
+        self.unsent_bytes += len(rest)
 
-    def _send(self, data: memoryview) -> int:
+    def _send(self, data: bytes | memoryview) -> int:
         try:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -210,12 +227,17 @@ class Connection:
             self._finished(None)
             return False
         try:
+            # Nearly always it is one whole frame, which needs no reader.
+            size, source, dest = _HEAD.unpack_from(self._buffer) if count >= _HEAD.size else (0, 0, 0)
+            if count == size + 8 and dest == self.me and not self._reader.pending:
+                self._on_ops(source, loads(self._view[_HEAD.size : count]))
+                return True
             for payload in self._reader.feed(self._view[:count]):
-                source, dest = _HEAD.unpack_from(payload)
+                source, dest = _PAIR.unpack_from(payload)
                 if dest == self.me:
-                    self._on_ops(source, loads(payload[_HEAD.size :]))
+                    self._on_ops(source, loads(payload[_PEERS:]))
                 else:
-                    self._on_forward(source, dest, payload)
+                    self._on_forward(dest, pack_frame(bytes(payload), _FRAME_LIMIT))
         except WireError as error:
             self._finished(error)
             return False
@@ -259,7 +281,7 @@ class Connection:
         self._stop_reading()
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        self._open.clear()
+        self.opened.clear()
         self._unsent.clear()
         self.unsent_bytes = 0
         if self._drained is not None and not self._drained.done():

@@ -23,6 +23,7 @@ from .._outcomes import set_remote_cause
 from .._spawner import ForkServer
 from . import _ops as ops
 from ._arrivals import Arrivals
+from ._connection import Connection, Lane
 from ._health import Health
 from ._mesh import Mesh
 from ._node_process import NodeProcess
@@ -31,6 +32,7 @@ from ._parcel import pack_reason
 from ._spawn import Starter, start_ended
 
 _KEY = "hub"
+_ENDS = frozenset({ops.ENDED, ops.SIGNAL, ops.STARTED})
 
 
 class RootMesh(Mesh):
@@ -93,6 +95,35 @@ class RootMesh(Mesh):
             self.transport.end_soon(process)
 
 
+class Held(Lane):
+    """What is sent to a node that is not up yet."""
+
+    def __init__(self) -> None:
+        super().__init__(_NO_CONNECTION, -1)
+
+    def send(self, op: Op) -> bool:
+        self.ops.append(op)
+        return False
+
+    def sized(self, size: int) -> None:
+        """It is not a frame yet."""
+
+
+class Nowhere(Held):
+    """What is sent to a node that is gone."""
+
+    def send(self, op: Op) -> bool:
+        return False
+
+
+class _NoConnection:
+    unsent_bytes = 0
+
+
+_NO_CONNECTION: Any = _NoConnection()
+NOWHERE = Nowhere()
+
+
 class Hub:
     """All worker nodes of a program, in the root; made by `hub_of`."""
 
@@ -101,13 +132,13 @@ class Hub:
         self.peers: dict[int, NodeProcess] = {}
         self.failed_starts: dict[NodeProcess, BaseException] = {}
         self.mesh = RootMesh(node, self)
-        self._dirty: set[NodeProcess] = set()
+        self._dirty: set[Connection] = set()
         self._server: ForkServer | None = None
         self._indices = itertools.count(1)
         # Nodes that others may name: by name. And those that will come, with what is sent to them already.
         self.named: dict[str, int] = {}
         self._promised: dict[str, int] = {}
-        self._held: dict[int, list[Op]] = {}
+        self._held: dict[int, Held] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._health = Health(self)
         self._arrivals = Arrivals(self.mesh)
@@ -125,20 +156,22 @@ class Hub:
 
     # -- its mesh's transport --------------------------------------------------------------------------
 
-    def send(self, dest: int, op: Op) -> None:
-        """Have an operation leave with the next flush."""
+    def lane(self, dest: int) -> Lane:
+        """The way to a node: one that is up, one that will be, or one that is gone."""
         peer = self.peers.get(dest)
         if peer is not None:
-            peer.connection.send(dest, op)
-            self._dirty.add(peer)
-        elif dest in self._held:
-            self._held[dest].append(op)
+            return peer.connection.lane(dest)
+        return self._held.get(dest, NOWHERE)
+
+    def opened(self, connection: Connection) -> None:
+        """Something waits for the next flush."""
+        self._dirty.add(connection)
 
     def flush(self) -> None:
         """Let what was sent leave."""
         if self._dirty:
-            for peer in self._dirty:
-                peer.connection.flush()
+            for connection in self._dirty:
+                connection.flush()
             self._dirty.clear()
 
     def waits(self) -> bool:
@@ -151,36 +184,36 @@ class Hub:
         if peer is not None:
             peer.connection.linger()
 
-    def congested(self, dest: int) -> bool:
-        """Whether too much waits for a node's socket."""
-        peer = self.peers.get(dest)
-        return peer is not None and peer.connection.congested
-
     def on_ops(self, source: int, arrived: list[Op]) -> None:
         """What a node says to the root."""
         peer = self.peers.get(source)
         if peer is None or peer.actor is None:
             self._arrivals.take(source, arrived)
         else:
-            self.node.run_now(lambda: self._take_until_end(peer, arrived))
+            self._take_until_end(peer, peer.actor, arrived)
 
-    def _take_until_end(self, peer: NodeProcess, arrived: list[Op]) -> None:
+    def _take_until_end(self, peer: NodeProcess, actor: RemoteCell, arrived: list[Op]) -> None:
         """Carry out what a process says that lives for one actor.
 
         From that one's end on it waits: nobody may hear of anything later before the end itself, which
         is told when the process is gone and whatever it had is free.
         """
+        if peer.reason is not None:
+            peer.late += arrived
+            return
         for place, op in enumerate(arrived):
-            if peer.reason is not None:
-                peer.late += arrived[place:]
+            # Only these can be its end: of all others a whole frame is taken at once.
+            if op[0] in _ENDS:
+                self._arrivals.take(peer.index, arrived[: place + 1])
+                self._take_until_end(peer, actor, arrived[place + 1 :])
                 return
-            self._arrivals.handlers[op[0]](peer.index, *op[1:])
+        self._arrivals.take(peer.index, arrived)
 
-    def forward(self, source: int, dest: int, payload: memoryview) -> None:
+    def forward(self, dest: int, frame: bytes) -> None:
         """Pass on what a node says to another; to one that is gone it goes nowhere."""
         peer = self.peers.get(dest)
         if peer is not None:
-            peer.connection.forward(source, dest, payload)
+            peer.connection.forward(frame)
 
     # -- starting and ending ---------------------------------------------------------------------------
 
@@ -192,14 +225,20 @@ class Hub:
         self.peers[index] = process
         names = [self.mesh.name_op(each, cell, taken=True)[1] for each, cell in self.node.names.items()]
         nodes = {0: "root", **self.mesh.nodes}
-        self.send(index, (ops.HELLO, nodes, names, self.node.instruments.lifecycle))
+        send = self.mesh.send
+        send(index, (ops.HELLO, nodes, names, self.node.instruments.lifecycle))
         for other in self.mesh.nodes:
-            self.send(other, (ops.NODE_UP, index, name))
+            send(other, (ops.NODE_UP, index, name))
         self.mesh.nodes[index] = name
         if named:
             self.named[name] = index
-        for op in self._held.pop(index, ()):
-            self.send(index, op)
+        held = self._held.pop(index, None)
+        if held is not None:
+            for op in held.ops:
+                send(index, op)
+            for stub in self.mesh.stubs.values():
+                if stub.way is held:
+                    stub.way = None
         self.flush()
         return process
 
@@ -251,7 +290,7 @@ class Hub:
         index = self._promised.get(name)
         if index is None:
             index = self._promised[name] = next(self._indices)
-            self._held[index] = []
+            self._held[index] = Held()
         return index
 
     def withdraw(self, cell: RemoteCell, reason: ExitReason) -> bool:
@@ -259,7 +298,7 @@ class Hub:
         held = self._held.get(cell.id[0])
         if held is None:
             return False
-        held[:] = [op for op in held if op[1] != cell.id[1]]
+        held.ops = [op for op in held.ops if op[1] != cell.id[1]]
         start_ended(cell, StartError(cell.label(), reason))
         return True
 
@@ -274,7 +313,7 @@ class Hub:
         """A process is gone: tell everybody."""
         index = process.index
         self.peers.pop(index, None)
-        self._dirty.discard(process)
+        self._dirty.discard(process.connection)
         if self.named.get(process.name) == index:
             del self.named[process.name]
         failed = self.failed_starts.pop(process, None)
@@ -289,7 +328,7 @@ class Hub:
         self.mesh.node_lost(index, reason)
         packed = pack_reason(reason)
         for other in self.mesh.nodes:
-            self.send(other, (ops.NODE_DOWN, index, packed))
+            self.mesh.send(other, (ops.NODE_DOWN, index, packed))
         self.flush()
 
     # -- what nodes tell ---------------------------------------------------------------------------------
@@ -299,7 +338,9 @@ class Hub:
         cell = self.mesh.cell_from(described)
         owner = self.node.names.get(name)
         if owner is not None and owner is not cell and owner.state != DEAD:
-            self.send(source, (ops.NAME_TAKEN, cell.id[1], self.mesh.name_op(name, cell, taken=False)[1]))
+            self.mesh.send(
+                source, (ops.NAME_TAKEN, cell.id[1], self.mesh.name_op(name, cell, taken=False)[1])
+            )
         elif cell.state == REMOTE:
             _bonds.register(cell, name)
 

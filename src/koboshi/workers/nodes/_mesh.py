@@ -22,11 +22,12 @@ from ..._kernel._process import Process, process_class
 from ..._kernel._reasons import NOPROC, ExitReason, NoConnection
 from ..._kernel._ref import ActorRef
 from ..._kernel._reply import Alias, ReplyTo
-from ..._kernel._route import INFO, STOP, RemoteCell, RemoteMessage
+from ..._kernel._route import INFO, MESSAGE, RemoteCell, RemoteMessage
 from ..._kernel._wait import Request, Wait
 from ...wire import WireError
 from ...wire._pickle import dumps, is_small, loads
 from ._calls import Incoming, InFlight, Room
+from ._connection import CONGESTED, Connection, Lane
 from ._cycles import chain_of
 from ._ops import (
     CALL,
@@ -65,8 +66,12 @@ PLACE_ID, ALIAS_ID = "place", "alias"
 class Transport(Protocol):
     """Carries operations to a node."""
 
-    def send(self, dest: int, op: Op) -> None:
-        """Have it leave with the next `flush`; to a node that is gone it goes nowhere."""
+    def lane(self, dest: int) -> Lane:
+        """The way to a node. What is sent to one that is gone goes nowhere."""
+        ...
+
+    def opened(self, connection: Connection) -> None:
+        """Something was sent that `flush` is to let leave."""
         ...
 
     def flush(self) -> None:
@@ -75,10 +80,6 @@ class Transport(Protocol):
 
     def linger(self, dest: int) -> None:
         """Look whether something comes from a node at once."""
-        ...
-
-    def congested(self, dest: int) -> bool:
-        """Whether so much waits already that nothing more should be sent there."""
         ...
 
 
@@ -135,7 +136,13 @@ class Mesh:
 
     def send(self, dest: int, op: Op) -> None:
         """Have an operation leave at the end of this tick."""
-        self.transport.send(dest, op)
+        lane = self.transport.lane(dest)
+        if lane.send(op):
+            self._opened(lane)
+
+    def _opened(self, lane: Lane) -> None:
+        """The first operation of this tick for a node: see to it that it leaves."""
+        self.transport.opened(lane.connection)
         if not self._flush_due and not self.node.will_flush:
             self._flush_due = True
             self.node.loop.call_soon(self._flush_late, context=self.node.context)
@@ -144,57 +151,70 @@ class Mesh:
         self._flush_due = self._hurried = False
         self.transport.flush()
 
-    def flush(self) -> None:
-        """Let what was sent in this tick leave."""
-        self.transport.flush()
-
     def deliver(self, cell: RemoteCell, item: Item) -> None:
         remote, args, kwargs, context, request = item
         message = cast("RemoteMessage", remote)
-        dest, name = cell.id
-        if self.full and cell in self.full:
-            raise MailboxFull(cell.label(), describe(message), self.full[cell])
-        if self.transport.congested(dest):
-            raise MailboxFull(cell.label(), describe(message), 0)
+        lane = cell.way
+        if lane is None:
+            lane = cell.way = self.transport.lane(cell.id[0])
+        if lane.connection.unsent_bytes > CONGESTED or (self.full and cell in self.full):
+            raise MailboxFull(cell.label(), describe(message), self.full.get(cell, 0))
         kind = message.kind
+        name = cell.id[1]
         carried = context.get(correlation_id)
-        if kind is INFO:
-            self.send(dest, (TELL, name, pack(args, "an object"), carried))
-        elif kind is STOP:
-            self.send(dest, (STOP_OP, name, pack_reason(args)))
+        if kind is MESSAGE:
+            packed = pack_args(args, kwargs, message.__qualname__)
+            if request is not None:
+                self._call(CALL, cell, lane, message.name, packed, carried, request)
+                return
+            op: Op = (CAST, name, message.name, packed, carried)
+        elif kind is INFO:
+            packed = pack(args, "an object")
+            op = (TELL, name, packed, carried)
         else:
-            packed = pack_args(args, kwargs, describe(message))
-            if request is None:
-                self.send(dest, (CAST, name, message.name, packed, carried))
-            else:
-                self._call(CALL, cell, message.name, packed, carried, request)
+            packed = pack_reason(args)
+            op = (STOP_OP, name, packed)
+        if lane.send(op):
+            self._opened(lane)
+        if packed.__class__ is bytes:
+            lane.sized(len(packed))
 
     def deliver_with_room(self, cell: RemoteCell, room: Wait, item: Item) -> None:
         remote, args, kwargs, context, _ = item
         message = cast("RemoteMessage", remote)
         assert isinstance(room, Request)
         packed = pack_args(args, kwargs, describe(message))
-        self._call(SEND, cell, message.name, packed, context.get(correlation_id), room)
+        lane = self.transport.lane(cell.id[0])
+        self._call(SEND, cell, lane, message.name, packed, context.get(correlation_id), room)
 
     def _call(
-        self, code: int, cell: RemoteCell, message: str, packed: Any, carried: Any, request: Request
+        self,
+        code: int,
+        cell: RemoteCell,
+        lane: Lane,
+        message: str,
+        packed: Any,
+        carried: Any,
+        request: Request,
     ) -> None:
-        now = self.node.loop.time()
-        left = None if request.deadline is None else request.deadline - now
+        node = self.node
+        deadline = request.deadline
+        left = None if deadline is None else deadline - node.loop.time()
         number = next(self._numbers)
-        dest, name = cell.id
-        chain = chain_of(self, request)
         self.pending[number] = InFlight(self, number, request, cell)
         # From here on nobody here knows whether the callee has begun.
         request.started = True
-        hurry = self.node.current is None and not (self._flush_due or self._hurried or self.node.will_flush)
-        self.send(dest, (code, name, message, packed, carried, number, left, chain))
+        hurry = node.current is None and not (self._flush_due or self._hurried or node.will_flush)
+        if lane.send((code, cell.id[1], message, packed, carried, number, left, chain_of(self, request))):
+            self._opened(lane)
+        if packed.__class__ is bytes:
+            lane.sized(len(packed))
         if hurry:
             # Plain asyncio code that calls and waits: let the first of a tick go at once, so that a
             # sequence of calls does not wait for a round of the loop each.
             self._hurried = True
             self.transport.flush()
-            self.node.loop.call_soon(self.transport.linger, dest, context=self.node.context)
+            node.loop.call_soon(self.transport.linger, cell.id[0], context=node.context)
 
     def cancel(self, call: InFlight) -> None:
         """Tell the callee's node that nobody waits any more."""

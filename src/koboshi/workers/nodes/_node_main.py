@@ -26,7 +26,7 @@ from ..._kernel._watchdog import watch
 from ...wire._pickle import dumps, loads
 from . import _ops as ops
 from ._arrivals import Arrivals, name_taken
-from ._connection import Connection
+from ._connection import Connection, Lane
 from ._mesh import Mesh
 from ._ops import Address, Op
 from ._parcel import unpack_reason
@@ -97,17 +97,16 @@ class Member:
 
     # -- its transport -------------------------------------------------------------------------------
 
-    def send(self, dest: int, op: Op) -> None:
-        """Have an operation leave; all ways lead through the root."""
-        self._connection.send(dest, op)
+    def lane(self, dest: int) -> Lane:
+        """The way to a node; all lead through the root."""
+        return self._connection.lane(dest)
+
+    def opened(self, connection: Connection) -> None:
+        """There is only one connection to flush."""
 
     def flush(self) -> None:
         """Let what was sent leave."""
         self._connection.flush()
-
-    def congested(self, dest: int) -> bool:
-        """Whether too much waits for the socket."""
-        return self._connection.congested
 
     # -- what the root tells ---------------------------------------------------------------------------
 
@@ -121,7 +120,7 @@ class Member:
         """An answer is likely to come at once."""
         self._connection.linger()
 
-    def _not_ours(self, source: int, dest: int, payload: memoryview) -> None:
+    def _not_ours(self, dest: int, frame: bytes) -> None:
         raise AssertionError(f"a frame for node {dest} came to node {self.mesh.index}")
 
     def _hello(self, source: int, nodes: dict[int, str], names: list[bytes], events: bool) -> None:
