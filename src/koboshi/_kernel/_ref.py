@@ -131,7 +131,7 @@ class ActorRef(Generic[AC]):
         else:
             request = Request(cell, message, node.loop.time(), None)
             beyond = None
-            if caller is not None and cell.state != IDLE:
+            if caller is not None and cell.state != IDLE and cell.state != REMOTE:
                 beyond = _refuse_cycle(caller, cell, message)
             self._set_deadline(request, caller, node)
             try:
@@ -561,7 +561,7 @@ def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> RemoteCell | None
         if not isinstance(wait, Request) or wait.done or wait.deferred:
             break
         cell = wait.target
-    return cast("RemoteCell", cell) if cell.state == REMOTE and cell is not target else None
+    return cast("RemoteCell", cell) if cell.state == REMOTE else None
 
 
 def _no_such_message(cell: Cell, message: Any) -> UsageError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..._supervision._placement import provide, provide_names
-from ._placement import OnNode, OwnProcess, Spread, check_name, own_process, spread
+from ._placement import OnNode, Own, Spread, check_name, own_process, spread
 from ._worker_node import WorkerNode, WorkerNodeStatistics, node
 
-__all__ = ["OwnProcess", "Spread", "WorkerNode", "WorkerNodeStatistics", "node", "own_process", "spread"]
+__all__ = ["Own", "Spread", "WorkerNode", "WorkerNodeStatistics", "node", "own_process", "spread"]
 
 
 def _on_node(name: str) -> OnNode:
@@ -14,5 +14,6 @@ def _on_node(name: str) -> OnNode:
     return OnNode(name)
 
 
-provide("process", OwnProcess())
+provide("process", Own())
+provide("thread", Own(thread=True))
 provide_names(_on_node)

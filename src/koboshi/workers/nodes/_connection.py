@@ -79,7 +79,8 @@ class Connection:
         me: index of the node on this side; frames for others go to `on_forward`.
         on_ops: gets the sender's index and its operations, in order.
         on_closed: called once when nothing more will come; with the error when the bytes made no sense.
-        worth_waiting: whether the thread has nothing better to do than to wait for more, for microseconds.
+        worth_waiting: whether the thread has nothing better to do than to wait for more, for microseconds;
+            None where the other side is a thread of this process, which could not run meanwhile.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Connection:
         on_ops: OnOps,
         on_forward: OnForward,
         on_closed: Callable[[WireError | None], None],
-        worth_waiting: Callable[[], bool],
+        worth_waiting: Callable[[], bool] | None,
     ) -> None:
         self.me = me
         self._sock = sock
@@ -108,7 +109,7 @@ class Connection:
         self._drained: asyncio.Future[None] | None = None
         self._closed = False
         self._reading = False
-        self._worth_waiting = worth_waiting if _CORES > 1 else _never
+        self._worth_waiting = _never if worth_waiting is None or _CORES == 1 else worth_waiting
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         self._poll = poll.poll
@@ -197,7 +198,7 @@ class Connection:
 
     def linger(self) -> None:
         """Read what comes in the next few microseconds, if something often does."""
-        if self._reading and self._more_soon():
+        if self._reading and self._worth_waiting() and self._more_soon():
             self._on_readable()
 
     def _more_soon(self) -> bool:
@@ -293,7 +294,7 @@ class Connection:
 
 
 def _never() -> bool:
-    """On one core the other side cannot do anything while this one looks."""
+    """The other side cannot do anything while this one looks."""
     return False
 
 

@@ -15,7 +15,7 @@ from ._ops import PING
 
 if TYPE_CHECKING:
     from ._hub import Hub
-    from ._node_process import NodeProcess
+    from ._peer import Peer
 
 LOOK_EVERY = 0.25
 # Seconds for the signal to be delivered and the stacks to be written.
@@ -57,7 +57,7 @@ class Health:
                 self._loop.call_later(_WRITING, self._report, process, context=self._hub.node.context)
         self.watch()
 
-    def _report(self, process: NodeProcess) -> None:
+    def _report(self, process: Peer) -> None:
         if process.alive and process.asked is not None:
             silent = self._loop.time() - process.asked
             stack = process.read_stack() or "no stack: the process is stopped, or not scheduled\n"

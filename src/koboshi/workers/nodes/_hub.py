@@ -27,8 +27,10 @@ from ._connection import Connection, Lane
 from ._health import Health
 from ._mesh import Mesh
 from ._node_process import NodeProcess
+from ._node_thread import NodeThread
 from ._ops import Address, Op
 from ._parcel import pack_reason
+from ._peer import Peer
 from ._spawn import Starter, start_ended
 
 _KEY = "hub"
@@ -43,7 +45,7 @@ class RootMesh(Mesh):
     def __init__(self, node: Node, hub: Hub) -> None:
         super().__init__(node, 0, "root", hub)
         # Processes that live as long as one actor, by its stand-in.
-        self.owned: dict[RemoteCell, NodeProcess] = {}
+        self.owned: dict[RemoteCell, Peer] = {}
 
     def publish(self, name: Any, cell: Cell, *, taken: bool) -> None:
         owner = cell.id[0] if isinstance(cell, RemoteCell) else 0
@@ -70,7 +72,7 @@ class RootMesh(Mesh):
         else:
             self._kill(process, KILLED)
 
-    def _kill(self, process: NodeProcess, reason: ExitReason) -> None:
+    def _kill(self, process: Peer, reason: ExitReason) -> None:
         """Nothing inside a process need answer for that: its end is the actor's."""
         if process.reason is None:
             process.reason = reason
@@ -129,8 +131,8 @@ class Hub:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.peers: dict[int, NodeProcess] = {}
-        self.failed_starts: dict[NodeProcess, BaseException] = {}
+        self.peers: dict[int, Peer] = {}
+        self.failed_starts: dict[Peer, BaseException] = {}
         self.mesh = RootMesh(node, self)
         self._dirty: set[Connection] = set()
         self._server: ForkServer | None = None
@@ -192,7 +194,7 @@ class Hub:
         else:
             self._take_until_end(peer, peer.actor, arrived)
 
-    def _take_until_end(self, peer: NodeProcess, actor: RemoteCell, arrived: list[Op]) -> None:
+    def _take_until_end(self, peer: Peer, actor: RemoteCell, arrived: list[Op]) -> None:
         """Carry out what a process says that lives for one actor.
 
         From that one's end on it waits: nobody may hear of anything later before the end itself, which
@@ -217,11 +219,11 @@ class Hub:
 
     # -- starting and ending ---------------------------------------------------------------------------
 
-    def new_process(self, name: str, *, named: bool = False) -> NodeProcess:
-        """A process that is about to be started; it may be written to at once."""
+    def new_process(self, name: str, *, named: bool = False, thread: bool = False) -> Peer:
+        """A node that is about to be started; it may be written to at once."""
         index = self._promised.pop(name, 0) if named else 0
         index = index or next(self._indices)
-        process = NodeProcess(self, index, name)
+        process = (NodeThread if thread else NodeProcess)(self, index, name)
         self.peers[index] = process
         names = [self.mesh.name_op(each, cell, taken=True)[1] for each, cell in self.node.names.items()]
         nodes = {0: "root", **self.mesh.nodes}
@@ -242,20 +244,25 @@ class Hub:
         self.flush()
         return process
 
-    async def boot(self, process: NodeProcess, preload: tuple[str, ...] = ()) -> None:
+    async def boot(self, process: Peer, preload: tuple[str, ...] = ()) -> None:
         """Start a process and wait until its event loop has answered.
 
         Raises:
             WorkerStartFailed: it could not be forked, or ended at once.
         """
-        if self._server is None:
-            # Kept until the program's last tree has ended: a child that is restarted should not wait for it.
-            self._server = _shared.borrow(self.node)
+        if self.close not in self.node.closers:
             self.node.closers.append(self.close)
-        self._server.preload(preload)
-        await process.boot(self._server)
+        if preload:
+            self.server().preload(preload)
+        await process.boot()
         self._health.watch()
         await asyncio.shield(process.ready)
+
+    def server(self) -> ForkServer:
+        """The fork server. It is kept until the last tree has ended: a restart should not wait for it."""
+        if self._server is None:
+            self._server = _shared.borrow(self.node)
+        return self._server
 
     async def close(self) -> None:
         """End what processes there are, and give the fork server back."""
@@ -265,18 +272,18 @@ class Hub:
         if server is not None:
             await _shared.give_back(self.node, server)
 
-    def boot_soon(self, process: NodeProcess) -> None:
+    def boot_soon(self, process: Peer) -> None:
         """Start a process in the background; one that fails is a node that is lost."""
         self._later(self._boot_quietly(process))
 
-    async def _boot_quietly(self, process: NodeProcess) -> None:
+    async def _boot_quietly(self, process: Peer) -> None:
         try:
             await self.boot(process)
         except Exception as error:
             if process.alive:
                 raise AssertionError(f"{process!r} did not start and has not ended") from error
 
-    def end_soon(self, process: NodeProcess) -> None:
+    def end_soon(self, process: Peer) -> None:
         """Have a process end in good order, by force if it takes its time."""
         self._later(process.stop(5.0))
 
@@ -309,7 +316,7 @@ class Hub:
             del self._held[index]
             self.mesh.node_lost(index, NoConnection(name, "no node of this name was started in time"))
 
-    def node_ended(self, process: NodeProcess, reason: NoConnection) -> None:
+    def node_ended(self, process: Peer, reason: NoConnection) -> None:
         """A process is gone: tell everybody."""
         index = process.index
         self.peers.pop(index, None)

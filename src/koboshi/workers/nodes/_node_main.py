@@ -45,7 +45,7 @@ def run_node(sock: socket.socket, stack: int, index: int, name: str) -> None:
     gc.unfreeze()
     gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(sock, index, name))
+        runner.run(_serve(sock, index, name, parallel=True))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -57,8 +57,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _serve(sock: socket.socket, index: int, name: str) -> None:
-    member = Member(sock, index, name)
+def run_on_thread(sock: socket.socket, index: int, name: str) -> None:
+    """Be the node `index` on this thread until the root closes `sock`."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(sock.dup(), index, name, parallel=False))
+
+
+async def _serve(sock: socket.socket, index: int, name: str, *, parallel: bool) -> None:
+    member = Member(sock, index, name, parallel=parallel)
     unwatch = watch(member.node)
     try:
         await member.closed
@@ -70,10 +76,11 @@ async def _serve(sock: socket.socket, index: int, name: str) -> None:
 class Member:
     """This process as a node among others; the transport of its mesh is the connection to the root."""
 
-    def __init__(self, sock: socket.socket, index: int, name: str) -> None:
+    def __init__(self, sock: socket.socket, index: int, name: str, *, parallel: bool) -> None:
         self.node = this_node()
         self.closed: asyncio.Future[None] = self.node.loop.create_future()
-        self._connection = Connection(sock, index, self._on_ops, self._not_ours, self._on_closed, self._idle)
+        waits = self._idle if parallel else None
+        self._connection = Connection(sock, index, self._on_ops, self._not_ours, self._on_closed, waits)
         self.mesh = MemberMesh(self.node, index, name, self)
         self.mesh.nodes[0] = "root"
         self.node.route, self.node.flush = self.mesh, self._connection.flush

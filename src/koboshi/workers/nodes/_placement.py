@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel._cell import Cell
 from ..._kernel._errors import UsageError
 from ._hub import Hub, hub_of
-from ._node_process import REPORT_AFTER
+from ._peer import REPORT_AFTER
 from ._spawn import spawn
 
 if TYPE_CHECKING:
@@ -24,18 +24,19 @@ WAIT_FOR_NODE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class OwnProcess:
-    """In an OS process of its own, which starts and ends with it; see `own_process`."""
+class Own:
+    """In an OS process, or on a thread, of its own, which starts and ends with it; see `own_process`."""
 
     report_after: float = REPORT_AFTER
     unresponsive_after: float | None = None
+    thread: bool = False
 
     def launch(
         self, spec: ChildSpec[Any], node: Node, parent: Cell, place: Place, args: tuple[Any, ...]
     ) -> Cell:
         """See `Placement`."""
         hub = _root_hub(node)
-        process = hub.new_process(place.label())
+        process = hub.new_process(place.label(), thread=self.thread)
         process.report_after, process.kill_after = self.report_after, self.unresponsive_after
         try:
             cell = spawn(hub.mesh, process.index, hub.mesh.new_name(), spec, parent, place, args)
@@ -84,7 +85,7 @@ class Spread:
         return OnNode(name).launch(spec, node, parent, place, args)
 
 
-def own_process(*, report_after: float = REPORT_AFTER, unresponsive_after: float | None = None) -> OwnProcess:
+def own_process(*, report_after: float = REPORT_AFTER, unresponsive_after: float | None = None) -> Own:
     """`on="process"` with options: `kb.child(Name).options(on=kb.own_process(unresponsive_after=30))`.
 
     Args:
@@ -95,7 +96,7 @@ def own_process(*, report_after: float = REPORT_AFTER, unresponsive_after: float
     """
     for name, value in (("report_after", report_after), ("unresponsive_after", unresponsive_after)):
         check_seconds(name, value, none=name == "unresponsive_after")
-    return OwnProcess(report_after, unresponsive_after)
+    return Own(report_after, unresponsive_after)
 
 
 def spread(*nodes: str) -> Spread:

@@ -14,7 +14,7 @@ from ..._supervision._spec import ChildSpec
 from .._errors import WorkerCrashed
 from .._exit import WorkerExit
 from ._hub import hub_of
-from ._node_process import REPORT_AFTER
+from ._peer import REPORT_AFTER
 from ._placement import check_name, check_seconds
 
 GRACE = 4.0
