@@ -12,6 +12,7 @@ from enum import Enum
 
 RING_ACTORS = 1_000
 FANOUT_ACTORS = 1_000
+CALLERS = 250
 
 MEASURED = "koboshi"
 """The side that the ratios and the goals are about."""
@@ -204,6 +205,42 @@ _ALL = (
         sides=(MEASURED, "mp_pool", "process_pool_executor"),
         checksum=_squares_below,
         goals=(Goal(5.0, "mp_pool"), Goal(30.0, "process_pool_executor")),
+    ),
+    Row(
+        name="xcall",
+        what="an actor calls one in another OS process and waits for each reply",
+        unit=Unit.RATE,
+        size=5_000,
+        sides=(MEASURED, "limit"),
+        checksum=_sum_to,
+        goals=(Goal(1 / 1.3, "limit"),),
+    ),
+    Row(
+        name="xcall_many",
+        what=f"{CALLERS} actors at once call one in another OS process",
+        unit=Unit.RATE,
+        size=50_000,
+        step=CALLERS,
+        sides=(MEASURED,),
+        checksum=_sum_to,
+        goals=(Goal(100_000.0),),
+    ),
+    Row(
+        name="xcast",
+        what="an actor casts to one in another OS process; ends when the last is processed",
+        unit=Unit.RATE,
+        size=50_000,
+        sides=(MEASURED, "limit"),
+        checksum=_sum_to,
+    ),
+    Row(
+        name="many",
+        what="actors started over two OS processes, and one message to each",
+        unit=Unit.RATE,
+        size=20_000,
+        step=2,
+        sides=(MEASURED,),
+        checksum=_sum_below,
     ),
     Row(
         name="ledger",

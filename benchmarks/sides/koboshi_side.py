@@ -12,7 +12,7 @@ from pathlib import Path
 
 import koboshi as kb
 from koboshi.durable import Claim, Ledger
-from rows import FANOUT_ACTORS, RING_ACTORS
+from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
 
@@ -75,6 +75,78 @@ async def cast(size: int) -> AsyncBatches:
         await driver.stop()
         await counter.stop()
         yield rate(size, seconds, total)
+
+
+def _elsewhere(value: int) -> kb.ChildSpec[Counter]:
+    return kb.child(Counter, value).options(id="counter", on="process")
+
+
+async def xcall(size: int) -> AsyncBatches:
+    async with kb.Supervisor(kb.child(Driver), _elsewhere(0)) as tree:
+        counter, driver = tree.ref(Counter, "counter"), tree.ref(Driver, "Driver").within(None)
+        while True:
+            seconds, total = await driver.call(Driver.call, counter, size)
+            await counter.call(Counter.add, -size)  # from 0 again
+            yield rate(size, seconds, total)
+
+
+class Caller(kb.Actor):
+    """Calls one after the other, as many others do at the same time."""
+
+    @kb.message
+    async def call(self, counter: kb.ActorRef[Counter], calls: int) -> int:
+        total = 0
+        for _ in range(calls):
+            total += await counter.call(Counter.add, 1)
+        return total
+
+
+async def xcall_many(size: int) -> AsyncBatches:
+    callers = [(await kb.start(Caller)).within(None) for _ in range(CALLERS)]
+    async with kb.Supervisor(_elsewhere(0)) as tree:
+        counter = tree.ref(Counter, "counter")
+        while True:
+            began = time.perf_counter()
+            totals = await asyncio.gather(
+                *(caller.call(Caller.call, counter, size // CALLERS) for caller in callers)
+            )
+            seconds = time.perf_counter() - began
+            await counter.call(Counter.add, -size)
+            yield rate(size, seconds, sum(totals))
+
+
+async def xcast(size: int) -> AsyncBatches:
+    async with kb.Supervisor(kb.child(Driver), _elsewhere(0)) as tree:
+        counter, driver = tree.ref(Counter, "counter"), tree.ref(Driver, "Driver").within(None)
+        while True:
+            seconds, total = await driver.call(Driver.cast, counter, size)
+            await counter.call(Counter.add, -total)
+            yield rate(size, seconds, total)
+
+
+async def many(size: int) -> AsyncBatches:
+    async with kb.Supervisor(
+        kb.node("one"), kb.node("two"), kb.child(kb.DynamicSupervisor).options(id="many")
+    ) as tree:
+        while True:
+            began = time.perf_counter()
+            supervisor = await tree.start_child(kb.child(kb.DynamicSupervisor).options(id="counters"))
+            refs = await asyncio.gather(
+                *(
+                    supervisor.within(None).call(
+                        kb.DynamicSupervisor.start_child,
+                        kb.child(Counter, value).options(
+                            on="two" if value % 2 else "one", restart="temporary"
+                        ),
+                    )
+                    for value in range(size)
+                )
+            )
+            values = await asyncio.gather(*(ref.within(None).call(Counter.add, 0) for ref in refs))
+            seconds = time.perf_counter() - began
+            await tree.terminate_child("counters")
+            await tree.delete_child("counters")
+            yield rate(size, seconds, sum(values))
 
 
 async def start(size: int) -> AsyncBatches:
@@ -329,6 +401,10 @@ if __name__ == "__main__":
             "restart": restart,
             "restart_quiet": restart_quiet,
             "pool_tiny": pool_tiny,
+            "xcall": xcall,
+            "xcall_many": xcall_many,
+            "xcast": xcast,
+            "many": many,
             "ledger": ledger,
         },
         lambda main: kb.run(main, log_level=None),

@@ -1,4 +1,6 @@
-"""The limit of the ledger row: what SQLite itself commits on this disk, in groups.
+"""Limits: the work of a row with as little around it as there can be.
+
+The limit of the ledger row is what SQLite itself commits on this disk, in groups.
 
 A task is three changes that must each be durable before the next may happen: put, claimed,
 acknowledged with its result. Here each change is committed for GROUP tasks at once, with
@@ -7,11 +9,17 @@ nothing around it: no ids to look up, no worker, no lease, no reply to anybody.
 
 from __future__ import annotations
 
+import os
+import pickle
+import socket
 import sqlite3
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from io import BufferedRWPair
 from pathlib import Path
+from typing import NoReturn
 
 from sides.protocol import Batches, rate, serve
 from sides.tiny_job import square
@@ -65,5 +73,74 @@ def ledger(size: int) -> Batches:
             yield rate(size, seconds, total)
 
 
+def _other_side(end: socket.socket) -> NoReturn:
+    """Answers each pickle with a pickle of the sum so far, until nobody is there any more."""
+    total = 0
+    while data := end.recv(1 << 16):
+        number, kind, n = pickle.loads(data)
+        total += n
+        if kind == "call":
+            end.sendall(pickle.dumps((number, total), 5))
+    os._exit(0)
+
+
+@contextmanager
+def _pair() -> Iterator[socket.socket]:
+    here, there = socket.socketpair()
+    with here:
+        pid = os.fork()
+        if not pid:
+            here.close()
+            _other_side(there)
+        there.close()
+        yield here
+    os.waitpid(pid, 0)
+
+
+def xcall(size: int) -> Batches:
+    """Two processes, a socket pair, and nothing else: a pickle there, a pickle back."""
+    while True:
+        with _pair() as end:
+            total = 0
+            began = time.perf_counter()
+            for number in range(size):
+                end.sendall(pickle.dumps((number, "call", 1), 5))
+                total += pickle.loads(end.recv(1 << 16))[1]
+            seconds = time.perf_counter() - began
+        yield rate(size, seconds, total)
+
+
+def xcast(size: int) -> Batches:
+    """The same one way: pickles of a thousand numbers each, which the other side adds up."""
+    while True:
+        here, there = socket.socketpair()
+        pid = os.fork()
+        if not pid:
+            here.close()
+            with there.makefile("rwb") as stream:
+                _add_up(stream)
+        there.close()
+        with here, here.makefile("rwb") as stream:
+            began = time.perf_counter()
+            for start in range(1, size + 1, 1_000):
+                pickle.dump([("add", n) for n in range(start, min(start + 1_000, size + 1))], stream, 5)
+            pickle.dump(None, stream, 5)
+            stream.flush()
+            total = pickle.load(stream)
+            seconds = time.perf_counter() - began
+        os.waitpid(pid, 0)
+        yield rate(size, seconds, total)
+
+
+def _add_up(stream: BufferedRWPair) -> NoReturn:
+    total = 0
+    while (numbers := pickle.load(stream)) is not None:
+        for _, n in numbers:
+            total += n
+    pickle.dump(total, stream, 5)
+    stream.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    serve({"ledger": ledger})
+    serve({"ledger": ledger, "xcall": xcall, "xcast": xcast})
