@@ -72,6 +72,11 @@ def run(
     """
     if not callable(main):
         raise UsageError(f"kb.run takes an async function, got {main!r}; pass main, not main()")
+    if asyncio._get_running_loop() is not None:
+        raise UsageError(
+            "kb.run starts an event loop, and one runs here already. Where that is a worker node that imports "
+            'the program for its actors, put the call of kb.run under `if __name__ == "__main__":`'
+        )
     if log_level is not None:
         logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if gc_threshold is not None:

@@ -201,7 +201,11 @@ class Hub:
         is told when the process is gone and whatever it had is free.
         """
         if peer.reason is not None:
-            peer.late += arrived
+            for op in arrived:
+                if op[0] == ops.STARTED:  # how the start went is told with the end
+                    self._arrivals.handlers[op[0]](peer.index, *op[1:])
+                else:
+                    peer.late.append(op)
             return
         for place, op in enumerate(arrived):
             # Only these can be its end: of all others a whole frame is taken at once.

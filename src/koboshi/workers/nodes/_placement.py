@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..._kernel._cell import Cell
-from ..._kernel._errors import UsageError
+from ..._kernel._errors import StartError, UsageError
+from ..._kernel._reasons import Crashed
 from ._hub import Hub, hub_of
 from ._peer import REPORT_AFTER
 from ._spawn import spawn
@@ -35,7 +36,7 @@ class Own:
         self, spec: ChildSpec[Any], node: Node, parent: Cell, place: Place, args: tuple[Any, ...]
     ) -> Cell:
         """See `Placement`."""
-        hub = _root_hub(node)
+        hub = _root_hub(node, place)
         process = hub.new_process(place.label(), thread=self.thread)
         process.report_after, process.kill_after = self.report_after, self.unresponsive_after
         try:
@@ -59,7 +60,7 @@ class OnNode:
     ) -> Cell:
         """See `Placement`."""
         mesh = _mesh_of(node)
-        index = _index_of(node, mesh, self.name)
+        index = _index_of(node, mesh, self.name, place)
         return spawn(mesh, index, mesh.new_name(), spec, parent, place, args)
 
 
@@ -78,7 +79,7 @@ class Spread:
         candidates = [name for name in (self.names or tuple(up)) if name in up]
         if not candidates:
             if not self.names:
-                raise UsageError("spread() finds no node to start a child on; put kb.node(...) before it")
+                raise _impossible(place, "spread() finds no node; put kb.node(...) before the children")
             candidates = list(self.names)  # they are on their way, or this is waited for in vain
         load: Counter[int] = Counter(stub.id[0] for stub in _children(mesh))
         name = min(candidates, key=lambda each: load[up.get(each, -1)])
@@ -126,11 +127,16 @@ def check_seconds(option: str, value: object, *, none: bool = False) -> None:
         raise UsageError(f"{option} takes seconds > 0{' or None' if none else ''}, got {value!r}")
 
 
-def _root_hub(node: Node) -> Hub:
+def _impossible(place: Place, why: str) -> StartError:
+    return StartError(place.label(), Crashed(UsageError(why)))
+
+
+def _root_hub(node: Node, place: Place) -> Hub:
     if node.route is not None and node.route is not getattr(node.services.get("hub"), "mesh", None):
-        raise UsageError(
+        raise _impossible(
+            place,
             'only the root starts processes: a supervisor on a worker node cannot use on="process"; '
-            "give the child's spec to a supervisor of the root, or use the name of a node"
+            "give the child's spec to a supervisor of the root, or use the name of a node",
         )
     return hub_of(node)
 
@@ -147,16 +153,15 @@ def _named_nodes(node: Node, mesh: Mesh) -> dict[str, int]:
     return {name: index for index, name in mesh.nodes.items() if index}
 
 
-def _index_of(node: Node, mesh: Mesh, name: str) -> int:
+def _index_of(node: Node, mesh: Mesh, name: str, place: Place) -> int:
     """The index of a named node, or the one that it will have."""
     known = _named_nodes(node, mesh).get(name)
     if known is not None:
         return known
     hub: Hub | None = node.services.get("hub")
     if hub is None:
-        raise UsageError(
-            f"there is no node {name!r} now; the nodes are: {', '.join(sorted(mesh.nodes.values()))}"
-        )
+        known = ", ".join(sorted(mesh.nodes.values()))
+        raise _impossible(place, f"there is no node {name!r} now; the nodes are: {known}")
     index = hub.promise(name)
     node.loop.call_later(WAIT_FOR_NODE, hub.break_promise, name, index, context=node.context)
     return index
