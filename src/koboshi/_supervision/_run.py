@@ -74,7 +74,7 @@ def run(
         raise UsageError(f"kb.run takes an async function, got {main!r}; pass main, not main()")
     if asyncio._get_running_loop() is not None:
         raise UsageError(
-            "kb.run starts an event loop, and one runs here already. Where that is a worker node that imports "
+            "kb.run starts an event loop, but one is running. If that is a worker node, which imports "
             'the program for its actors, put the call of kb.run under `if __name__ == "__main__":`'
         )
     if log_level is not None:

@@ -160,8 +160,8 @@ def _index_of(node: Node, mesh: Mesh, name: str, place: Place) -> int:
         return known
     hub: Hub | None = node.services.get("hub")
     if hub is None:
-        known = ", ".join(sorted(mesh.nodes.values()))
-        raise _impossible(place, f"there is no node {name!r} now; the nodes are: {known}")
+        names = ", ".join(sorted(mesh.nodes.values()))
+        raise _impossible(place, f"there is no node {name!r} now; the nodes are: {names}")
     index = hub.promise(name)
     node.loop.call_later(WAIT_FOR_NODE, hub.break_promise, name, index, context=node.context)
     return index
