@@ -123,7 +123,8 @@ from tests.workers.nodes.agents import Agent
 async def main():
     async with kb.Supervisor(
         kb.node("n1"), kb.child(Agent).options(id="a", on="n1"),
-        kb.child(Agent).options(id="b", on="process"), kb.child(Agent).options(id="c", on="process"),
+        kb.child(Agent).options(id="b", on="process", shutdown=0.5),
+        kb.child(Agent).options(id="c", on="process", shutdown=0.5),
     ) as tree:
         pids = [await tree.ref(Agent, name).call(Agent.pid) for name in "abc"]
         tree.ref(Agent, "b").cast(Agent.spin_in_c)
