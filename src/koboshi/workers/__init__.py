@@ -26,12 +26,17 @@ from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
 from ._takers import Results
+from .flame import CodeMismatch, ExtraMissing, Flame, FlameStatistics, RunnerLost, Runners, flame, runners
 from .nodes import WorkerNode, WorkerNodeStatistics, node, own_process, spread
 
 __all__ = [
+    "CodeMismatch",
     "Dossier",
     "Executor",
     "ExecutorBroken",
+    "ExtraMissing",
+    "Flame",
+    "FlameStatistics",
     "ForkServer",
     "ForkServerStatistics",
     "JobQueueFull",
@@ -43,6 +48,8 @@ __all__ = [
     "RemoteTraceback",
     "ResultNotPicklable",
     "Results",
+    "RunnerLost",
+    "Runners",
     "Worker",
     "WorkerCrashed",
     "WorkerDeath",
@@ -54,9 +61,11 @@ __all__ = [
     "WorkerProcess",
     "WorkerStartFailed",
     "WorkerStatistics",
+    "flame",
     "jobs",
     "node",
     "own_process",
     "pool",
+    "runners",
     "spread",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 __all__ = ["WorkerExit"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WorkerExit:
     """The end of one worker process.
 
@@ -60,6 +60,9 @@ class WorkerExit:
         else:
             text = "ended with an unknown status"
         return f"{text} ({self.detail})" if self.detail else text
+
+    def __repr__(self) -> str:
+        return f"<WorkerExit {self.pid} {self.name}{f': {self.detail}' if self.detail else ''}>"
 
     def __str__(self) -> str:
         return f"worker {self.pid} {self.describe()}"

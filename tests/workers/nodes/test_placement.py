@@ -166,7 +166,7 @@ async def test_a_start_that_takes_too_long_elsewhere_is_ended(world: World) -> N
 
 
 async def test_a_process_that_ends_during_the_start_is_a_start_error_that_names_how(world: World) -> None:
-    with pytest.raises(kb.StartError, match="code=3"):
+    with pytest.raises(kb.StartError, match="exit 3"):
         await world.tree.start_child(kb.child(BadStart, "exit").options(id="bad", on="process"))
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel._cell import Cell
 from ..._kernel._errors import StartError, UsageError
 from ..._kernel._reasons import Crashed
+from ..._kernel._ref import ActorRef
+from ..._kernel._route import RemoteCell
 from ._hub import Hub, hub_of
 from ._peer import REPORT_AFTER
 from ._spawn import spawn
@@ -16,7 +18,6 @@ from ._spawn import spawn
 if TYPE_CHECKING:
     from ..._kernel._node import Node
     from ..._kernel._place import Place
-    from ..._kernel._route import RemoteCell
     from ..._supervision._spec import ChildSpec
     from ._mesh import Mesh
 
@@ -84,6 +85,22 @@ class Spread:
         load: Counter[int] = Counter(stub.id[0] for stub in _children(mesh))
         name = min(candidates, key=lambda each: load[up.get(each, -1)])
         return OnNode(name).launch(spec, node, parent, place, args)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """On the node that another actor lives on."""
+
+    ref: ActorRef[Any]
+
+    def launch(
+        self, spec: ChildSpec[Any], node: Node, parent: Cell, place: Place, args: tuple[Any, ...]
+    ) -> Cell:
+        """See `Placement`."""
+        mesh, cell = _mesh_of(node), self.ref._target()
+        if not isinstance(cell, RemoteCell):
+            raise _impossible(place, f"{self.ref!r} lives on no other node")
+        return spawn(mesh, cell.id[0], mesh.new_name(), spec, parent, place, args)
 
 
 def own_process(*, report_after: float = REPORT_AFTER, unresponsive_after: float | None = None) -> Own:
