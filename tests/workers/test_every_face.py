@@ -148,3 +148,19 @@ async def test_it_costs_its_own_job_and_nothing_else(
             assert error.exit.describe().startswith(case.exit)
         assert list(range(1, 101)) == await asyncio.gather(*others)
         await before.check_same(face, deaths=0 if case.exit is None else 1)
+
+
+@pytest.mark.parametrize("face_name", FACES)
+async def test_a_worker_that_memory_was_short_for_is_told_with_the_most_that_it_had(face_name: str) -> None:
+    # A substitute: the kernel's killer too sends SIGKILL and nothing else, and to have it strike for real
+    # takes a memory cgroup that a test may write to. What tells it from other kills is the peak of memory.
+    size = 64 << 20
+    async with face_of(face_name, SIZE) as face:
+        before = await Before.of(face)
+        error = await face.error(worker_jobs.allocate_and_die, size)
+
+        assert isinstance(error, kb.WorkerCrashed)
+        assert "was killed by SIGKILL" == error.exit.describe()
+        assert error.exit.peak_memory is not None
+        assert size < error.exit.peak_memory < 4 * size
+        await before.check_same(face, deaths=1)
