@@ -1,4 +1,7 @@
-"""A supervised pool for functions, and a pool of actors; two workers are killed on the way."""
+"""A supervised pool for functions, and a pool of actors; two workers are killed on the way.
+
+Run it with:  python examples/pool.py
+"""
 
 from __future__ import annotations
 

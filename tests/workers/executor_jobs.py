@@ -83,3 +83,18 @@ def compute(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
+
+
+class TellsOfItsEnd:
+    """Writes into a named pipe, in a worker, when it is collected there."""
+
+    def __init__(self, path: str, owner: int | None = None) -> None:
+        self.path = path
+        self.owner = owner or os.getpid()
+
+    def __reduce__(self) -> Any:
+        return TellsOfItsEnd, (self.path, self.owner)
+
+    def __del__(self) -> None:
+        if os.getpid() != self.owner:
+            Path(self.path).write_text("gone")

@@ -118,3 +118,14 @@ class UpOnce(kb.Actor):
         with open(release) as pipe:
             pipe.read()
         return os.getpid()
+
+
+class StoppedAtFirst(kb.Actor):
+    """Its process is stopped by somebody while it is made."""
+
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    @kb.message
+    def ping(self) -> str:
+        return "pong"

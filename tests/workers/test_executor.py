@@ -221,6 +221,15 @@ def test_an_executor_that_is_dropped_finishes_its_jobs_and_is_gone() -> None:
     assert list(range(1, 21)) == list(results)
 
 
+def test_arguments_of_a_job_are_gone_when_it_is_done(tmp_path: Path) -> None:
+    pipe = fifo(tmp_path, "pipe")
+    with kb.Executor(1) as executor:
+        executor.submit(id, jobs.TellsOfItsEnd(str(pipe))).result(timeout=30)
+
+        # No other job comes to push it out.
+        assert "gone" == pipe.read_text()
+
+
 def test_a_keyboard_interrupt_in_the_block_kills_what_runs(tmp_path: Path) -> None:
     pipe = fifo(tmp_path, "pipe")
     executor = kb.Executor(1)

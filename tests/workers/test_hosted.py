@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.workers.hosted import Announcing, BetterThumbnailer, Broken, Thumbnailer
+from tests.workers.hosted import Announcing, BetterThumbnailer, Broken, StoppedAtFirst, Thumbnailer
 from tests.workers.worker_jobs import add_one
 
 import koboshi as kb
@@ -214,3 +214,11 @@ async def test_a_worker_that_cannot_start_any_more_makes_the_pool_give_up_with_t
 async def test_jobs_run_in_a_pool_of_actors_too() -> None:
     async with kb.Supervisor(kb.pool(kb.child(Thumbnailer), size=1).options(id="thumbs")) as tree:
         assert 2 == await kb.jobs(tree.ref(kb.Pool, "thumbs")).call(add_one, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spares", [0, 1])
+async def test_a_worker_that_is_stopped_while_it_is_set_up_goes_on(spares: int) -> None:
+    spec = kb.pool(kb.child(StoppedAtFirst), size=1, spares=spares)
+    async with asyncio.timeout(20), kb.Supervisor(spec.options(id="pool")) as tree:
+        assert "pong" == await tree.ref(StoppedAtFirst, "pool").call(StoppedAtFirst.ping)

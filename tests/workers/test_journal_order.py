@@ -23,7 +23,7 @@ class Watched:
 
     def __setitem__(self, index: int, value: int) -> None:
         self.journal.words[index] = value
-        self.read.append(self.journal.read(self.first))
+        self.read.append(self.journal.read(self.first, 1 << 40))
 
 
 def test_a_result_too_big_for_the_journal_is_never_mistaken_for_an_older_one() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._errors import WorkerCrashed
+from ._errors import WorkerCrashed, WorkerStartFailed
 from ._host import load
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
 from ._outcomes import Failure, decode
@@ -14,6 +14,11 @@ from ._process import WorkerDeath, WorkerProcess
 from ._spawner import ForkServer
 
 __all__ = ["Boot"]
+
+# Between two attempts at a fork for which the machine had not enough of something, in seconds.
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+# A process that is not set up after so many seconds may have been stopped.
+_RESUME_EVERY = 0.5
 
 
 class _FirstJobs:
@@ -64,14 +69,29 @@ class Boot:
             WorkerCrashed: it died.
             Exception: what its set-up raised.
         """
-        process = await WorkerProcess.start(
-            self._server, on_outcomes=self._on_outcomes, on_death=self._on_death, frame_limit=self._limit
-        )
+        process = await self._fork()
         self._started(process, name)
         if self._set_up is not None:
             ref, entry = self._set_up
             await self._first(process, ref, [entry], required=True)
         return process
+
+    async def _fork(self) -> WorkerProcess:
+        """Start a process; what the machine is short of may be there again a moment later."""
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return await WorkerProcess.start(
+                    self._server,
+                    on_outcomes=self._on_outcomes,
+                    on_death=self._on_death,
+                    frame_limit=self._limit,
+                )
+            except WorkerStartFailed as error:
+                pause = next(pauses, None) if error.passing else None
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
 
     async def warm(self, process: WorkerProcess) -> None:
         """Have a process import the functions that the pool has run so far.
@@ -90,7 +110,10 @@ class Boot:
         self._busy[process] = jobs
         process.submit(ref, entries)
         try:
-            await jobs.ready
+            # It may take for ever, and no timeout of jobs is for it; but being stopped is not taking long.
+            while not (await asyncio.wait([jobs.ready], timeout=_RESUME_EVERY))[0]:
+                process.resume()
+            jobs.ready.result()
         except BaseException:
             process.kill("it was not set up")
             raise

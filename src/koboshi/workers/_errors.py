@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pickle import PicklingError
@@ -23,6 +24,15 @@ __all__ = [
     "WorkerError",
     "WorkerStartFailed",
 ]
+
+
+#: What a machine or a program can run short of for a while, and what to do when it stays so.
+ADVICE = {
+    errno.EAGAIN: ": raise `ulimit -u` or start fewer processes",
+    errno.EMFILE: ": raise `ulimit -n` or close files",
+    errno.ENFILE: ": close files, of whatever program",
+    errno.ENOMEM: ": free memory",
+}
 
 
 class WorkerError(KoboshiError):
@@ -137,7 +147,26 @@ class JobQueueFull(WorkerError, CallError):
 
 
 class WorkerStartFailed(WorkerError):
-    """A worker process, or the fork server that starts them, could not be started."""
+    """A worker process, or the fork server that starts them, could not be started.
+
+    `errno` is the operating system's number for it, where there is one.
+    """
+
+    def __init__(self, problem: str, *, errno: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.errno = errno
+
+    @classmethod
+    def because(cls, what: str, error: OSError) -> WorkerStartFailed:
+        """Of an operating system that refuses something."""
+        advice = ADVICE.get(error.errno or 0, "")
+        return cls(f"{what}: {error}{advice}", errno=error.errno)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the machine or the program is short of something that others may give back."""
+        return self.errno in ADVICE
 
 
 class ExecutorBroken(WorkerError, CallError, BrokenExecutor):

@@ -28,7 +28,7 @@ from ._errors import ExecutorBroken, WorkerCrashed
 from ._futures import Inbox, Job
 from ._jobs import Entry as Arguments
 from ._jobs import FunctionRef, encode_arguments
-from ._pool import START_ATTEMPTS, Pool
+from ._pool import GRACE, START_ATTEMPTS, Pool
 from ._shared import borrow, give_back
 
 __all__ = ["FRAME_LIMIT", "Plan", "Run", "is_exiting"]
@@ -61,7 +61,8 @@ def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) ->
 class ExecutorPool(Pool):
     """The pool of one executor: it accepts any number of jobs and puts up with any number of crashes."""
 
-    def __init__(self, plan: Plan, refuse: Callable[[str, bool, ExitReason], ExecutorBroken]) -> None:
+    def __init__(self, run: Run) -> None:
+        plan = run.plan
         super().__init__(
             size=plan.workers,
             queue=_NO_LIMIT,
@@ -73,7 +74,17 @@ class ExecutorPool(Pool):
             frame_limit=FRAME_LIMIT,
         )
         self._plan = plan
-        self._refuse = refuse
+        self._refuse = run._refuse
+        run.pool = self
+
+    async def wait_left(self) -> None:
+        """Wait until nothing is left of a pool whose start was cancelled."""
+        vigil = getattr(self, "_vigil", None)
+        if vigil is not None:
+            await asyncio.wait([vigil])
+        leaving = getattr(self, "_leaving", None)
+        if leaving is not None:
+            await leaving
 
     def _pack_set_up(self) -> tuple[FunctionRef, Arguments] | None:
         if self._plan.initializer is None:
@@ -110,6 +121,8 @@ class Run:
         # In this order only: a close that cancels, or kills, closes as well.
         self._closing = self._cancelling = self._killing = False
         self._finished: asyncio.Event | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self.pool: ExecutorPool | None = None
 
     # -- from other threads ------------------------------------------------------------------------
 
@@ -177,13 +190,30 @@ class Run:
         """Start the pool; a worker that dies in its initializer is given another chance or two."""
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
-                return await start(ExecutorPool, self.plan, self._refuse)
+                return await self._start_pool()
             except StartError as error:
                 cause = first_error(error.reason) or error
                 if attempt == START_ATTEMPTS or not isinstance(cause, WorkerCrashed):
                     self._break(cause)
                     return None
         return None
+
+    async def _start_pool(self) -> ActorRef[ExecutorPool] | None:
+        """Start the pool, unless it is given up in the meantime: an initializer may take for ever."""
+        assert self._finished is not None
+        finished = asyncio.ensure_future(self._finished.wait())
+        starting = asyncio.ensure_future(start(ExecutorPool, self))
+        try:
+            await asyncio.wait([finished, starting], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                return starting.result()
+            starting.cancel()
+            await asyncio.wait([starting])
+            if self.pool is not None:
+                await self.pool.wait_left()
+            return None
+        finally:
+            finished.cancel()
 
     async def _until_finished(self, ref: ActorRef[ExecutorPool]) -> None:
         assert self._finished is not None
@@ -215,11 +245,19 @@ class Run:
         if self._closing:
             self._check()
 
+    def _give_up_set_up(self) -> None:
+        if self.inbox.engine is None:
+            self._killing = True
+        self._check()
+
     def _check(self) -> None:
         """Do what `close` asked for."""
         if self._cancelling and (self._killing or self.inbox.engine is not None):
             self._cancelling = False
             self.inbox.cancel()
+        elif self._cancelling and self._patience is None and self._loop is not None:
+            # Nothing can begin before the workers are set up, and that need not come to an end.
+            self._patience = self._loop.call_later(GRACE, self._give_up_set_up)
         if self._finished is not None and self._closing and (self._killing or self._over == self._put):
             self._finished.set()
 

@@ -6,7 +6,7 @@ import os
 import signal
 from dataclasses import dataclass, field
 
-__all__ = ["WorkerExit"]
+__all__ = ["WorkerDeath", "WorkerExit"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -66,3 +66,14 @@ class WorkerExit:
 
     def __str__(self) -> str:
         return f"worker {self.pid} {self.describe()}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDeath:
+    """The end of a worker: how, and whether the first job without an outcome was running.
+
+    Every job after that one was not touched.
+    """
+
+    exit: WorkerExit
+    running: bool

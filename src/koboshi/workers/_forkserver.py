@@ -8,7 +8,7 @@ locks, its event loop and its open connections. Protocol, one JSON message per p
                      {"op": "fork", "id": n, "limit": bytes, "node": null or [index, name]}
                      with the worker's socket and journal as descriptors; of a worker node, the file
                      for its stacks instead
-    server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text};
+    server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text, "errno": e};
                      {"pid": p, "status": s, "peak": bytes} when a worker ended
 
 Life times: a worker dies with the server by PDEATHSIG. The server ends when the root
@@ -99,7 +99,10 @@ class _Server:
 
     def on_request(self) -> bool:
         """Handle one packet; False when the root has closed its end."""
-        data, fds, _, _ = socket.recv_fds(self.control, MESSAGE_SIZE, 2)
+        try:
+            data, fds, _, _ = socket.recv_fds(self.control, MESSAGE_SIZE, 2)
+        except ConnectionResetError:  # it was killed before it had read what we told it
+            return False
         if not data:
             return False
         request = json.loads(data)
@@ -141,7 +144,7 @@ class _Server:
         try:
             pid = os.fork()
         except OSError as error:
-            self.tell({"id": number, "error": f"fork failed: {error}"})
+            self.tell({"id": number, "error": f"fork failed: {error}", "errno": error.errno})
             return
         if pid == 0:
             self.become_worker(server, limit, node, fds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,6 +20,9 @@ __all__ = ["FutureTaker", "Inbox", "Job", "pack"]
 
 # Jobs that are put into the queue of a pool before its sockets have their turn.
 _AT_ONCE = 1024
+
+# Where futures report what their callbacks raise.
+_logger = logging.getLogger("concurrent.futures")
 
 Job = tuple[FunctionRef, Entry, Future[Any]]
 
@@ -89,9 +94,23 @@ def claim(future: Future[Any]) -> bool:
 def _settle(future: Future[Any], value: Any) -> None:
     # The value belongs to whoever takes it from the future: nothing here may go on holding it.
     if type(value) is Failure:
-        future.set_exception(value.error)
+        _tell(future.set_exception, value.error)
     else:
-        future.set_result(value)
+        _tell(future.set_result, value)
+
+
+def _tell(change: Callable[..., object], *args: Any) -> None:
+    """Change a future, whose callbacks are then run; what they raise is theirs, and no end of this thread.
+
+    An `Exception` is reported by the future itself.
+    """
+    try:
+        change(*args)
+    except BaseException:
+        # On the main thread it may be the program's own end or interruption.
+        if threading.current_thread() is threading.main_thread():
+            raise
+        _logger.critical("a callback of a future raised", exc_info=True)
 
 
 class Inbox:
@@ -139,7 +158,7 @@ class Inbox:
                 self.engine.submit(ref, entry, self.taker, future, self._retries)
             except CallError as error:
                 if claim(future):
-                    future.set_exception(error)
+                    _tell(future.set_exception, error)
                 self._settled(1)
         self._woken = True
         self._wake(self.feed)
@@ -151,7 +170,7 @@ class Inbox:
         """Cancel every job that no worker has, but for those that one has died with before it began."""
         while self._jobs:
             future = self._jobs.popleft()[2]
-            future.cancel()
+            _tell(future.cancel)
             claim(future)  # tells whoever waits for it
             self._settled(1)
         if self.engine is None:
@@ -159,7 +178,7 @@ class Inbox:
         for batch in self.engine.take_back(self.taker):
             assert batch.tags is not None
             for future in batch.tags:
-                future.cancel()
+                _tell(future.cancel)
             self.taker.begin(batch)
             if batch.entries:
                 self.engine.dispatcher.enqueue(batch)
@@ -169,5 +188,5 @@ class Inbox:
         while self._jobs:
             ref, _, future = self._jobs.popleft()
             if claim(future):
-                future.set_exception(error(ref.name))
+                _tell(future.set_exception, error(ref.name))
             self._settled(1)

@@ -11,7 +11,7 @@ import atexit
 from dataclasses import dataclass
 from typing import Any
 
-from .._kernel._errors import ActorExited, StartError
+from .._kernel._errors import ActorExited, NotRunning, StartError
 from .._kernel._message import describe
 from .._kernel._reasons import SHUTDOWN, Crashed, ExitReason
 from .._kernel._ref import ActorRef
@@ -53,6 +53,16 @@ class _Host:
 
     def handle(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         message = getattr(self.cls, name)
+        try:
+            return self._ask(message, args, kwargs)
+        except NotRunning:
+            # Its end was due when the loop last stood still: a KeyboardInterrupt leaves it so. Nothing was
+            # delivered, and this caller has no part in it.
+            if self.ref is not None and self.ref.alive:
+                raise  # a handler's own answer
+            return self._ask(message, args, kwargs)
+
+    def _ask(self, message: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         ref = self.ref
         if ref is None or not ref.alive:
             try:

@@ -76,12 +76,18 @@ class Journal:
         words = self.words
         return JournalState(words[STARTED], words[COMMITTED], words[BASE])
 
-    def read(self, first: int) -> list[bytes]:
+    def read(self, first: int, sent: int) -> list[bytes]:
         """Return the results of jobs `first` ... COMMITTED-1 that the journal still holds.
 
         Empty when the worker sent them itself in the meantime.
+
+        Raises:
+            ValueError: no worker that was sent `sent` jobs wrote this; a job's wild pointer may have, before
+                the crash that it led to.
         """
         words = self.words
+        if not (first <= words[STARTED] <= sent and words[COMMITTED] <= sent):
+            raise ValueError(f"{self.state()} after {first} of {sent} jobs")
         base, committed = words[BASE], words[COMMITTED]
         if not base <= first < committed <= base + SLOTS:
             return []
@@ -89,6 +95,8 @@ class Journal:
         blobs: list[bytes] = []
         for index in range(first - base, committed - base):
             end = words[ENDS + index]
+            if not start <= end <= ROOM:
+                raise ValueError(f"a result that ends at {end} of {ROOM} bytes")
             blobs.append(bytes(self.data[start:end]))
             start = end
         return blobs if words[BASE] == base else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 
 from ._errors import WorkerStartFailed
 
-__all__ = ["die_with_parent", "require_linux"]
+__all__ = ["die_with_parent", "require_linux", "send_signal"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -33,3 +34,10 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         os._exit(0)
+
+
+def send_signal(pidfd: int, number: int) -> None:
+    """Send a signal to the process behind `pidfd`, if there is one, and it is not collected yet."""
+    if pidfd >= 0:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from ..wire import FrameTooLarge
+from ..wire import FrameBroken, FrameTooLarge
 from ..wire._pickle import dumps, is_small, loads
 from ._errors import RemoteError, RemoteTraceback, ResultNotPicklable
 
@@ -21,6 +21,7 @@ __all__ = [
     "encode_value",
     "format_error",
     "is_failure",
+    "read_outcomes",
     "set_remote_cause",
 ]
 
@@ -68,9 +69,25 @@ def encode_error(error: BaseException, limit: int) -> tuple[object, ...]:
             blob = dumps(error)
             if type(loads(blob)) is type(error) and len(blob) <= limit:
                 return (RAISED, blob, text)
-        except Exception:  # noqa: S110 - its own pickling failed: the text form below says what was raised
+        except BaseException:  # noqa: S110 - its own pickling failed: the text form below says what was raised
             pass
     return (REMOTE, _type_name(type(error)), _message(error)[:65536], text)
+
+
+def read_outcomes(payload: memoryview, done: int, sent: int) -> tuple[int, list[Any]]:
+    """In the root: the first job's number and the outcomes in a frame, which a job may have made up.
+
+    Raises:
+        FrameBroken: a worker that has answered `done` of `sent` jobs cannot have sent it.
+    """
+    try:
+        first, outcomes = loads(payload)
+        fits = first <= done and first + len(outcomes) <= sent
+    except Exception as error:
+        raise FrameBroken(f"{type(error).__name__}: {error}") from error
+    if not fits:
+        raise FrameBroken(f"outcomes of {len(outcomes)} jobs from number {first}")
+    return first, outcomes
 
 
 def is_failure(outcome: Any) -> bool:
@@ -118,7 +135,7 @@ def format_error(error: BaseException) -> str:
         tb = tb.tb_next
     try:
         lines = traceback.format_exception(type(error), error, tb)
-    except Exception as problem:
+    except BaseException as problem:  # from its `__str__`, which is the job's code as much as the rest
         return f"{_type_name(type(error))} (its traceback cannot be printed: {type(problem).__name__})\n"
     return "".join(lines)[-65536:]
 
@@ -126,7 +143,7 @@ def format_error(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as problem:
+    except BaseException as problem:
         return f"(its message cannot be printed: {type(problem).__name__})"
 
 

@@ -18,32 +18,23 @@ from typing import Any
 
 from ..wire import DEFAULT_FRAME_LIMIT, FrameReader, WireError, pack_frame
 from ..wire._pickle import dumps, loads
-from ._exit import WorkerExit
+from ._errors import WorkerStartFailed
+from ._exit import WorkerDeath, WorkerExit
 from ._jobs import Entry, FunctionRef
 from ._journal import Journal
 from ._limits import BATCH_BYTES, job_frame_limit, result_frame_limit
+from ._linux import send_signal
+from ._outcomes import read_outcomes
 from ._spawner import ForkServer
 
 __all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
 
 _RECEIVE = 1 << 20
 _PEEK_AFTER = 0.002
-# How long the fork server may take to tell the status of a worker that has ended. It needs
-# well under a millisecond; only a stopped or starved one runs into this.
+# How long the fork server may take to tell the status of a worker that has ended: only a starved one does.
 _STATUS_GRACE = 0.5
 _CLOSED_GRACE = 0.05
 _FUNCTIONS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDeath:
-    """The end of a worker: how, and whether the first job without an outcome was running.
-
-    Every job after that one was not touched.
-    """
-
-    exit: WorkerExit
-    running: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +89,10 @@ class WorkerProcess:
         self._status: int | None = None
         self._peak_memory: int | None = None
         self._detail = ""
-        self._stopping = False
-        self._gone = False
+        self._stopping = self._damaged = self._gone = False
         self._grace: asyncio.TimerHandle | None = None
+        # Has a fork server that was stopped go on.
+        self._wake: Callable[[], None]
         self._ended: asyncio.Future[WorkerDeath] = self._loop.create_future()
 
     @classmethod
@@ -117,24 +109,21 @@ class WorkerProcess:
         Raises:
             WorkerStartFailed: it could not be forked.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        page = -1
-        try:
-            page = Journal.create()
-            journal = Journal(page)
-            worker = cls(ours, journal, frame_limit, on_outcomes, on_death)
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as done:
             try:
-                worker.pid, worker._pidfd = await server.spawn(theirs, page, worker._on_status, frame_limit)
-            except BaseException:
-                journal.close()
-                raise
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            if page >= 0:
-                os.close(page)
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                undo.enter_context(ours)
+                done.enter_context(theirs)
+                page = Journal.create()
+                done.callback(os.close, page)
+                journal = Journal(page)
+            except OSError as error:
+                raise WorkerStartFailed.because("cannot make what a worker shares", error) from error
+            undo.callback(journal.close)
+            worker = cls(ours, journal, frame_limit, on_outcomes, on_death)
+            worker._wake = server.wake
+            worker.pid, worker._pidfd = await server.spawn(theirs, page, worker._on_status, frame_limit)
+            undo.pop_all()
         worker._watch()
         return worker
 
@@ -194,8 +183,12 @@ class WorkerProcess:
         """End the process at once, whatever it is doing; `detail` goes into its exit."""
         if not self._gone and self._pidfd >= 0:
             self._detail = self._detail or detail
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            send_signal(self._pidfd, signal.SIGKILL)
+
+    def resume(self) -> None:
+        """Let it go on if somebody has stopped it; nothing happens to one that runs."""
+        if not self._gone:
+            send_signal(self._pidfd, signal.SIGCONT)
 
     async def stop(self, timeout: float | None = 5.0) -> WorkerDeath:
         """Let it finish what it was given, then end it, by force after `timeout` seconds."""
@@ -285,9 +278,8 @@ class WorkerProcess:
             return False
         try:
             for payload in self._reader.feed(data):
-                first, outcomes = loads(payload)
-                self._deliver(first, outcomes)
-        except WireError as error:
+                self._deliver(*read_outcomes(payload, self._done, self._sent))
+        except (WireError, MemoryError) as error:  # the latter for a frame that says it is enormous
             self.kill(f"it sent garbage: {error}")
             return False
         return True
@@ -339,9 +331,16 @@ class WorkerProcess:
             self._peek = self._loop.call_later(self._peek_delay, self._peek_journal)
 
     def _recover(self) -> None:
-        blobs = self._journal.read(self._done)
-        if blobs:
-            self._deliver(self._done, [loads(blob) for blob in blobs])
+        """Deliver what the journal holds, if it makes sense: a job that crashes may have written into it."""
+        try:
+            blobs = [] if self._damaged else self._journal.read(self._done, self._sent)
+            outcomes = [loads(blob) for blob in blobs]
+        except Exception as error:
+            self._damaged = True
+            self.kill(f"its journal was overwritten: {type(error).__name__}: {error}")
+        else:
+            if outcomes:
+                self._deliver(self._done, outcomes)
 
     # The end
 
@@ -363,6 +362,7 @@ class WorkerProcess:
         else:
             if self._grace is not None:
                 self._grace.cancel()
+            self._wake()
             self._grace = self._loop.call_later(_STATUS_GRACE, self._finish)
 
     def _finish(self) -> None:
@@ -378,10 +378,10 @@ class WorkerProcess:
             if not self._receive():
                 break
         self._recover()
-        state = self._journal.state()
+        # In a damaged journal nobody can see what had begun; never to run a job twice counts for more.
+        begun = self._sent > self._done if self._damaged else self._journal.state().started > self._done
         death = WorkerDeath(
-            WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory),
-            running=state.started > self._done,
+            WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory), running=begun
         )
         self.death = death
         self._sock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from ..wire import DEFAULT_FRAME_LIMIT
 from ._errors import WorkerStartFailed
 from ._limits import MESSAGE_SIZE
-from ._linux import require_linux
+from ._linux import require_linux, send_signal
 from ._main_module import alias_main, is_importing_main, main_source
 
 __all__ = ["ForkServer", "ForkServerStatistics", "OnStatus"]
@@ -25,6 +26,8 @@ __all__ = ["ForkServer", "ForkServerStatistics", "OnStatus"]
 OnStatus = Callable[[int | None, int | None], None]
 
 _START_TIMEOUT = 30.0
+# A server that has not answered for so many seconds may have been stopped.
+_WAKE_EVERY = 0.5
 
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
@@ -115,7 +118,8 @@ class ForkServer:
                 ).encode()
                 socket.send_fds(control, [request], [sock.fileno(), journal])
                 async with asyncio.timeout(_START_TIMEOUT):
-                    await asyncio.wait([future])
+                    while not (await asyncio.wait([future], timeout=_WAKE_EVERY))[0]:
+                        self.wake()
                 answer, future = future, loop.create_future()
                 return answer.result()
             except TimeoutError:
@@ -131,11 +135,13 @@ class ForkServer:
                 _abandon(future)
         raise WorkerStartFailed("the fork server died three times while starting one worker: see its stderr")
 
+    def wake(self) -> None:
+        """Let a server go on that somebody has stopped; one that runs looks for workers that have ended."""
+        send_signal(self._pidfd, signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill the server; its workers die with it and the next `spawn` starts a new one."""
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        send_signal(self._pidfd, signal.SIGKILL)
 
     async def aclose(self, timeout: float = 2.0) -> None:
         """End the server and every worker it still has, by force after `timeout` seconds."""
@@ -164,35 +170,44 @@ class ForkServer:
                 'put the program\'s entry under `if __name__ == "__main__":`'
             )
         alias_main()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with contextlib.ExitStack() as undo:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, *_interpreter_flags(), "-c", _BOOT,
-                     str(theirs.fileno()), str(os.getpid()), *sys.path],
-                    stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0,
-                )  # fmt: skip
-                self._pidfd = os.pidfd_open(self._process.pid)
+                control = self._launch(undo)
             except OSError as error:
-                ours.close()
-                raise WorkerStartFailed(f"cannot start {sys.executable}: {error}") from error
+                raise WorkerStartFailed.because(f"cannot start {sys.executable}", error) from error
+            undo.pop_all()
         self._starts += 1
-        self._control = ours
-        ours.setblocking(False)
+        self._control = control
         loop = asyncio.get_running_loop()
         self._gone = loop.create_future()
-        loop.add_reader(ours.fileno(), self._on_message)
+        loop.add_reader(control.fileno(), self._on_message)
         loop.add_reader(self._pidfd, self._lost)
+
+    def _launch(self, undo: contextlib.ExitStack) -> socket.socket:
+        """Start the server's process and tell it all that it needs; `undo` has what to do if that fails."""
         configuration = {
             "argv": sys.argv, "main": main_source(),
             "preload": list(self._preload),
         }  # fmt: skip
-        # Arguments may be longer than any packet, so they travel in memory that is passed along.
-        memory = os.memfd_create("koboshi-configuration", os.MFD_CLOEXEC)
-        with open(memory, "wb") as file:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.enter_context(ours)
+        with theirs, open(os.memfd_create("koboshi-configuration", os.MFD_CLOEXEC), "wb") as file:
+            # Arguments may be longer than any packet, so they travel in memory that is passed along.
             file.write(json.dumps(configuration).encode())
             file.flush()
-            socket.send_fds(ours, [b'{"op": "configure"}'], [memory])
+            ours.setblocking(False)
+            process = subprocess.Popen(
+                [sys.executable, *_interpreter_flags(), "-c", _BOOT,
+                 str(theirs.fileno()), str(os.getpid()), *sys.path],
+                stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0,
+            )  # fmt: skip
+            undo.callback(process.wait)
+            undo.callback(process.kill)
+            pidfd = os.pidfd_open(process.pid)
+            undo.callback(os.close, pidfd)
+            socket.send_fds(ours, [b'{"op": "configure"}'], [file.fileno()])
+        self._process, self._pidfd = process, pidfd
+        return ours
 
     def _on_message(self) -> None:
         control = self._control
@@ -221,11 +236,13 @@ class ForkServer:
             for fd in fds:
                 os.close(fd)
         elif "error" in message:
-            future.set_exception(WorkerStartFailed(str(message["error"])))
+            future.set_exception(WorkerStartFailed(str(message["error"]), errno=int(message["errno"])))
         elif not fds:
             # The kernel drops what does not fit. Our end is closed, so the worker ends by itself.
             future.set_exception(
-                WorkerStartFailed("no descriptor is left for a worker: raise `ulimit -n` or close files")
+                WorkerStartFailed(
+                    "no descriptor is left for a worker: raise `ulimit -n` or close files", errno=errno.EMFILE
+                )
             )
         else:
             # Before the caller runs: the worker's end may be the next packet.

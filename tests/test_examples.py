@@ -1,0 +1,90 @@
+"""Every file of `examples/` runs as its header says and prints what it promises."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+# The arguments that make it quick, and the whole of what it prints, as a pattern.
+EXPECTED = {
+    "pool.py": (
+        [],
+        (
+            r"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b\n"
+            r"10000 digests in order: True\n"
+            r"2 workers replaced, \d+ jobs started again\n"
+            r"\d+ bytes\n"
+            r"crashed alone: ValueError\('no image'\)\n"
+            r"True\n"
+        ),
+    ),
+    "image_farm.py": (
+        ["20"],
+        (
+            r"image 13: its worker was killed by SIGKILL; the others go on\n"
+            r"19 thumbnails of 20 images; image \d+ is the brightest\n"
+        ),
+    ),
+    "crawler.py": (["60"], r"60 pages, 120180 words; the most frequent: \w+\n"),
+    "inference.py": (
+        ["400"],
+        (
+            r"400 of 400 answered, most of them (cat|dog|owl)\n"
+            r"one worker was killed, and 3 have answered in all\n"
+            r"a bad request costs itself alone: expected 16 features, got 1\n"
+        ),
+    ),
+}
+
+
+def test_every_example_is_run() -> None:
+    assert set(EXPECTED) == {path.name for path in EXAMPLES.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
+    lines = EXAMPLES.joinpath(name).read_text().splitlines()
+
+    assert len(lines) < 100
+    assert any(f"python examples/{name}" in line for line in lines[:8])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
+    if name == "image_farm.py" and importlib.util.find_spec("numpy") is None:
+        pytest.skip("numpy is not installed")
+    arguments, output = EXPECTED[name]
+    done = run(tmp_path, name, *arguments)
+
+    assert re.fullmatch(output, done.stdout), done.stdout + done.stderr
+    assert 0 == done.returncode
+
+
+def test_the_image_farm_says_what_to_install_when_numpy_is_missing(tmp_path: Path) -> None:
+    tmp_path.joinpath("numpy.py").write_text("raise ImportError('as if it were missing')\n")
+    done = run(tmp_path, "image_farm.py", PYTHONPATH=str(tmp_path))
+
+    assert 1 == done.returncode
+    assert "image_farm: numpy is missing; install it with `pip install numpy`\n" == done.stderr
+
+
+def run(folder: Path, name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
