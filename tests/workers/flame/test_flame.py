@@ -322,3 +322,14 @@ def test_bad_options_are_refused_where_they_are_written(options: dict[str, Any],
 def test_runners_takes_a_ref_or_a_name() -> None:
     with pytest.raises(kb.UsageError, match=r"kb\.Flame"):
         kb.runners(3)  # type: ignore[arg-type]
+
+
+async def test_a_closure_is_sent_by_value() -> None:
+    factor = 7
+
+    def times(n: int) -> int:
+        return n * factor
+
+    async with elastic() as (pool, _, _):
+        assert 21 == await pool.call(times, 3)
+        assert 9 == await pool.call(lambda: 9)
