@@ -33,6 +33,7 @@ EXPECTED = {
             r"19 thumbnails of 20 images; image \d+ is the brightest\n"
         ),
     ),
+    "command.py": ([], r"hello\nhello True\n"),
     "crawler.py": (["60"], r"60 pages, 120180 words; the most frequent: \w+\n"),
     "inference.py": (
         ["400"],

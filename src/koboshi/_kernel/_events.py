@@ -125,6 +125,15 @@ class Dropped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommandOutput(Event):
+    """An external program has written a line; `stream` is stdout or stderr."""
+
+    level: ClassVar[int] = logging.DEBUG
+    stream: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoopBlocked(Event):
     """A handler has held the event loop for `seconds`; `stack` shows where it is."""
 

@@ -26,11 +26,30 @@ from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
 from ._takers import Results
+from .command import (
+    Command,
+    CommandError,
+    CommandFailed,
+    CommandInputClosed,
+    CommandNotFound,
+    CommandNotReady,
+    CommandStalled,
+    CommandStatistics,
+    command,
+)
 from .flame import CodeMismatch, ExtraMissing, Flame, FlameStatistics, RunnerLost, Runners, flame, runners
 from .nodes import WorkerNode, WorkerNodeStatistics, node, own_process, spread
 
 __all__ = [
     "CodeMismatch",
+    "Command",
+    "CommandError",
+    "CommandFailed",
+    "CommandInputClosed",
+    "CommandNotFound",
+    "CommandNotReady",
+    "CommandStalled",
+    "CommandStatistics",
     "Dossier",
     "Executor",
     "ExecutorBroken",
@@ -61,6 +80,7 @@ __all__ = [
     "WorkerProcess",
     "WorkerStartFailed",
     "WorkerStatistics",
+    "command",
     "flame",
     "jobs",
     "node",

@@ -8,6 +8,8 @@ locks, its event loop and its open connections. Protocol, one JSON message per p
                      {"op": "fork", "id": n, "limit": bytes, "node": null or [index, name]}
                      with the worker's socket and journal as descriptors; of a worker node, the file
                      for its stacks instead
+                     {"op": "exec", "id": n} with the descriptors of an external program
+                     {"op": "signal", "pid": p, "signal": s} for the process group of a child
     server -> root   {"id": n, "pid": p} with a pidfd, or {"id": n, "error": text, "errno": e};
                      {"pid": p, "status": s, "peak": bytes} when a worker ended
 
@@ -37,9 +39,13 @@ from ._limits import MESSAGE_SIZE
 from ._linux import die_with_parent
 from ._main_module import install_main
 from ._worker import exit_worker, run_worker
+from .command._exec import become_program
 from .nodes._node_main import run_node
 
 __all__ = ["main"]
+
+# The most that come with one packet: those of an external program.
+_MOST_DESCRIPTORS = 5
 
 
 def main(fd: int, root: int) -> None:
@@ -100,7 +106,7 @@ class _Server:
     def on_request(self) -> bool:
         """Handle one packet; False when the root has closed its end."""
         try:
-            data, fds, _, _ = socket.recv_fds(self.control, MESSAGE_SIZE, 2)
+            data, fds, _, _ = socket.recv_fds(self.control, MESSAGE_SIZE, _MOST_DESCRIPTORS)
         except ConnectionResetError:  # it was killed before it had read what we told it
             return False
         if not data:
@@ -114,8 +120,13 @@ class _Server:
         if request["op"] == "preload":
             self.preload(request["names"])
             return True
+        if request["op"] == "signal":
+            # Only here it is known that the group is still that of our child.
+            if request["pid"] in self.workers:
+                self.signal_group(int(request["pid"]), int(request["signal"]))
+            return True
         try:
-            self.fork(int(request["id"]), int(request["limit"]), request.get("node"), fds)
+            self.fork(int(request["id"]), request, fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -139,7 +150,7 @@ class _Server:
         # What is shared with the workers should stay shared: the collector leaves it alone.
         gc.freeze()
 
-    def fork(self, number: int, limit: int, node: list[Any] | None, fds: list[int]) -> None:
+    def fork(self, number: int, request: dict[str, Any], fds: list[int]) -> None:
         server = os.getpid()
         try:
             pid = os.fork()
@@ -147,7 +158,7 @@ class _Server:
             self.tell({"id": number, "error": f"fork failed: {error}", "errno": error.errno})
             return
         if pid == 0:
-            self.become_worker(server, limit, node, fds)
+            self.become_worker(server, request, fds)
         with contextlib.suppress(OSError):  # the child does it too; whoever is first
             os.setpgid(pid, pid)
         self.workers.add(pid)
@@ -158,7 +169,7 @@ class _Server:
         finally:
             os.close(pidfd)
 
-    def become_worker(self, server: int, limit: int, node: list[Any] | None, fds: list[int]) -> None:
+    def become_worker(self, server: int, request: dict[str, Any], fds: list[int]) -> None:
         """Never returns."""
         code = 1
         try:
@@ -172,8 +183,11 @@ class _Server:
             for fd in (self.wake_r, self.wake_w):
                 os.close(fd)
             self.control.close()
+            if request["op"] == "exec":
+                become_program(fds)
             if sys.stderr is not None:
                 faulthandler.enable()
+            node = request["node"]
             if node is not None:
                 with socket.socket(fileno=fds[0]) as sock:
                     run_node(sock, fds[1], int(node[0]), str(node[1]))
@@ -181,7 +195,7 @@ class _Server:
                 journal = Journal(fds[1])
                 os.close(fds[1])
                 with socket.socket(fileno=fds[0]) as sock:
-                    run_worker(sock, journal, limit)
+                    run_worker(sock, journal, int(request["limit"]))
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -213,8 +227,11 @@ class _Server:
             self.stopping = True
 
     def kill_group(self, pid: int) -> None:
+        self.signal_group(pid, signal.SIGKILL)
+
+    def signal_group(self, pid: int, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+            os.killpg(pid, number)
 
     def kill_all(self) -> None:
         """End every worker and collect it."""

@@ -11,11 +11,12 @@ _KEY = "fork_server"
 
 
 class _Shared:
-    __slots__ = ("server", "users")
+    __slots__ = ("lasting", "server", "users")
 
     def __init__(self) -> None:
         self.server = ForkServer()
         self.users = 0
+        self.lasting = False
 
 
 def borrow(node: Node) -> ForkServer:
@@ -25,6 +26,22 @@ def borrow(node: Node) -> ForkServer:
         shared = node.services[_KEY] = _Shared()
     shared.users += 1
     return shared.server
+
+
+def lasting(node: Node) -> ForkServer:
+    """The node's fork server, kept until its last supervision tree has ended.
+
+    For children that come and go: one that is restarted should not wait for a new server.
+    """
+    known: _Shared | None = node.services.get(_KEY)
+    if known is not None and known.lasting:
+        return known.server
+    server = borrow(node)
+    shared: _Shared = node.services[_KEY]
+    shared.lasting = True
+    # The last of all to go: others are closed with its help.
+    node.closers.insert(0, lambda: give_back(node, server))
+    return server
 
 
 async def give_back(node: Node, server: ForkServer) -> None:

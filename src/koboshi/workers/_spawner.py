@@ -104,6 +104,14 @@ class ForkServer:
         Raises:
             WorkerStartFailed: it could not be forked.
         """
+        request: dict[str, object] = {"op": "fork", "limit": frame_limit, "node": node}
+        return await self._fork(request, [sock.fileno(), journal], on_status)
+
+    async def spawn_program(self, fds: list[int], on_status: OnStatus) -> tuple[int, int]:
+        """Start an external program with these descriptors, see `become_program`; else as `spawn`."""
+        return await self._fork({"op": "exec"}, fds, on_status)
+
+    async def _fork(self, request: dict[str, object], fds: list[int], on_status: OnStatus) -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         for _ in range(3):
             self._ensure_running()
@@ -113,10 +121,7 @@ class ForkServer:
             future: asyncio.Future[tuple[int, int]] = loop.create_future()
             self._starting[number] = (future, on_status)
             try:
-                request = json.dumps(
-                    {"op": "fork", "id": number, "limit": frame_limit, "node": node}
-                ).encode()
-                socket.send_fds(control, [request], [sock.fileno(), journal])
+                socket.send_fds(control, [json.dumps({**request, "id": number}).encode()], fds)
                 async with asyncio.timeout(_START_TIMEOUT):
                     while not (await asyncio.wait([future], timeout=_WAKE_EVERY))[0]:
                         self.wake()
@@ -134,6 +139,13 @@ class ForkServer:
                 self._starting.pop(number, None)
                 _abandon(future)
         raise WorkerStartFailed("the fork server died three times while starting one worker: see its stderr")
+
+    def signal_group(self, pid: int, number: int) -> None:
+        """Send a signal to the process group of one of its children, which it knows to be there still."""
+        if self._control is not None:
+            # A dying server: its children die with it.
+            with contextlib.suppress(OSError):
+                self._control.send(json.dumps({"op": "signal", "pid": pid, "signal": number}).encode())
 
     def wake(self) -> None:
         """Let a server go on that somebody has stopped; one that runs looks for workers that have ended."""

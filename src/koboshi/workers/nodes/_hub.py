@@ -18,8 +18,8 @@ from ..._kernel._node import Node
 from ..._kernel._reasons import KILLED, NORMAL, ExitReason, Kill, NoConnection
 from ..._kernel._route import RemoteCell
 from ...wire._pickle import loads
-from .. import _shared
 from .._outcomes import set_remote_cause
+from .._shared import lasting
 from .._spawner import ForkServer
 from . import _ops as ops
 from ._arrivals import Arrivals
@@ -135,7 +135,6 @@ class Hub:
         self.failed_starts: dict[Peer, BaseException] = {}
         self.mesh = RootMesh(node, self)
         self._dirty: set[Connection] = set()
-        self._server: ForkServer | None = None
         self._indices = itertools.count(1)
         # Nodes that others may name: by name. And those that will come, with what is sent to them already.
         self.named: dict[str, int] = {}
@@ -263,18 +262,13 @@ class Hub:
         await asyncio.shield(process.ready)
 
     def server(self) -> ForkServer:
-        """The fork server. It is kept until the last tree has ended: a restart should not wait for it."""
-        if self._server is None:
-            self._server = _shared.borrow(self.node)
-        return self._server
+        """The fork server."""
+        return lasting(self.node)
 
     async def close(self) -> None:
-        """End what processes there are, and give the fork server back."""
+        """End what nodes there are."""
         for process in tuple(self.peers.values()):
             await process.stop(5.0)
-        server, self._server = self._server, None
-        if server is not None:
-            await _shared.give_back(self.node, server)
 
     def boot_soon(self, process: Peer) -> None:
         """Start a process in the background; one that fails is a node that is lost."""
