@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ._errors import BuffersLost, DescriptorsExhausted, FrameTooLarge
 from ._segments import Descriptor, map_segment, write_segment
 
-__all__ = ["OUT_OF_BAND_FROM", "OUT_OF_BAND_LIMIT", "BufferedPickle", "pack", "unpack"]
+__all__ = ["OUT_OF_BAND_FROM", "OUT_OF_BAND_LIMIT", "BufferedPickle", "attach", "pack", "unpack"]
 
 OUT_OF_BAND_FROM = 64 * 1024
 """Bytes of buffers in one message above which they travel by shared memory."""
@@ -22,11 +23,12 @@ OUT_OF_BAND_FROM = 64 * 1024
 OUT_OF_BAND_LIMIT = 64 * 1024**3
 """Bytes of buffers that one message may have in shared memory."""
 
-# A smaller buffer stays in the pickle, whatever else the message holds: it would not be worth its cache lines.
+# A smaller buffer stays in the pickle, whatever else the message holds: it is not worth a cache line.
 _BUFFER_FROM = 4096
 # A longer list or dict is not searched for large bytes before it is pickled.
 _LOOK_AT = 64
-_BYTES = frozenset({bytes, bytearray})
+_BYTES: frozenset[type] = frozenset({bytes, bytearray})
+_CONTAINERS: frozenset[type] = frozenset({tuple, list, dict})
 
 
 class BufferedPickle:
@@ -89,14 +91,16 @@ class BufferedPickle:
         return _Unpickler(self.head, views[:split], views[split:], self.plain).load()
 
 
-def pack(value: object, limit: int, *, what: str) -> bytes | BufferedPickle:
+def pack(value: object, limit: int, *, what: str, parts: Iterable[Any] = ()) -> bytes | BufferedPickle:
     """Pickle `value`, of which at most `limit` bytes may be in band; `what` names it in errors.
+
+    When the caller knows objects inside that may be large bytes, `parts`, they are not pickled in vain.
 
     Raises:
         FrameTooLarge: it takes more.
         Exception: what pickling it raised.
     """
-    if _is_large_bytes(value):
+    if not _BYTES.isdisjoint(map(type, parts)) and any(map(_has_large_bytes, parts)):
         return _pack_apart(value, limit, what)
     views: list[pickle.PickleBuffer] = []
     try:
@@ -107,9 +111,18 @@ def pack(value: object, limit: int, *, what: str) -> bytes | BufferedPickle:
     finally:
         for view in views:
             view.release()
-    if not views and (len(blob) <= OUT_OF_BAND_FROM or (len(blob) <= limit and not _has_large_bytes(value))):
+    size = len(blob)
+    if not views and size <= limit and (size <= OUT_OF_BAND_FROM or not _has_large_bytes(value)):
         return blob
     return _pack_apart(value, limit, what)
+
+
+def attach(messages: Iterable[object], descriptors: Sequence[Descriptor | None]) -> None:
+    """Give the buffered pickles among `messages` the descriptors that came with them, in order."""
+    arrived = iter(descriptors)
+    for message in messages:
+        if type(message) is BufferedPickle:
+            message.attach(next(arrived, None))
 
 
 def unpack(packed: bytes | bytearray | memoryview | BufferedPickle) -> Any:
@@ -119,27 +132,12 @@ def unpack(packed: bytes | bytearray | memoryview | BufferedPickle) -> Any:
     return pickle.loads(packed)  # type: ignore[arg-type]
 
 
-def _is_large_bytes(value: Any, depth: int = 2) -> bool:
-    """Whether bytes, alone or in tuples, are so large that to pickle them in vain would cost too much."""
-    kind = type(value)
-    if kind is tuple and depth:
-        for item in value:
-            kind = type(item)
-            if (kind in _BYTES and len(item) > OUT_OF_BAND_FROM) or (
-                kind is tuple and _is_large_bytes(item, depth - 1)
-            ):
-                return True
-        return False
-    return kind in _BYTES and len(value) > OUT_OF_BAND_FROM
-
-
 def _has_large_bytes(value: Any, depth: int = 3) -> bool:
     """Whether a large pickle is worth a second one, because bytes lie near the top of `value`."""
-    kind = type(value)
-    if kind in _BYTES:
+    if type(value) in _BYTES:
         return len(value) >= _BUFFER_FROM
-    if depth and kind in (tuple, list, dict) and len(value) <= _LOOK_AT:
-        items = value.values() if kind is dict else value
+    if depth and type(value) in _CONTAINERS and len(value) <= _LOOK_AT:
+        items = value.values() if type(value) is dict else value
         return any(_has_large_bytes(item, depth - 1) for item in items)
     return False
 
@@ -226,7 +224,7 @@ def _checked(blob: bytes, limit: int, what: str) -> bytes:
 
 
 class _Pickler(pickle.Pickler):
-    """Also takes memoryviews; with `apart`, leaves out large buffers, and bytes, which pickle always copies."""
+    """Also takes memoryviews; with `apart`, leaves out large buffers, and bytes, which pickle would copy."""
 
     def __init__(self, file: io.BytesIO, apart: _Apart | None) -> None:
         self._apart = apart

@@ -88,7 +88,7 @@ class Boot:
     ) -> None:
         jobs = _FirstJobs(len(entries), required, asyncio.get_running_loop().create_future())
         self._busy[process] = jobs
-        process.submit(ref, entries)
+        process.submit(ref, entries, sum(len(entry) for entry in entries if type(entry) is not tuple))
         try:
             await jobs.ready
         except BaseException:
