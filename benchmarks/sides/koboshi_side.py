@@ -13,6 +13,7 @@ from pathlib import Path
 import koboshi as kb
 from koboshi.durable import Claim, Ledger
 from rows import FANOUT_ACTORS, RING_ACTORS
+from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
 
@@ -330,6 +331,7 @@ if __name__ == "__main__":
             "restart_quiet": restart_quiet,
             "pool_tiny": pool_tiny,
             "ledger": ledger,
+            **POOLS,
         },
         lambda main: kb.run(main, log_level=None),
     )

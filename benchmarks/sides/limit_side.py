@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from sides.plain_processes import ROWS as PLAIN_PROCESSES
 from sides.protocol import Batches, rate, serve
 from sides.tiny_job import square
 
@@ -66,4 +67,4 @@ def ledger(size: int) -> Batches:
 
 
 if __name__ == "__main__":
-    serve({"ledger": ledger})
+    serve({"ledger": ledger, **PLAIN_PROCESSES})
