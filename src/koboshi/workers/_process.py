@@ -33,7 +33,8 @@ from ._spawner import ForkServer
 
 __all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
 
-_RECEIVE = 1 << 20
+# Larger than what is usually there, and small enough that malloc need not map it anew for each read.
+_RECEIVE = 1 << 16
 _PEEK_AFTER = 0.002
 # How long the fork server may take to tell the status of a worker that has ended. It needs
 # well under a millisecond; only a stopped or starved one runs into this.

@@ -35,7 +35,8 @@ from ._outcomes import encode_error, encode_value
 __all__ = ["run_worker"]
 
 _FLUSH_AFTER_NS = 1_000_000
-_RECEIVE = 1 << 18
+# Larger than what is usually there, and small enough that malloc need not map it anew for each read.
+_RECEIVE = 1 << 16
 # Seconds until the receivers may have taken some of the descriptors that are on their way.
 _IN_FLIGHT_WAIT = 0.001
 
