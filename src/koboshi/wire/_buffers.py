@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ._errors import BuffersLost, DescriptorsExhausted, FrameTooLarge
 from ._segments import Descriptor, map_segment, write_segment
@@ -137,7 +137,7 @@ def _has_large_bytes(value: Any, depth: int = 3) -> bool:
     if type(value) in _BYTES:
         return len(value) >= _BUFFER_FROM
     if depth and type(value) in _CONTAINERS and len(value) <= _LOOK_AT:
-        items: Iterable[Any] = value.values() if type(value) is dict else value
+        items = cast("Iterable[Any]", value.values() if type(value) is dict else value)
         return any(_has_large_bytes(item, depth - 1) for item in items)
     return False
 
