@@ -13,7 +13,7 @@ _FASTER = {Unit.RATE: "x", Unit.SECONDS: "x as fast", Unit.BYTES: "x the bytes"}
 def figure_text(unit: Unit, figure: float) -> str:
     """A figure with its unit, in the size that people read it in."""
     if unit is Unit.RATE:
-        return f"{figure:,.0f} /s"
+        return f"{figure:,.0f} /s" if figure >= 100 else f"{figure:,.1f} /s"
     if unit is Unit.BYTES:
         return f"{figure:,.0f} bytes"
     return f"{figure * 1e6:,.1f} us"
@@ -30,7 +30,7 @@ def goal_value(result: RowResult, goal: Goal) -> float | None:
 
 def _goal_text(row: Row, goal: Goal) -> str:
     if goal.side is None:
-        return f"goal >= {figure_text(row.unit, goal.bound)}"
+        return f"goal {'>=' if row.unit is Unit.RATE else '<='} {figure_text(row.unit, goal.bound)}"
     sign = "<=" if row.unit is Unit.BYTES else ">="
     return f"goal {sign} {goal.bound:g} {_FASTER[row.unit]}"
 

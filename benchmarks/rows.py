@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sides.large_jobs import ARRAY_ITEMS, digest
+
 RING_ACTORS = 1_000
 FANOUT_ACTORS = 1_000
 CALLERS = 250
@@ -31,7 +33,7 @@ class Goal:
     """What koboshi must show on a row: a ratio to `side`, or its own figure when there is none.
 
     The ratio is the one of `Row.ratio`. `bound` is the least that counts as reached; for
-    bytes it is the most.
+    bytes, and for koboshi's own seconds, it is the most.
     """
 
     bound: float
@@ -83,7 +85,8 @@ class Row:
 
     def reached(self, goal: Goal, value: float) -> bool:
         """Whether a ratio (or koboshi's own figure) meets the goal."""
-        return value <= goal.bound if self.unit is Unit.BYTES else value >= goal.bound
+        least = self.unit is Unit.RATE or (self.unit is Unit.SECONDS and goal.side is not None)
+        return value >= goal.bound if least else value <= goal.bound
 
 
 def _sum_to(size: int) -> int:
@@ -96,6 +99,10 @@ def _sum_below(size: int) -> int:
 
 def _squares_below(size: int) -> int:
     return (size - 1) * size * (2 * size - 1) // 6
+
+
+def _digests_below(size: int) -> int:
+    return sum(map(digest, range(size)))
 
 
 def _ring_visits(hops: int) -> int:
@@ -241,6 +248,53 @@ _ALL = (
         step=2,
         sides=(MEASURED,),
         checksum=_sum_below,
+    ),
+    Row(
+        name="pool_array",
+        what="an array of 80 MB to one of two OS processes, which answers with its sum",
+        unit=Unit.RATE,
+        size=16,
+        sides=(MEASURED, "process_pool_executor", "mp_pool", "loky"),
+        checksum=lambda size: size * ARRAY_ITEMS,
+        goals=(Goal(5.0, "process_pool_executor"),),
+    ),
+    Row(
+        name="pool_cpu",
+        what="SHA-256 of 1 MB, in two OS processes",
+        unit=Unit.RATE,
+        size=1_000,
+        sides=(MEASURED, "process_pool_executor", "mp_pool", "loky", "limit"),
+        checksum=_digests_below,
+        goals=(Goal(0.95, "limit"),),
+    ),
+    *(
+        Row(
+            name=f"scale_{workers}",
+            what=f"SHA-256 of 1 MB, in {workers} OS process{'es' if workers > 1 else ''}",
+            unit=Unit.RATE,
+            size=1_000,
+            sides=(MEASURED, "limit"),
+            checksum=_digests_below,
+        )
+        for workers in (1, 2, 4)
+    ),
+    Row(
+        name="downtime",
+        what="from kill -9 of the only worker to the next result, a warm spare at hand",
+        unit=Unit.SECONDS,
+        size=20,
+        sides=(MEASURED,),
+        checksum=_squares_below,
+        goals=(Goal(0.002),),
+    ),
+    Row(
+        name="downtime_cold",
+        what="the same without a spare",
+        unit=Unit.SECONDS,
+        size=20,
+        sides=(MEASURED,),
+        checksum=_squares_below,
+        goals=(Goal(0.1),),
     ),
     Row(
         name="ledger",

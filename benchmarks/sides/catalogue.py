@@ -66,6 +66,7 @@ _PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
     "pykka": lambda: _python("pykka", needs="pykka"),
     "mp_pool": lambda: _python("mp_pool"),
     "process_pool_executor": lambda: _python("process_pool_executor"),
+    "loky": lambda: _python("loky", needs="loky"),
     "limit": lambda: _python("limit"),
 }
 

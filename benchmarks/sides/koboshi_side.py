@@ -13,6 +13,7 @@ from pathlib import Path
 import koboshi as kb
 from koboshi.durable import Claim, Ledger
 from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS
+from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
 
@@ -406,6 +407,7 @@ if __name__ == "__main__":
             "xcast": xcast,
             "many": many,
             "ledger": ledger,
+            **POOLS,
         },
         lambda main: kb.run(main, log_level=None),
     )

@@ -21,6 +21,7 @@ from io import BufferedRWPair
 from pathlib import Path
 from typing import NoReturn
 
+from sides.plain_processes import ROWS as PLAIN_PROCESSES
 from sides.protocol import Batches, rate, serve
 from sides.tiny_job import square
 
@@ -143,4 +144,4 @@ def _add_up(stream: BufferedRWPair) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve({"ledger": ledger, "xcall": xcall, "xcast": xcast})
+    serve({"ledger": ledger, "xcall": xcall, "xcast": xcast, **PLAIN_PROCESSES})

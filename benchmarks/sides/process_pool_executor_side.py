@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+from sides.large_jobs import digest, make_array, total
 from sides.protocol import Batches, rate, serve
 from sides.tiny_job import WORKERS, square
 
@@ -18,5 +19,24 @@ def pool_tiny(size: int) -> Batches:
             yield rate(size, time.perf_counter() - began, total)
 
 
+def pool_array(size: int) -> Batches:
+    array = make_array()
+    with ProcessPoolExecutor(WORKERS) as executor:
+        while True:
+            began = time.perf_counter()
+            futures = [executor.submit(total, array) for _ in range(size)]
+            added = sum(future.result() for future in futures)
+            yield rate(size, time.perf_counter() - began, added)
+
+
+def pool_cpu(size: int) -> Batches:
+    with ProcessPoolExecutor(WORKERS) as executor:
+        while True:
+            began = time.perf_counter()
+            futures = [executor.submit(digest, i) for i in range(size)]
+            added = sum(future.result() for future in futures)
+            yield rate(size, time.perf_counter() - began, added)
+
+
 if __name__ == "__main__":
-    serve({"pool_tiny": pool_tiny})
+    serve({"pool_tiny": pool_tiny, "pool_array": pool_array, "pool_cpu": pool_cpu})

@@ -79,7 +79,7 @@ from ._supervision._restart import Backoff, Budget
 from ._supervision._run import run
 from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
-from .wire import FrameTooLarge, NotPicklable
+from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
 from .workers import (
     CodeMismatch,
     Command,
@@ -135,6 +135,7 @@ __all__ = [
     "AlreadyStarted",
     "Backoff",
     "Budget",
+    "BuffersLost",
     "CallCycle",
     "CallError",
     "CallTimeout",
@@ -155,6 +156,7 @@ __all__ = [
     "CommandStatistics",
     "Counts",
     "Crashed",
+    "DescriptorsExhausted",
     "Dossier",
     "Down",
     "DynamicSupervisor",

@@ -6,11 +6,14 @@ import os
 import socket
 from typing import Any
 
+import pytest
+
 from koboshi.workers._journal import ROOM, Journal
 from koboshi.workers._limits import result_frame_limit
 from koboshi.workers._worker import _Worker
 
 LIMIT = result_frame_limit(0)
+TOO_BIG = ROOM + 1
 
 
 class Watched:
@@ -26,7 +29,12 @@ class Watched:
         self.read.append(self.journal.read(self.first, 1 << 40))
 
 
-def test_a_result_too_big_for_the_journal_is_never_mistaken_for_an_older_one() -> None:
+def in_band(size: int) -> str:
+    return "x" * size
+
+
+@pytest.mark.parametrize("big", [in_band, bytes], ids=["in band", "out of band"])
+def test_a_result_too_big_for_the_journal_is_never_mistaken_for_an_older_one(big: Any) -> None:
     page = Journal.create()
     journal = Journal(page)
     os.close(page)
@@ -39,7 +47,7 @@ def test_a_result_too_big_for_the_journal_is_never_mistaken_for_an_older_one() -
         worker.run_jobs(len, [("older",)])
         worker.flush()
         words.first, words.read = worker.count, []
-        worker.run_jobs(bytes, [(ROOM + 1,)])
+        worker.run_jobs(big, [(TOO_BIG,)])
 
         assert [] == [blobs for blobs in words.read if blobs]
     journal.close()

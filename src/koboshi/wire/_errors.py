@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pickle import PicklingError
+from typing import Any
 
 from .._kernel._errors import KoboshiError
 
@@ -26,6 +27,35 @@ class FrameTooLarge(WireError):
 
 class FrameBroken(WireError):
     """The peer sent bytes that are not a frame, or stopped inside one."""
+
+
+class DescriptorsExhausted(WireError):
+    """A message's buffers need shared memory, and this process has no descriptor to spare for it."""
+
+    def __init__(self, held: int, limit: int) -> None:
+        self.held = held
+        self.limit = limit
+        super().__init__(
+            f"{held:,} messages with large buffers are waiting, and this process may have {limit:,} "
+            "descriptors open: wait for some of their outcomes, or raise `ulimit -n`"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.held, self.limit)
+
+
+class BuffersLost(WireError):
+    """The buffers of a message did not arrive: the receiving process had no descriptor free for them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(
+            f"a message came without its {size:,} bytes of buffers, because the process that receives it "
+            "has as many descriptors open as it may: close some, or raise `ulimit -n`"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.size,)
 
 
 class NotPicklable(WireError, PicklingError):

@@ -1,4 +1,4 @@
-"""The one module that may unpickle, for anonymous socket pairs inside one process tree.
+"""Unpickling, as only this module and `_buffers` may, for anonymous socket pairs inside one process tree.
 
 Nothing that crossed a network, a database or a file may reach `loads`: unpickling
 runs whatever code the bytes ask for. A lint allows `pickle` here and nowhere else.

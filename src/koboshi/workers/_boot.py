@@ -108,7 +108,7 @@ class Boot:
     ) -> None:
         jobs = _FirstJobs(len(entries), required, asyncio.get_running_loop().create_future())
         self._busy[process] = jobs
-        process.submit(ref, entries)
+        process.submit(ref, entries, sum(len(entry) for entry in entries if type(entry) is not tuple))
         try:
             # It may take for ever, and no timeout of jobs is for it; but being stopped is not taking long.
             while not (await asyncio.wait([jobs.ready], timeout=_RESUME_EVERY))[0]:

@@ -240,7 +240,7 @@ class Dispatcher(Generic[W]):
         count = min(count, len(head.entries))
         size = 0
         for index, entry in enumerate(head.entries[:count]):
-            if type(entry) is bytes:
+            if type(entry) is not tuple:
                 size += len(entry)
                 if size > BATCH_BYTES:
                     count = index + 1

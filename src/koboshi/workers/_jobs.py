@@ -1,8 +1,9 @@
 """A function and its arguments, on their way from the root to a worker.
 
 On the wire an argument list is a tuple of small values as it is, or the pickle of
-(args, kwargs). It is packed when it is submitted, so a later change by the caller
-does not reach the worker, and a failure is raised where the mistake is.
+(args, kwargs), whose large buffers lie in shared memory beside it. It is packed when it
+is submitted, so a later change by the caller does not reach the worker, and a failure is
+raised where the mistake is.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from ..wire import FrameTooLarge, NotPicklable
+from ..wire import DescriptorsExhausted, FrameTooLarge, NotPicklable
+from ..wire._buffers import BufferedPickle, pack
 from ..wire._pickle import all_small_ints, dumps, is_small
 from ._main_module import main_source
 
 __all__ = ["Entry", "FunctionRef", "FunctionTable", "encode_arguments", "encode_items"]
 
-Entry = tuple[Any, ...] | bytes
+Entry = tuple[Any, ...] | bytes | BufferedPickle
 """One job's arguments as they travel."""
 
 _TABLE_LIMIT = 1024
+_ANY_SIZE = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,17 +83,17 @@ class FunctionTable:
 
 
 def encode_arguments(ref: FunctionRef, args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int) -> Entry:
-    """Pack one job's arguments; raises NotPicklable or FrameTooLarge."""
+    """Pack one job's arguments; raises NotPicklable, FrameTooLarge or DescriptorsExhausted."""
     if not kwargs and len(args) <= 8 and all(map(is_small, args)):
         return args
     try:
-        blob = dumps((args, dict(kwargs)))
+        parts = (*args, *kwargs.values()) if kwargs else args
+        return pack((args, dict(kwargs)), limit, what=f"the arguments of {ref.name}", parts=parts)
+    except (FrameTooLarge, DescriptorsExhausted):
+        raise
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         raise NotPicklable(ref.name, _find_culprit(ref, args, kwargs), problem) from error
-    if len(blob) > limit:
-        raise FrameTooLarge(f"the arguments of {ref.name}", len(blob), limit)
-    return blob
 
 
 def encode_items(ref: FunctionRef, items: list[Any], limit: int) -> list[Entry]:
@@ -130,7 +133,7 @@ def _find_culprit(ref: FunctionRef, args: tuple[Any, ...], kwargs: Mapping[str, 
 
 def _packs(value: object) -> bool:
     try:
-        dumps(value)
+        pack(value, _ANY_SIZE, what="an argument")
     except Exception:
         return False
     return True

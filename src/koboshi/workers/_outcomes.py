@@ -1,7 +1,7 @@
 """What a job came to, on its way from the worker to the root.
 
 On the wire an outcome is the bare value when it is small, else a tuple:
-(VALUE, pickle), (RAISED, pickle of the exception, traceback text), or
+(VALUE, pickle) or (VALUE, BufferedPickle), (RAISED, pickle of the exception, traceback text), or
 (REMOTE, type name, message, traceback text). A bare value is never a tuple.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from ..wire import FrameBroken, FrameTooLarge
+from ..wire import BuffersLost, DescriptorsExhausted, FrameBroken, FrameTooLarge
+from ..wire._buffers import pack, unpack
 from ..wire._pickle import dumps, is_small, loads
 from ._errors import RemoteError, RemoteTraceback, ResultNotPicklable
 
@@ -45,15 +46,14 @@ def encode_value(value: object, limit: int) -> object:
     if is_small(value):
         return value
     try:
-        blob = dumps(value)
+        what = f"a result of type {_type_name(type(value))}"
+        return (VALUE, pack(value, limit, what=what, parts=(value,)))
+    except (FrameTooLarge, DescriptorsExhausted) as error:
+        return encode_error(error.with_traceback(None), limit)
     except Exception as error:
         name = _type_name(type(value))
         failure = ResultNotPicklable(name, f"{type(error).__name__}: {error}")
         return encode_error(failure, limit)
-    if len(blob) > limit:
-        what = f"a result of type {_type_name(type(value))}"
-        return encode_error(FrameTooLarge(what, len(blob), limit), limit)
-    return (VALUE, blob)
 
 
 def encode_error(error: BaseException, limit: int) -> tuple[object, ...]:
@@ -103,8 +103,10 @@ def decode(outcome: Any) -> Any:
     if parts[0] == REMOTE:
         return Failure(_with_cause(RemoteError(*parts[1:]), parts[3]))
     try:
-        value = loads(parts[1])
+        value = unpack(parts[1])
     except BaseException as error:  # whatever users' code raises here is this one job's outcome
+        if isinstance(error, BuffersLost):
+            return Failure(error)
         problem = f"it cannot be rebuilt here: {type(error).__name__}: {error}"
         if parts[0] == VALUE:
             return Failure(ResultNotPicklable("unknown", problem))

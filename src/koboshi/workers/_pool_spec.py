@@ -105,7 +105,8 @@ def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
             default. One more, or three failed starts of one worker in a row, and the pool gives up.
         grace: seconds that jobs in hand have when the pool stops, 3 by default; then they are killed.
         preload: modules that new workers have imported already.
-        frame_limit: bytes that one argument list or result may take, 64 MB by default.
+        frame_limit: bytes that one argument list or result may take, 64 MB by default; large buffers in it
+            travel by shared memory and do not count.
 
     Raises:
         UsageError: an option has no such value.

@@ -11,12 +11,18 @@ import contextlib
 import os
 import signal
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire import DEFAULT_FRAME_LIMIT, FrameReader, WireError, pack_frame
+from ..wire import (
+    DEFAULT_FRAME_LIMIT,
+    Descriptor,
+    DescriptorFrameReader,
+    WireError,
+    pack_fd_frame,
+)
+from ..wire._buffers import OUT_OF_BAND_FROM, BufferedPickle, attach
 from ..wire._pickle import dumps, loads
 from ._errors import WorkerStartFailed
 from ._exit import WorkerDeath, WorkerExit
@@ -24,12 +30,14 @@ from ._jobs import Entry, FunctionRef
 from ._journal import Journal
 from ._limits import BATCH_BYTES, job_frame_limit, result_frame_limit
 from ._linux import send_signal
+from ._outbox import Outbox
 from ._outcomes import read_outcomes
 from ._spawner import ForkServer
 
 __all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
 
-_RECEIVE = 1 << 20
+# Larger than what is usually there, and small enough that malloc need not map it anew for each read.
+_RECEIVE = 1 << 16
 _PEEK_AFTER = 0.002
 # How long the fork server may take to tell the status of a worker that has ended: only a starved one does.
 _STATUS_GRACE = 0.5
@@ -72,14 +80,14 @@ class WorkerProcess:
         self._limit = limit
         self._on_outcomes = on_outcomes
         self._on_death = on_death
-        self._reader = FrameReader(result_frame_limit(limit))
+        self._outbox = Outbox(sock, self._loop, self._on_room)
+        self._reader = DescriptorFrameReader(result_frame_limit(limit))
         self._pidfd = -1
         self._functions: dict[FunctionRef, int] = {}
-        # Batches of this loop turn, and what the socket would not take yet.
+        # Batches of this loop turn, and the segments of those among them that have large buffers.
         self._batches: list[tuple[int, bytes | None, list[Entry]]] = []
         self._batch_bytes = 0
-        self._unsent: deque[memoryview] = deque()
-        self._unsent_bytes = 0
+        self._segments: list[Descriptor] = []
         # Jobs handed to `submit` and outcomes delivered; the worker counts the same way.
         self._sent = 0
         self._done = 0
@@ -149,11 +157,11 @@ class WorkerProcess:
     @property
     def congested(self) -> bool:
         """Whether earlier batches still wait for the socket; do not submit more then."""
-        return bool(self._unsent)
+        return self._outbox.pending > 0
 
     def statistics(self) -> WorkerStatistics:
         """Return a snapshot."""
-        return WorkerStatistics(self.pid, self.alive, self._sent, self._done, self._unsent_bytes)
+        return WorkerStatistics(self.pid, self.alive, self._sent, self._done, self._outbox.pending)
 
     def submit(self, function: FunctionRef, entries: list[Entry], size: int = 0) -> None:
         """Queue jobs of one function; all batches of a loop turn leave in one frame.
@@ -177,6 +185,10 @@ class WorkerProcess:
         if not self._batches:
             self._loop.call_soon(self._write)
         self._batches.append((number, blob, entries))
+        if size > OUT_OF_BAND_FROM:
+            for entry in entries:
+                if type(entry) is BufferedPickle and entry.segment is not None:
+                    self._segments.append(entry.segment)
         self._batch_bytes += size
 
     def kill(self, detail: str = "") -> None:
@@ -195,7 +207,7 @@ class WorkerProcess:
         if not self._gone:
             self._write()
             self._stopping = True
-            if not self._unsent:
+            if not self._outbox.pending:
                 self._shutdown()
         try:
             async with asyncio.timeout(timeout):
@@ -223,34 +235,12 @@ class WorkerProcess:
         if not self._batches or self._gone:
             return
         batches, self._batches, self._batch_bytes = self._batches, [], 0
+        segments, self._segments = self._segments, []
         self._watch_progress()
-        frame = memoryview(pack_frame(dumps(batches), job_frame_limit(self._limit)))
-        if not self._unsent:
-            frame = frame[self._send(frame) :]
-            if not frame:
-                return
-            self._loop.add_writer(self._sock.fileno(), self._on_writable)
-        self._unsent.append(frame)
-        self._unsent_bytes += len(frame)
+        frame = pack_fd_frame(dumps(batches), len(segments), job_frame_limit(self._limit))
+        self._outbox.send(frame, segments)
 
-    def _send(self, data: memoryview) -> int:
-        try:
-            return self._sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError:
-            # The worker is gone: its death settles what these bytes were about.
-            return len(data)
-
-    def _on_writable(self) -> None:
-        while self._unsent:
-            count = self._send(self._unsent[0])
-            self._unsent_bytes -= count
-            if count < len(self._unsent[0]):
-                self._unsent[0] = self._unsent[0][count:]
-                return
-            self._unsent.popleft()
-        self._loop.remove_writer(self._sock.fileno())
+    def _on_room(self) -> None:
         if self._stopping:
             self._shutdown()
         # An empty list of outcomes says that there is room again.
@@ -269,20 +259,28 @@ class WorkerProcess:
     def _receive(self) -> bool:
         """Read once; False at the end of the stream or when it makes no sense."""
         try:
-            data = self._sock.recv(_RECEIVE)
+            frames = self._reader.receive(self._sock, _RECEIVE)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
-        if not data:
+        except WireError as error:
+            return self._garbage(error)
+        if frames is None:
             return False
         try:
-            for payload in self._reader.feed(data):
-                self._deliver(*read_outcomes(payload, self._done, self._sent))
+            for payload, descriptors in frames:
+                first, outcomes = read_outcomes(payload, self._done, self._sent)
+                if descriptors:
+                    attach((each[1] for each in outcomes if each.__class__ is tuple), descriptors)
+                self._deliver(first, outcomes)
         except (WireError, MemoryError) as error:  # the latter for a frame that says it is enormous
-            self.kill(f"it sent garbage: {error}")
-            return False
+            return self._garbage(error)
         return True
+
+    def _garbage(self, error: WireError | MemoryError) -> bool:
+        self.kill(f"it sent garbage: {error}")
+        return False
 
     def catch_up(self) -> None:
         """Deliver what it has finished and this loop had no time to read."""
@@ -372,7 +370,7 @@ class WorkerProcess:
             if timer is not None:
                 timer.cancel()
         self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
+        self._outbox.close()
         # All that it sent is in our receive buffer: the sender is dead.
         while self._has_data():
             if not self._receive():
@@ -387,8 +385,9 @@ class WorkerProcess:
         self._sock.close()
         os.close(self._pidfd)
         self._journal.close()
-        self._unsent.clear()
+        self._reader.drop()
         self._batches.clear()
+        self._segments.clear()
         if not self._ended.done():
             self._ended.set_result(death)
         self._on_death(self, death)

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from .._kernel._errors import ActorExited
 from .._kernel._reasons import Crashed
 from .._kernel._reply import ReplyTo
+from ..wire._buffers import BufferedPickle
 from ._dispatch import Batch
 from ._errors import WorkerCrashed
 from ._host import HostedExit
@@ -26,6 +27,10 @@ __all__ = ["CallTaker", "MapTaker", "MessageTaker", "OrderedTaker", "Results"]
 R = TypeVar("R")
 
 _CHUNK = 512
+# Bytes in shared memory that the jobs of one map may hold, if that is more than four jobs.
+_SHARED_BYTES = 256 * 1024 * 1024
+# Jobs of one map that may hold a descriptor each.
+_SHARED_JOBS = 64
 
 
 class CallTaker:
@@ -121,6 +126,8 @@ class MapTaker(Generic[R]):
         self._retries = retries
         self._submit = submit
         self._room = room
+        # Items to encode in one go. It grows from one item, so that a map over gigabytes is found out by it.
+        self._chunk = 1
 
     def wants(self, tag: object) -> bool:
         """A map wants all of its results."""
@@ -155,8 +162,9 @@ class MapTaker(Generic[R]):
     def refill(self) -> None:
         """Submit as many more jobs as `ahead` and the pool's queue have room for."""
         while not self.exhausted:
-            room = min(self._ahead - self.out - self.held(), self._room(), _CHUNK)
-            if room <= 0 or (room < _CHUNK and self.out > self._ahead // 2):
+            ahead = self._ahead
+            room = min(ahead - self.out - self.held(), self._room(), self._chunk)
+            if room <= 0 or (room < self._chunk and self.out > ahead // 2):
                 return
             items: list[Any] = []
             try:
@@ -169,9 +177,19 @@ class MapTaker(Generic[R]):
                 if len(items) < room:
                     self.close()
 
+    def _adapt(self, entries: list[Entry]) -> None:
+        """Encode more items at a time; or fewer, and fewer ahead, when they are large."""
+        sizes = [len(entry) for entry in entries if type(entry) is BufferedPickle]
+        if sizes:
+            self._chunk = 1
+            self._ahead = min(self._ahead, _SHARED_JOBS, max(4, _SHARED_BYTES * len(sizes) // sum(sizes)))
+        else:
+            self._chunk = min(_CHUNK, 8 * self._chunk, self._ahead)
+
     def _send(self, items: list[Any]) -> None:
         entries = self._encode(items)
         if entries:
+            self._adapt(entries)
             self.out += len(entries)
             self._submit(Batch(self._function, entries, self, None, self._retries))
 
@@ -240,6 +258,7 @@ class OrderedTaker(MapTaker[R]):
     def _send_entries(self, entries: list[Entry]) -> None:
         if not entries:
             return
+        self._adapt(entries)
         self.out += len(entries)
         numbers: list[Any] = list(range(self._sent, self._sent + len(entries)))
         self._sent += len(entries)

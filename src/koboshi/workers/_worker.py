@@ -16,8 +16,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..wire import DEFAULT_FRAME_LIMIT, FrameReader, FrameTooLarge, pack_frame
+from ..wire import (
+    DEFAULT_FRAME_LIMIT,
+    Descriptor,
+    DescriptorFrameReader,
+    FrameSender,
+    FrameTooLarge,
+    pack_fd_frame,
+)
+from ..wire._buffers import BufferedPickle, attach, unpack
+from ..wire._fd_frames import too_many_in_flight
 from ..wire._pickle import SMALL_TYPES, dumps, loads
+from ._jobs import Entry
 from ._journal import BASE, COMMITTED, ENDS, ROOM, SLOTS, STARTED, Journal
 from ._limits import job_frame_limit, result_frame_limit
 from ._outcomes import encode_error, encode_value
@@ -25,7 +35,10 @@ from ._outcomes import encode_error, encode_value
 __all__ = ["run_worker"]
 
 _FLUSH_AFTER_NS = 1_000_000
-_RECEIVE = 1 << 18
+# Larger than what is usually there, and small enough that malloc need not map it anew for each read.
+_RECEIVE = 1 << 16
+# Seconds until the receivers may have taken some of the descriptors that are on their way.
+_IN_FLIGHT_WAIT = 0.001
 
 
 def run_worker(sock: socket.socket, journal: Journal, limit: int = DEFAULT_FRAME_LIMIT) -> None:
@@ -71,11 +84,14 @@ class _Worker:
         self.sent_at = 0
 
     def serve(self) -> None:
-        reader = FrameReader(job_frame_limit(self.limit))
-        while data := self.sock.recv(_RECEIVE):
+        reader = DescriptorFrameReader(job_frame_limit(self.limit))
+        while (frames := reader.receive(self.sock, _RECEIVE)) is not None:
             self.sent_at = time.monotonic_ns()
-            for payload in reader.feed(data):
-                for number, blob, entries in loads(payload):
+            for payload, descriptors in frames:
+                batches = loads(payload)
+                if descriptors:
+                    attach((entry for _, _, entries in batches for entry in entries), descriptors)
+                for number, blob, entries in batches:
                     self.run_jobs(self.function(number, blob), entries)
             self.flush()
             _flush_output()
@@ -92,7 +108,7 @@ class _Worker:
         assert found is not None
         return found
 
-    def run_jobs(self, function: Callable[..., Any], entries: list[tuple[Any, ...] | bytes]) -> None:
+    def run_jobs(self, function: Callable[..., Any], entries: list[Entry]) -> None:
         words, data = self.journal.words, self.journal.data
         clock = time.monotonic_ns
         for entry in entries:
@@ -102,23 +118,28 @@ class _Worker:
                 if type(entry) is tuple:
                     value = function(*entry)
                 else:
-                    args, kwargs = loads(entry)  # type: ignore[arg-type]
+                    args, kwargs = unpack(entry)  # type: ignore[arg-type]
                     value = function(*args, **kwargs)
+                    args = kwargs = None  # they may be large
                 outcome = value if type(value) in SMALL_TYPES else encode_value(value, self.limit)
             except BaseException as error:
                 outcome = encode_error(error, self.limit)
             value = None
             blob = dumps(outcome)
-            end = self.bytes + len(blob)
+            size = len(blob)
+            if _segment(outcome) is not None:
+                size = ROOM + 1  # the journal cannot hold what lies in a segment
+            end = self.bytes + size
             slot = len(self.results)
             if end > ROOM or slot >= SLOTS:
                 self.flush()
                 if len(blob) > result_frame_limit(self.limit) - 4096:
                     outcome = encode_error(FrameTooLarge("a result", len(blob), self.limit), self.limit)
                     blob = dumps(outcome)
-                end, slot = len(blob), 0
+                    size = len(blob)
+                end, slot = size, 0
             if end <= ROOM:
-                data[end - len(blob) : end] = blob
+                data[end - size : end] = blob
                 words[ENDS + slot] = end
                 self.bytes = end
                 self.results.append(outcome)
@@ -135,7 +156,11 @@ class _Worker:
         """Send what is finished; empty the journal only once the kernel has all of it."""
         if self.results:
             first = self.count - len(self.results)
-            self.sock.sendall(pack_frame(dumps((first, self.results)), result_frame_limit(self.limit)))
+            # A result with large buffers is flushed at once, so it is the last.
+            segment = _segment(self.results[-1])
+            segments = [] if segment is None else [segment]
+            payload = dumps((first, self.results))
+            self._send(pack_fd_frame(payload, len(segments), result_frame_limit(self.limit)), segments)
             self.results = []
             self.bytes = 0
             words = self.journal.words
@@ -144,6 +169,27 @@ class _Worker:
             words[BASE] = self.count
             words[COMMITTED] = self.count
         self.sent_at = time.monotonic_ns()
+
+    def _send(self, frame: bytes, segments: list[Descriptor]) -> None:
+        if not segments:
+            self.sock.sendall(frame)
+            return
+        sender = FrameSender(self.sock)
+        sender.put(frame, segments)
+        while sender.pending:
+            try:
+                sender.flush()
+            except OSError as error:
+                if not too_many_in_flight(error):
+                    raise
+                time.sleep(_IN_FLIGHT_WAIT)
+
+
+def _segment(outcome: Any) -> Descriptor | None:
+    """The segment of a result with large buffers."""
+    if outcome.__class__ is tuple and type(outcome[1]) is BufferedPickle:
+        return outcome[1].segment
+    return None
 
 
 class _Unloaded:
