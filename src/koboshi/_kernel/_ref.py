@@ -542,6 +542,7 @@ def deadline_of(caller: Cell | None) -> float | None:
 def _given_up(request: Request) -> None:
     """Nobody waits for the request any more: its deadline and its target need not keep it."""
     request.done = True
+    request.future = None  # which has the reply, and a deadline's queue may keep the request for seconds
     if request.timer is not None:
         request.timer.cancel()
 

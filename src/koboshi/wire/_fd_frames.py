@@ -28,9 +28,9 @@ MAX_DESCRIPTORS = 253
 _HEADER = struct.Struct("<Q")
 # The length takes the lower 48 bits of the header, the number of descriptors the upper 16. A frame
 # without descriptors is therefore what `pack_frame` makes, and a plain FrameReader refuses others.
-_COUNT_SHIFT = 48
-_SIZE_MASK = (1 << _COUNT_SHIFT) - 1
-_CONTROL = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
+COUNT_SHIFT = 48
+_SIZE_MASK = (1 << COUNT_SHIFT) - 1
+CONTROL = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
 
 
 class Frame(NamedTuple):
@@ -49,7 +49,7 @@ def pack_fd_frame(
         raise FrameTooLarge(what, size, limit)
     if count > MAX_DESCRIPTORS:
         raise ValueError(f"a frame takes at most {MAX_DESCRIPTORS} descriptors, got {count}")
-    return _HEADER.pack(size | count << _COUNT_SHIFT) + payload
+    return _HEADER.pack(size | count << COUNT_SHIFT) + payload
 
 
 class FrameSender:
@@ -132,14 +132,15 @@ class DescriptorFrameReader(FrameReader):
             FrameBroken: a frame wants descriptors that did not come.
             OSError: what the socket raised.
         """
-        data, control, flags, _ = sock.recvmsg(size, _CONTROL, socket.MSG_CMSG_CLOEXEC)
+        data, control, flags, _ = sock.recvmsg(size, CONTROL, socket.MSG_CMSG_CLOEXEC)
         if control or flags & socket.MSG_CTRUNC:
-            self._take(control, lost=bool(flags & socket.MSG_CTRUNC))
+            self.take(control, lost=bool(flags & socket.MSG_CTRUNC))
         if not data:
             return None
         return self.feed_frames(data)
 
-    def _take(self, control: list[tuple[int, int, bytes]], *, lost: bool) -> None:
+    def take(self, control: list[tuple[int, int, bytes]], *, lost: bool) -> None:
+        """Keep descriptors that came with what is fed next; `lost` when the kernel could not deliver all."""
         for level, kind, data in control:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
@@ -167,7 +168,7 @@ class DescriptorFrameReader(FrameReader):
             size = word & _SIZE_MASK
             if size > self.limit:
                 raise FrameTooLarge("an incoming frame", size, self.limit)
-            self._count = word >> _COUNT_SHIFT
+            self._count = word >> COUNT_SHIFT
             view = view[_HEADER.size :]
             if len(view) >= size:
                 payloads.append(view[:size])

@@ -35,7 +35,7 @@ class Outbox:
         """Bytes that the socket would not take yet."""
         return self._sender.pending
 
-    def send(self, frame: bytes, segments: Sequence[Descriptor]) -> None:
+    def send(self, frame: bytes | memoryview, segments: Sequence[Descriptor]) -> None:
         """Send a frame, now or behind those that wait."""
         waiting = self._sender.pending > 0
         self._sender.put(frame, segments)

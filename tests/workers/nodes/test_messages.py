@@ -167,7 +167,7 @@ async def test_what_cannot_be_pickled_is_refused_at_the_sender_by_name(world: Wo
 
 
 async def test_a_reply_that_cannot_be_pickled_costs_its_call_only(world: World) -> None:
-    with pytest.raises(kb.NotPicklable):
+    with pytest.raises(kb.ResultNotPicklable, match="function"):
         await world.one.call(Agent.nothing_to_pickle)
 
     assert 1 == await world.one.call(Agent.echo, 1)

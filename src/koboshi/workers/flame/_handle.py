@@ -19,7 +19,7 @@ from ..._supervision._child import expect_start, wait_start
 from ..._supervision._placement import Placement
 from ..._supervision._spec import ChildSpec, child
 from .._terms import whole
-from ..nodes._parcel import pack
+from ..nodes._parcel import pack_whole
 from ..nodes._placement import Beside, check_seconds
 from ._code import refer
 from ._flame import BOOT_TIMEOUT, IDLE_AFTER, Flame
@@ -73,12 +73,12 @@ class Runners:
             timeout = kwargs.pop("timeout")
             check_seconds("timeout", timeout, none=True)
         code = refer(fn)
-        return await self._ref().call(Flame.run, code, pack((args, kwargs), code.name), timeout)
+        return await self._ref().call(Flame.run, code, pack_whole((args, kwargs), code.name), timeout)
 
     def cast(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a function and wait for nothing. If it fails, that is reported as `CrashReport`."""
         code = refer(fn)
-        self._ref().cast(Flame.run_for_nobody, code, pack((args, kwargs), code.name), self._timeout)
+        self._ref().cast(Flame.run_for_nobody, code, pack_whole((args, kwargs), code.name), self._timeout)
 
     async def map(
         self, fn: Callable[[T], R], items: Iterable[T] | AsyncIterable[T], /, *, ahead: int = AHEAD

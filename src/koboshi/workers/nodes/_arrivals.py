@@ -18,12 +18,13 @@ from ..._kernel._events import Dropped
 from ..._kernel._message import Entry
 from ..._kernel._reasons import NOPROC, Crashed
 from ..._kernel._route import RemoteCell, messages_by_name
-from ...wire._pickle import loads
+from ...wire._buffers import BufferedPickle, unpack
+from ...wire._pickle import dumps
 from . import _ops as ops
 from ._calls import Chain, Incoming
 from ._cycles import follow
 from ._ops import Address, Op
-from ._parcel import pack, pack_reason, unpack_args, unpack_error, unpack_reason
+from ._parcel import pack_reason, unpack_args, unpack_error, unpack_reason
 
 if TYPE_CHECKING:
     from ._mesh import Mesh
@@ -61,7 +62,7 @@ class Arrivals:
 
     def take(self, source: int, arrived: list[Op]) -> None:
         """Carry out operations in their order, and give the cells their turns at once."""
-        handlers, pending, node = self.handlers, self.mesh.pending, self.node
+        pending, node = self.mesh.pending, self.node
         node.hold_turns()
         try:
             for op in arrived:
@@ -70,9 +71,18 @@ class Arrivals:
                     if call is not None:
                         call.request.wake(op[2], None)
                 else:
-                    handlers[op[0]](source, *op[1:])
+                    self.carry_out(source, op)
         finally:
             node.give_turns()
+
+    def carry_out(self, source: int, op: Op) -> None:
+        """Carry out one operation; what goes wrong in it must not cost those behind it."""
+        try:
+            self.handlers[op[0]](source, *op[1:])
+        except Exception as error:
+            self.node.loop.call_exception_handler(
+                {"message": f"an operation of node {source} failed: {op[0]}", "exception": error}
+            )
 
     # -- messages ------------------------------------------------------------------------------------
 
@@ -120,17 +130,23 @@ class Arrivals:
             return
         self._offer(source, name, cell, (entry.fn, args, kwargs, self._context(carried), None))
 
-    def tell(self, source: int, name: Any, packed: bytes, carried: str | None) -> None:
+    def tell(self, source: int, name: Any, packed: bytes | BufferedPickle, carried: str | None) -> None:
         if isinstance(name, tuple) and name[0] == "alias":
             alias = self.mesh.alias_of(cast("int", name[1]))
-            if alias is not None:
-                alias.send(loads(packed))
+            if alias is None:
+                return
+            try:
+                value = unpack(packed)
+            except Exception as error:
+                self.node.instruments.emit(Dropped("an alias", f"an object ({error!r})", 0))
+            else:
+                alias.send(value)
             return
         cell = self.mesh.resolve(name)
         if cell is None or cell.state == DEAD:
             return
         try:
-            value = loads(packed)
+            value = unpack(packed)
         except Exception as error:
             self.node.instruments.emit(Dropped(cell.label(), f"an object ({error!r})", 0))
             return
@@ -201,12 +217,12 @@ class Arrivals:
         if call is not None:
             call.request.wake(value, None)
 
-    def reply_packed(self, source: int, number: int, packed: bytes) -> None:
+    def reply_packed(self, source: int, number: int, packed: bytes | BufferedPickle) -> None:
         call = self.mesh.pending.pop(number, None)
         if call is None:
             return
         try:
-            value = loads(packed)
+            value = unpack(packed)
         except BaseException as error:  # what users' code raises here is this caller's
             call.request.wake(None, error)
         else:
@@ -248,7 +264,7 @@ class Arrivals:
     def link(self, source: int, name: Any, described: bytes) -> None:
         cell, who = self.mesh.resolve(name), self.mesh.cell_from(described)
         if cell is None or cell.state == DEAD:
-            nobody = pack(((self.mesh.index, name), None, "", ""), "a link")
+            nobody = dumps(((self.mesh.index, name), b"", "", ""))
             dest, linker = self.mesh.address(who)
             self.mesh.send(dest, (ops.SIGNAL, linker, nobody, pack_reason(NOPROC), True))
             return

@@ -11,13 +11,16 @@ import os
 import select
 import socket
 import struct
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
-from ...wire import FrameReader, WireError, pack_frame
+from ...wire import Descriptor, DescriptorFrameReader, WireError, pack_fd_frame
+from ...wire._buffers import BufferedPickle, attach
+from ...wire._fd_frames import CONTROL
+from ...wire._fd_frames import COUNT_SHIFT as _COUNT_SHIFT
 from ...wire._pickle import dumps, loads
+from .._outbox import Outbox
 from ._ops import Op
 
 __all__ = ["Connection"]
@@ -29,6 +32,8 @@ _PEERS = _PAIR.size
 _RECEIVE = 1 << 18
 # Bytes of operations after which a frame is closed.
 _FRAME = 1 << 20
+# Segments of shared memory after which it is, well below what one frame may take.
+_SEGMENTS = 128
 _FRAME_LIMIT = 1 << 28
 # Bytes that may wait for the socket before casts are refused.
 CONGESTED = 32 * 1024 * 1024
@@ -42,18 +47,23 @@ _MOST_IN_VAIN = 1023
 _CORES = os.cpu_count() or 1
 
 OnOps = Callable[[int, list[Op]], None]
-OnForward = Callable[[int, bytes], None]
+OnForward = Callable[[int, int, bytes, Sequence[Descriptor]], None]
 
 
 class Lane:
     """What leaves for one node in this tick, in order. The hottest object of all: see `Mesh.deliver`."""
 
-    __slots__ = ("connection", "dest", "ops", "size")
+    __slots__ = ("connection", "dest", "ops", "segments", "size")
+
+    # Whether what is sent leaves this process.
+    leaves = True
 
     def __init__(self, connection: Connection, dest: int) -> None:
         self.connection = connection
         self.dest = dest
         self.ops: list[Op] = []
+        # Shared memory that goes along, in the order of what it belongs to.
+        self.segments: list[Descriptor] = []
         self.size = 0
 
     def send(self, op: Op) -> bool:
@@ -65,10 +75,15 @@ class Lane:
             return True
         return False
 
-    def sized(self, size: int) -> None:
-        """What was sent takes so many bytes: a frame that grows large is closed."""
-        self.size += size
-        if self.size > _FRAME:
+    def carry(self, packed: bytes | BufferedPickle) -> None:
+        """The operation that was just sent has this in it: a frame that grows large is closed."""
+        if isinstance(packed, bytes):
+            self.size += len(packed)
+        else:
+            self.size += len(packed.head)
+            assert packed.segment is not None
+            self.segments.append(packed.segment)
+        if self.size > _FRAME or len(self.segments) >= _SEGMENTS:
             self.connection.flush()
 
 
@@ -98,14 +113,14 @@ class Connection:
         self._on_ops = on_ops
         self._on_forward = on_forward
         self._on_closed = on_closed
-        self._reader = FrameReader(_FRAME_LIMIT)
+        self._reader = DescriptorFrameReader(_FRAME_LIMIT)
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
+        self._into = (self._buffer,)
         # By node; and those that something was sent on in this tick.
         self._lanes: dict[int, Lane] = {}
         self.opened: list[Lane] = []
-        self._unsent: deque[memoryview] = deque()
-        self.unsent_bytes = 0
+        self._outbox = Outbox(sock, self._loop, self._on_room)
         self._drained: asyncio.Future[None] | None = None
         self._closed = False
         self._reading = False
@@ -138,27 +153,33 @@ class Connection:
         opened, self.opened = self.opened, []
         for lane in opened:
             ops, lane.ops, lane.size = lane.ops, [], 0
+            segments, lane.segments = lane.segments, []
             blob = dumps(ops)
-            self._write(_HEAD.pack(len(blob) + _PEERS, self.me, lane.dest) + blob)
+            word = len(blob) + _PEERS | len(segments) << _COUNT_SHIFT
+            self._write(_HEAD.pack(word, self.me, lane.dest) + blob, segments)
 
-    def forward(self, frame: bytes) -> None:
-        """Pass on a frame that is not ours, with its head."""
+    def forward(self, frame: bytes, segments: Sequence[Descriptor]) -> None:
+        """Pass on a frame that is not ours, with its head and its shared memory."""
         if not self._closed:
             self.flush()  # nothing of ours was sent later
-            self._write(frame)
+            self._write(frame, segments)
 
-    def _write(self, frame: bytes) -> None:
+    def _write(self, frame: bytes, segments: Sequence[Descriptor]) -> None:
         if self._closed:
             return
-        rest = memoryview(frame)
-        if not self._unsent:
+        rest: bytes | memoryview = frame
+        if not segments and not self._outbox.pending:
+            # Nearly always the socket takes it as it is.
             count = self._send(frame)
             if count == len(frame):
                 return
-            rest = rest[count:]
-            self._loop.add_writer(self._sock.fileno(), self._on_writable)
-        self._unsent.append(rest)
-        self.unsent_bytes += len(rest)
+            rest = memoryview(frame)[count:]
+        self._outbox.send(rest, segments)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait for the socket."""
+        return self._outbox.pending
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
@@ -168,22 +189,14 @@ class Connection:
         except OSError:
             return len(data)  # the other side is gone: its end settles what these bytes were about
 
-    def _on_writable(self) -> None:
-        while self._unsent:
-            count = self._send(self._unsent[0])
-            self.unsent_bytes -= count
-            if count < len(self._unsent[0]):
-                self._unsent[0] = self._unsent[0][count:]
-                return
-            self._unsent.popleft()
-        self._loop.remove_writer(self._sock.fileno())
+    def _on_room(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
     async def drain(self) -> None:
         """Flush, and wait until the socket has taken everything, or is closed."""
         self.flush()
-        if self._unsent and not self._closed:
+        if self._outbox.pending and not self._closed:
             self._drained = self._loop.create_future()
             await self._drained
 
@@ -219,30 +232,42 @@ class Connection:
     def receive(self) -> bool:
         """Read once and hand on what is complete; False when nothing more will come."""
         try:
-            count = self._sock.recv_into(self._buffer)
+            count, control, flags, _ = self._sock.recvmsg_into(self._into, CONTROL, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
-            count = 0
-        if not count:
-            self._finished(None)
-            return False
+            count, control, flags = 0, [], 0
         try:
-            # Nearly always it is one whole frame, which needs no reader.
-            size, source, dest = _HEAD.unpack_from(self._buffer) if count >= _HEAD.size else (0, 0, 0)
-            if count == size + 8 and dest == self.me and not self._reader.pending:
-                self._on_ops(source, loads(self._view[_HEAD.size : count]))
-                return True
-            for payload in self._reader.feed(self._view[:count]):
-                source, dest = _PAIR.unpack_from(payload)
-                if dest == self.me:
-                    self._on_ops(source, loads(payload[_PEERS:]))
-                else:
-                    self._on_forward(dest, pack_frame(bytes(payload), _FRAME_LIMIT))
+            if control or flags & socket.MSG_CTRUNC:
+                self._reader.take(control, lost=bool(flags & socket.MSG_CTRUNC))
+            elif count >= _HEAD.size and not self._reader.pending:
+                # Nearly always it is one whole frame with nothing but bytes, which needs no reader.
+                word, source, dest = _HEAD.unpack_from(self._buffer)
+                if count == word + 8 and dest == self.me:
+                    self._on_ops(source, loads(self._view[_HEAD.size : count]))
+                    return True
+            if not count:
+                self._finished(None)
+                return False
+            for payload, segments in self._reader.feed_frames(bytes(self._view[:count])):
+                self._take(payload, segments)
         except WireError as error:
             self._finished(error)
             return False
         return True
+
+    def _take(self, payload: memoryview, segments: Sequence[Descriptor | None]) -> None:
+        """One frame that needed the reader: in pieces, with shared memory, or for somebody else."""
+        source, dest = _PAIR.unpack_from(payload)
+        if dest == self.me:
+            arrived: list[Op] = loads(payload[_PEERS:])
+            if segments:
+                attach((each for op in arrived for each in op), segments)
+            self._on_ops(source, arrived)
+        else:
+            # Those that the kernel could not deliver are the last ones; whoever misses them says so.
+            there = [each for each in segments if each is not None]
+            self._on_forward(source, dest, pack_fd_frame(bytes(payload), len(there), _FRAME_LIMIT), there)
 
     def receive_rest(self) -> None:
         """Hand on all that the other side, which has ended, had still sent."""
@@ -280,11 +305,10 @@ class Connection:
             return
         self._closed = True
         self._stop_reading()
-        self._loop.remove_writer(self._sock.fileno())
+        self._outbox.close()
+        self._reader.drop()
         self._sock.close()
         self.opened.clear()
-        self._unsent.clear()
-        self.unsent_bytes = 0
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 

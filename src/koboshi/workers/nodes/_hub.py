@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from ..._kernel import _bonds
@@ -17,6 +18,8 @@ from ..._kernel._events import CrashReport
 from ..._kernel._node import Node
 from ..._kernel._reasons import KILLED, NORMAL, ExitReason, Kill, NoConnection
 from ..._kernel._route import RemoteCell
+from ...wire import Descriptor
+from ...wire._buffers import BufferedPickle
 from ...wire._pickle import loads
 from .._outcomes import set_remote_cause
 from .._shared import lasting
@@ -100,15 +103,19 @@ class RootMesh(Mesh):
 class Held(Lane):
     """What is sent to a node that is not up yet."""
 
+    leaves = False
+
     def __init__(self) -> None:
         super().__init__(_NO_CONNECTION, -1)
+        # Frames of other nodes, which come behind what the root has sent: it knew of the node first.
+        self.frames: list[tuple[bytes, Sequence[Descriptor]]] = []
 
     def send(self, op: Op) -> bool:
         self.ops.append(op)
         return False
 
-    def sized(self, size: int) -> None:
-        """It is not a frame yet."""
+    def carry(self, packed: bytes | BufferedPickle) -> None:
+        """It is not a frame yet: what it carries is looked up when it is."""
 
 
 class Nowhere(Held):
@@ -202,7 +209,7 @@ class Hub:
         if peer.reason is not None:
             for op in arrived:
                 if op[0] == ops.STARTED:  # how the start went is told with the end
-                    self._arrivals.handlers[op[0]](peer.index, *op[1:])
+                    self._arrivals.carry_out(peer.index, op)
                 else:
                     peer.late.append(op)
             return
@@ -214,11 +221,16 @@ class Hub:
                 return
         self._arrivals.take(peer.index, arrived)
 
-    def forward(self, dest: int, frame: bytes) -> None:
-        """Pass on what a node says to another; to one that is gone it goes nowhere."""
+    def forward(self, source: int, dest: int, frame: bytes, segments: Sequence[Descriptor]) -> None:
+        """Pass on what a node says to another; of one that is gone it is told so, and ends what it began."""
         peer = self.peers.get(dest)
         if peer is not None:
-            peer.connection.forward(frame)
+            peer.connection.forward(frame, segments)
+        elif dest in self._held:
+            self._held[dest].frames.append((frame, segments))
+        elif dest in self.mesh.lost:
+            # It came up after the end of that node, and has only now heard of one who was there.
+            self.mesh.send(source, (ops.NODE_DOWN, dest, pack_reason(self.mesh.lost[dest])))
 
     # -- starting and ending ---------------------------------------------------------------------------
 
@@ -244,6 +256,8 @@ class Hub:
             for stub in self.mesh.stubs.values():
                 if stub.way is held:
                     stub.way = None
+            for frame, segments in held.frames:
+                process.connection.forward(frame, segments)
         self.flush()
         return process
 
@@ -312,7 +326,7 @@ class Hub:
         if self._promised.get(name) == index:
             del self._promised[name]
             del self._held[index]
-            self.mesh.node_lost(index, NoConnection(name, "no node of this name was started in time"))
+            self._tell_lost(index, NoConnection(name, "no node of this name was started in time"))
 
     def node_ended(self, process: Peer, reason: NoConnection) -> None:
         """A process is gone: tell everybody."""
@@ -329,7 +343,10 @@ class Hub:
             elif stub.state == REMOTE:
                 stub.ended(process.reason or reason)
         for op in process.late:
-            self._arrivals.handlers[op[0]](index, *op[1:])
+            self._arrivals.carry_out(index, op)
+        self._tell_lost(index, reason)
+
+    def _tell_lost(self, index: int, reason: NoConnection) -> None:
         self.mesh.node_lost(index, reason)
         packed = pack_reason(reason)
         for other in self.mesh.nodes:

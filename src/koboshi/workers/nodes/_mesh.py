@@ -24,8 +24,10 @@ from ..._kernel._ref import ActorRef
 from ..._kernel._reply import Alias, ReplyTo
 from ..._kernel._route import INFO, MESSAGE, RemoteCell, RemoteMessage
 from ..._kernel._wait import Request, Wait
-from ...wire import WireError
+from ...wire import NotPicklable, WireError
+from ...wire._buffers import BufferedPickle
 from ...wire._pickle import dumps, is_small, loads
+from .._errors import ResultNotPicklable
 from ._calls import Incoming, InFlight, Room
 from ._connection import CONGESTED, Connection, Lane
 from ._cycles import chain_of
@@ -139,6 +141,9 @@ class Mesh:
         lane = self.transport.lane(dest)
         if lane.send(op):
             self._opened(lane)
+        for each in op:
+            if each.__class__ is BufferedPickle:
+                lane.carry(each)
 
     def _opened(self, lane: Lane) -> None:
         """The first operation of this tick for a node: see to it that it leaves."""
@@ -169,15 +174,15 @@ class Mesh:
                 return
             op: Op = (CAST, name, message.name, packed, carried)
         elif kind is INFO:
-            packed = pack(args, "an object")
+            packed = pack(args, "an object", parts=(args,))
             op = (TELL, name, packed, carried)
         else:
             packed = pack_reason(args)
             op = (STOP_OP, name, packed)
         if lane.send(op):
             self._opened(lane)
-        if packed.__class__ is bytes:
-            lane.sized(len(packed))
+        if not isinstance(packed, tuple):
+            lane.carry(packed)
 
     def deliver_with_room(self, cell: RemoteCell, room: Wait, item: Item) -> None:
         remote, args, kwargs, context, _ = item
@@ -207,8 +212,8 @@ class Mesh:
         hurry = node.current is None and not (self._flush_due or self._hurried or node.will_flush)
         if lane.send((code, cell.id[1], message, packed, carried, number, left, chain_of(self, request))):
             self._opened(lane)
-        if packed.__class__ is bytes:
-            lane.sized(len(packed))
+        if not isinstance(packed, tuple):
+            lane.carry(packed)
         if hurry:
             # Plain asyncio code that calls and waits: let the first of a tick go at once, so that a
             # sequence of calls does not wait for a round of the loop each.
@@ -235,7 +240,10 @@ class Mesh:
             self.send(dest, (REPLY, number, value))
         else:
             try:
-                op: Op = (REPLY_PACKED, number, pack(value, "a reply"))
+                op: Op = (REPLY_PACKED, number, pack(value, "a reply", parts=(value,)))
+            except NotPicklable as unsendable:
+                named = ResultNotPicklable(type(value).__qualname__, unsendable.problem)
+                op = (FAIL, number, pack_error(named))
             except WireError as unsendable:
                 op = (FAIL, number, pack_error(unsendable))
             self.send(dest, op)
@@ -274,8 +282,8 @@ class Mesh:
     def name_op(self, name: Any, cell: Cell, *, taken: bool) -> Op:
         """Says that a cell has a name, or has it no more."""
         if taken:
-            return (NAME, pack((name, self.describe(cell)), "a name"))
-        return (UNNAME, pack(name, "a name"), self.address(cell))
+            return (NAME, dumps((name, self.describe(cell))))
+        return (UNNAME, dumps(name), self.address(cell))
 
     # -- casts that wait for room --------------------------------------------------------------------
 
@@ -313,11 +321,11 @@ class Mesh:
         name = cell.info.name if cls is Process else ""
         place = None if cell.bonds is None else cell.bonds.place
         shown = cell.label() if place is not None or isinstance(cell, RemoteCell) else self._shown(cell)
-        described = (self.address(cell), cls, name, shown)
         try:
-            return dumps(described)
+            by_name = dumps(cls)
         except Exception:  # a class that others cannot import: they can still tell, link and watch
-            return dumps((self.address(cell), Actor, cell.info.name, shown))
+            by_name = dumps(Actor)
+        return dumps((self.address(cell), by_name, name, shown))
 
     def _shown(self, cell: Cell) -> str:
         return f"{self.name}/{cell.label()}" if self.index else cell.label()
@@ -325,8 +333,12 @@ class Mesh:
     def cell_from(self, described: bytes) -> Cell:
         """The cell that `describe` has described: our own, a stand-in, or one that is dead."""
         parts: tuple[Any, ...] = loads(described)
-        address, cls, name, shown = parts
-        return self.cell_at(address, cls or Actor, name, shown)
+        address, by_name, name, shown = parts
+        try:
+            cls: type[Actor] = loads(by_name) if by_name else Actor
+        except Exception:  # its module cannot be imported here: an end or a link need not know it
+            cls = Actor
+        return self.cell_at(address, cls, name, shown)
 
     def cell_at(self, address: Address, cls: type[Actor] = Actor, name: str = "", shown: str = "") -> Cell:
         """The cell at an address: our own, a stand-in, or one that is dead."""
@@ -473,7 +485,8 @@ class Mesh:
         """A call will not be answered, because its callee's node is gone."""
         request = call.request
         message = request.message if isinstance(request, Request) else "send"
-        request.wake(None, ActorExited(call.cell.label(), describe(message), reason, maybe_executed=True))
+        left = call.cell.way is None or call.cell.way.leaves
+        request.wake(None, ActorExited(call.cell.label(), describe(message), reason, maybe_executed=left))
 
     def tie_watch(self, source: int, name: Any, cell: Cell) -> None:
         """Have another node told when a cell ends."""

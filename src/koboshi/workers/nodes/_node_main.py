@@ -12,7 +12,7 @@ import gc
 import importlib
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._kernel import _bonds
@@ -23,6 +23,7 @@ from ..._kernel._node import this_node
 from ..._kernel._reasons import KILLED, SHUTDOWN, ExitReason, Kill, NoConnection, portable_error
 from ..._kernel._route import RemoteCell
 from ..._kernel._watchdog import watch
+from ...wire import Descriptor
 from ...wire._pickle import dumps, loads
 from . import _ops as ops
 from ._arrivals import Arrivals, name_taken
@@ -127,7 +128,7 @@ class Member:
         """An answer is likely to come at once."""
         self._connection.linger()
 
-    def _not_ours(self, dest: int, frame: bytes) -> None:
+    def _not_ours(self, source: int, dest: int, frame: bytes, segments: Sequence[Descriptor]) -> None:
         raise AssertionError(f"a frame for node {dest} came to node {self.mesh.index}")
 
     def _hello(self, source: int, nodes: dict[int, str], names: list[bytes], events: bool) -> None:

@@ -7,18 +7,21 @@ changes afterwards is not seen, and a failure hits the one message.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from ..._kernel._errors import ActorExited, StartError
 from ..._kernel._reasons import Crashed, ExitReason, first_error
-from ...wire import FrameTooLarge, NotPicklable
+from ...wire import FrameTooLarge, NotPicklable, WireError
+from ...wire._buffers import BufferedPickle, unpack
+from ...wire._buffers import pack as pack_buffers
 from ...wire._pickle import dumps, is_small, loads
 from .._outcomes import Failure, decode, encode_error, format_error, set_remote_cause
 
 LIMIT = 64 * 1024 * 1024
 _NO_KWARGS: dict[str, Any] = {}
 
-Packed = tuple[Any, ...] | bytes
+Packed = tuple[Any, ...] | bytes | BufferedPickle
 
 
 def pack_args(args: Any, kwargs: dict[str, Any] | None, what: str) -> Packed:
@@ -37,23 +40,33 @@ def pack_args(args: Any, kwargs: dict[str, Any] | None, what: str) -> Packed:
                 break
         else:
             return args  # type: ignore[no-any-return]
-    return pack((args, kwargs), what)
+    return pack((args, kwargs), what, parts=args)
 
 
 def unpack_args(packed: Packed) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments; raises what their unpickling raises."""
     if type(packed) is tuple:
         return packed, _NO_KWARGS
-    args, kwargs = loads(packed)  # type: ignore[arg-type]
+    args, kwargs = unpack(cast("bytes | BufferedPickle", packed))
     return args, kwargs
 
 
-def pack(value: Any, what: str) -> bytes:
-    """Pickle one value.
+def pack(value: Any, what: str, *, parts: Iterable[Any] = ()) -> bytes | BufferedPickle:
+    """Pickle one value; large buffers in it are left out and travel by shared memory.
 
     Raises:
         NotPicklable, FrameTooLarge: it cannot be sent.
     """
+    try:
+        return pack_buffers(value, LIMIT, what=f"what is sent with {what}", parts=parts)
+    except WireError:
+        raise
+    except Exception as error:
+        raise NotPicklable(what, _culprit(value), f"{type(error).__name__}: {error}") from error
+
+
+def pack_whole(value: Any, what: str) -> bytes:
+    """Pickle one value into bytes alone, for what is passed on and opened elsewhere; raises as `pack`."""
     try:
         blob = dumps(value)
     except Exception as error:
@@ -83,7 +96,10 @@ def pack_error(error: BaseException) -> bytes:
     if isinstance(error, ActorExited | StartError):
         # Its reason has the error, in a form that can be rebuilt, and that one the traceback.
         cause = first_error(error.reason)
-        return dumps((dumps(error), "" if cause is None else format_error(cause)))
+        try:
+            return dumps((dumps(error), "" if cause is None else format_error(cause)))
+        except Exception:  # a value of the user's own in the reason: it crosses as text
+            return dumps(encode_error(error, LIMIT))
     return dumps(encode_error(error, LIMIT))
 
 

@@ -19,7 +19,7 @@ from ..._kernel._reasons import NORMAL, SHUTDOWN, Crashed, ExitReason
 from ..._kernel._route import RemoteCell
 from ..._kernel._task import START
 from ...wire import WireError
-from ...wire._pickle import loads
+from ...wire._buffers import BufferedPickle, unpack
 from ._ops import SPAWN, STARTED
 from ._parcel import pack, pack_error, unpack_error
 
@@ -105,10 +105,10 @@ class Starter:
         # Waits for coroutine starts; kept here, since asyncio itself would forget them.
         self._waiting: set[asyncio.Future[Any]] = set()
 
-    def spawn(self, source: int, number: int, packed: bytes) -> None:
+    def spawn(self, source: int, number: int, packed: bytes | BufferedPickle) -> None:
         """Start it, and say how that went."""
         try:
-            target, args, kwargs, parent, label, limit, policy, name = loads(packed)
+            target, args, kwargs, parent, label, limit, policy, name = unpack(packed)
         except BaseException as error:  # a module that fails on import, an argument that cannot be rebuilt
             self._tell(source, number, StartError("an actor", Crashed(error)))
             return
