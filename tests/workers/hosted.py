@@ -118,3 +118,15 @@ class UpOnce(kb.Actor):
         with open(release) as pipe:
             pipe.read()
         return os.getpid()
+
+
+class Journalist(kb.Actor):
+    """Counts its notes by topic."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, int] = {}
+
+    @kb.message
+    def note(self, number: int, *, topic: str) -> int:
+        self.notes[topic] = self.notes.get(topic, 0) + 1
+        return self.notes[topic]

@@ -274,3 +274,17 @@ def hang_at_exit() -> int:
     """Return our pid; the process will not end by itself."""
     atexit.register(spin_in_python)
     return os.getpid()
+
+
+def log_number(what: tuple[str, int]) -> int:
+    """Append a number to a file."""
+    path, number = what
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def log_slowly(what: tuple[str, int]) -> int:
+    """Append a number to a file and take a moment over it."""
+    busy_for(0.005)
+    return log_number(what)

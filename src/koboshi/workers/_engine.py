@@ -7,6 +7,7 @@ it runs on the event loop between two turns of actors, so jobs cost no message t
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import weakref
 from collections import deque
@@ -18,12 +19,14 @@ from ..wire._pickle import dumps
 from ._boot import Boot
 from ._crew import Crew
 from ._deadlines import Deadlines
-from ._dispatch import Batch, Dispatcher
+from ._batch import Batch
+from ._dispatch import Dispatcher
 from ._errors import Dossier, JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
 from ._outcomes import Failure, is_failure
 from ._process import WorkerDeath, WorkerProcess
 from ._recycle import Recycling
+from ._sizing import Elastic, Sizing
 from ._spares import Spares
 from ._spawner import ForkServer
 from ._takers import CallTaker, MapTaker
@@ -47,24 +50,29 @@ class Engine:
     def __init__(
         self,
         label: Callable[[], str],
-        size: int,
+        sizing: Sizing,
         queue: int,
         frame_limit: int,
         terms: Terms,
         grace: float,
         no_spare: Callable[[Exception], None],
+        resize: Callable[[int], None],
     ) -> None:
         self.label = label
         self.frame_limit = frame_limit
         self.functions = FunctionTable()
-        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(queue, terms.quarantine)
+        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(
+            queue, terms.quarantine, in_turn=terms.strategy == "round_robin"
+        )
         self.failed = 0
         self.crashed = 0
         self.overdue = 0
         self.quarantined = 0
         self._deadlines = None if terms.timeout is None else Deadlines(terms.timeout, self.dispatcher)
+        self.elastic = Elastic(sizing, self.dispatcher, resize) if sizing.elastic else None
         self.calls = CallTaker()
-        self._ahead = _AHEAD_PER_WORKER * size
+        self._ahead = _AHEAD_PER_WORKER * sizing.most
+        self._size = sizing.most
         self._terms = terms
         # Every process, those that are not ready and the spares included.
         self._crews: dict[WorkerProcess, Crew] = {}
@@ -73,8 +81,8 @@ class Engine:
         # How many functions the spares have imported.
         self._warmed = 0
         self._maps: weakref.WeakSet[MapTaker[Any]] = weakref.WeakSet()
-        # Jobs of this loop turn, by function, taker and retries: each becomes one batch.
-        self._open: dict[tuple[FunctionRef, Any, int], Batch] = {}
+        # Jobs of this loop turn, by function, taker, retries and lane: each becomes one batch.
+        self._open: dict[tuple[FunctionRef, Any, int, int | None], Batch] = {}
         self._room: deque[asyncio.Future[None]] = deque()
         # Set once the pool ends.
         self._refusal: Refusal | None = None
@@ -87,21 +95,39 @@ class Engine:
         if self._refusal is not None:
             raise self._refusal(name, False)
 
-    def submit(self, ref: FunctionRef, entry: Entry, taker: Any, tag: object, retries: int) -> None:
+    @property
+    def keyed(self) -> bool:
+        """Whether jobs may have keys."""
+        return self._terms.strategy == "by_key"
+
+    def lane(self, key: int | None) -> int | None:
+        """The place of the worker for jobs with the number `key`; None for any worker."""
+        return None if key is None else key % self._size
+
+    def submit(
+        self,
+        ref: FunctionRef,
+        entry: Entry,
+        taker: Any,
+        tag: object,
+        retries: int,
+        key: int | None = None,
+    ) -> None:
         """Queue one job; those of a loop turn leave together.
 
         Raises:
             JobQueueFull: there is no room for it.
         """
-        key = (ref, taker, retries)
-        batch = self._open.get(key)
+        lane = self.lane(key)
+        kind = (ref, taker, retries, lane)
+        batch = self._open.get(kind)
         try:
             if batch is None or len(batch.entries) >= _CALLS_PER_BATCH:
                 if not self._open:
                     self._loop.call_soon(self._pump)
-                batch = Batch(ref, [], taker, [], retries)
+                batch = Batch(ref, [], taker, [], retries, lane=lane)
                 self.dispatcher.enqueue(batch)
-                self._open[key] = batch
+                self._open[kind] = batch
             self.dispatcher.extend(batch, entry, tag)
         except JobQueueFull:
             raise JobQueueFull(self.dispatcher.limit, pool=self.label(), function=ref.name) from None
@@ -116,6 +142,7 @@ class Engine:
         wait: bool,
         deadline: float | None,
         kill: bool,
+        key: int | None = None,
     ) -> R:
         """Run one job; `deadline` is in loop time, and `kill` ends the worker that is still on it then."""
         ref = self.functions.ref(function, self.frame_limit)
@@ -131,7 +158,7 @@ class Engine:
                 await self._wait_room(future)
             if not future.done():
                 self.check_open(ref.name)
-                self.submit(ref, entry, self.calls, future, retries)
+                self.submit(ref, entry, self.calls, future, retries, key)
             return await future
         except asyncio.CancelledError:
             # If it runs already it goes on; its outcome then has no taker.
@@ -144,13 +171,20 @@ class Engine:
                 future.exception()  # seen, even when the caller was cancelled at that very moment
 
     def map(
-        self, kind: type[MapTaker[R]], function: Any, items: Any, ahead: int | None, retries: int
+        self,
+        kind: type[MapTaker[R]],
+        function: Any,
+        items: Any,
+        ahead: int | None,
+        retries: int,
+        key: int | None = None,
     ) -> MapTaker[R]:
         """Begin a map; `kind` says in which order results come."""
         ref = self.functions.ref(function, self.frame_limit)
         self.check_open(ref.name)
         limit = min(ahead or self._ahead, self.dispatcher.limit)
-        taker = kind(ref, iter(items), self.frame_limit, limit, retries, self._submit_map, self._free)
+        submit = functools.partial(self._submit_map, self.lane(key))
+        taker = kind(ref, iter(items), self.frame_limit, limit, retries, submit, self._free)
         self._maps.add(taker)
         taker.refill()
         return taker
@@ -164,7 +198,8 @@ class Engine:
                 self.dispatcher.enqueue(batch)
         return [batch for batch in queued if batch.taker is taker]
 
-    def _submit_map(self, batch: Batch) -> None:
+    def _submit_map(self, lane: int | None, batch: Batch) -> None:
+        batch.lane = lane
         self.dispatcher.enqueue(batch)
         self._loop.call_soon(self._pump)
 
@@ -257,7 +292,7 @@ class Engine:
         assert process is not None
         if process.death is not None:
             raise WorkerCrashed(None, process.death.exit, worker=crew.name, maybe_executed=False)
-        self.dispatcher.add_worker(process, self._terms.max_jobs)
+        self.dispatcher.add_worker(process, self._terms.max_jobs, crew.lane, self._loop.time())
         self.recycling.employed(crew, process)
         self._pump()
         self.spares.fill()
@@ -277,6 +312,8 @@ class Engine:
                 self.recycling.replace(self._crews[assignment.worker], assignment.worker)
         if self._deadlines is not None:
             self._deadlines.watch()
+        if self.elastic is not None:
+            self.elastic.look()
         if self._terms.spares and self._warmed != len(self.functions):
             self._warmed = len(self.functions)
             self.spares.warm_again()
@@ -366,6 +403,8 @@ class Engine:
         self.finish(refusal)
         if self._deadlines is not None:
             self._deadlines.close()
+        if self.elastic is not None:
+            self.elastic.close()
         self.spares.close()
         self.recycling.close()
         self._fail(self.dispatcher.clear(), begun=True)

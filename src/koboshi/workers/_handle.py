@@ -11,6 +11,7 @@ from .._kernel._errors import NotRunning, UsageError, WrongThread
 from .._kernel._node import Node
 from .._kernel._ref import ActorRef, deadline_of
 from ._engine import Engine
+from ._keys import Key, key_number
 from ._pool import Pool
 from ._pool_executor import PoolExecutor
 from ._takers import MapTaker, OrderedTaker, Results
@@ -31,7 +32,7 @@ class Jobs:
     It keeps nothing but the pool's address, so it survives the pool's restarts as far as the ref does.
     """
 
-    __slots__ = ("_ref", "_retries", "_when_full", "_within")
+    __slots__ = ("_key", "_ref", "_retries", "_when_full", "_within")
 
     def __init__(
         self,
@@ -39,8 +40,10 @@ class Jobs:
         retries: int | None = None,
         within: float | None = None,
         when_full: WhenFull = "raise",
+        key: int | None = None,
     ) -> None:
         self._ref = ref
+        self._key = key
         self._retries = retries
         self._within = within
         self._when_full: WhenFull = when_full
@@ -52,7 +55,16 @@ class Jobs:
         """
         if seconds is not None and not seconds >= 0:
             raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
-        return Jobs(self._ref, self._retries, seconds, self._when_full)
+        return Jobs(self._ref, self._retries, seconds, self._when_full, self._key)
+
+    def by_key(self, key: Key) -> Jobs:
+        """The same pool with a key for all jobs: those of one key run in one worker, one by one and in order.
+
+        It is always the worker at the same place, also after a restart of it; jobs that it had not begun
+        wait for its successor. Keys are ints, strings, bytes, UUIDs, None and tuples of these. For pools
+        with `strategy="by_key"`.
+        """
+        return Jobs(self._ref, self._retries, self._within, self._when_full, key_number(key))
 
     def options(self, *, retries: int | None = None, when_full: WhenFull | None = None) -> Jobs:
         """The same pool with other options; those not named stay.
@@ -71,6 +83,7 @@ class Jobs:
             self._retries if retries is None else retries,
             self._within,
             self._when_full if when_full is None else when_full,
+            self._key,
         )
 
     async def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,6 +113,7 @@ class Jobs:
             wait=self._when_full == "wait",
             deadline=deadline,
             kill=own is not None and deadline == own,
+            key=self._key,
         )
 
     def map_unordered(
@@ -123,6 +137,8 @@ class Jobs:
         """
         if self._within is not None:
             raise UsageError("within is for call: an executor's futures have timeouts of their own")
+        if self._key is not None:
+            raise UsageError("by_key is for call and maps: the jobs of an executor go to any worker")
         node, pool, engine = self._pool(self)
         retries = pool.retries if self._retries is None else self._retries
         return PoolExecutor(
@@ -144,7 +160,7 @@ class Jobs:
             whole("ahead", ahead, 1)
         _, pool, engine = self._pool(fn)
         retries = pool.retries if self._retries is None else self._retries
-        return engine.map(kind, fn, items, ahead, retries)
+        return engine.map(kind, fn, items, ahead, retries, self._key)
 
     def _pool(self, fn: object) -> tuple[Node, Pool, Engine]:
         """The pool that is meant now; jobs go to it directly and cost it no message."""
@@ -157,6 +173,8 @@ class Jobs:
         engine = getattr(pool, "engine", None)
         if cell.state == DEAD or engine is None:
             raise NotRunning(repr(self._ref), getattr(fn, "__qualname__", repr(fn)))
+        if self._key is not None and not engine.keyed:
+            raise UsageError('by_key is for pools with strategy="by_key": add it to kb.pool(...)')
         return node, pool, engine
 
     def __repr__(self) -> str:

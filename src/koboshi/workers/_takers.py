@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from .._kernel._errors import ActorExited
 from .._kernel._reasons import Crashed
 from .._kernel._reply import ReplyTo
-from ._dispatch import Batch
+from ._batch import Batch
 from ._errors import WorkerCrashed
 from ._host import HostedExit
 from ._jobs import Entry, FunctionRef, encode_arguments, encode_items
