@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import resource
@@ -288,3 +289,12 @@ def log_slowly(what: tuple[str, int]) -> int:
     """Append a number to a file and take a moment over it."""
     busy_for(0.005)
     return log_number(what)
+
+
+def announce_and_lock(announce: str, lock: str) -> int:
+    """Write our pid into a named pipe, then wait until nobody holds a file's lock alone."""
+    with open(announce, "w") as pipe:
+        pipe.write(f"{os.getpid()}\n")
+    with open(lock) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return os.getpid()

@@ -6,6 +6,7 @@ Neither is a restart, so neither spends from the budget.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from .._kernel._cell import NO_KWARGS
@@ -61,7 +62,7 @@ class Scaling(Supervisor):
 
     def _ask_resize(self, size: int) -> None:
         # Behind what is in the mailbox: children are changed in the supervisor's own turn alone.
-        self._kb_cell.post((Scaling._take_size, (size,), NO_KWARGS, self._kb_cell.node.context, None))
+        self._kb_cell.post((Scaling._take_size, (size,), NO_KWARGS, copy_context(), None))
 
     def _take_size(self, size: int) -> None:
         if size > self.workers:
