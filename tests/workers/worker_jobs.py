@@ -298,3 +298,14 @@ def announce_and_lock(announce: str, lock: str) -> int:
     with open(lock) as file:
         fcntl.flock(file, fcntl.LOCK_SH)
     return os.getpid()
+
+
+def slow_identity(value: int) -> int:
+    busy_for(0.005)
+    return value
+
+
+def wait_if_told(pipes: tuple[str, str] | None) -> None:
+    """Announce ourselves and wait, or return at once."""
+    if pipes is not None:
+        announce_and_wait(*pipes)

@@ -25,7 +25,8 @@ from ._pool_spec import pool
 from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
-from ._takers import Results
+from ._stream import Stream
+from ._takers import Progress, Results
 from .nodes import WorkerNode, WorkerNodeStatistics, node, own_process, spread
 
 __all__ = [
@@ -39,10 +40,12 @@ __all__ = [
     "Jobs",
     "Pool",
     "PoolStatistics",
+    "Progress",
     "Quarantined",
     "RemoteTraceback",
     "ResultNotPicklable",
     "Results",
+    "Stream",
     "Worker",
     "WorkerCrashed",
     "WorkerDeath",

@@ -7,34 +7,35 @@ it runs on the event loop between two turns of actors, so jobs cost no message t
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .._kernel._errors import CallError, CallTimeout
 from ..wire._pickle import dumps
+from ._batch import Batch
 from ._boot import Boot
 from ._crew import Crew
 from ._deadlines import Deadlines
-from ._batch import Batch
 from ._dispatch import Dispatcher
 from ._errors import Dossier, JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
+from ._maps import Maps
 from ._outcomes import Failure, is_failure
 from ._process import WorkerDeath, WorkerProcess
 from ._recycle import Recycling
 from ._sizing import Elastic, Sizing
 from ._spares import Spares
 from ._spawner import ForkServer
+from ._stream import StreamTaker
 from ._takers import CallTaker, MapTaker
 from ._terms import Terms
 
 __all__ = ["Engine", "Refusal"]
 
 R = TypeVar("R")
+K = TypeVar("K", bound=MapTaker[Any])
 
 _CALLS_PER_BATCH = 256
 _LOOK_AGAIN = 0.05
@@ -80,7 +81,7 @@ class Engine:
         self.spares = Spares(terms.spares, self._boot_spare, self._warm, no_spare)
         # How many functions the spares have imported.
         self._warmed = 0
-        self._maps: weakref.WeakSet[MapTaker[Any]] = weakref.WeakSet()
+        self._maps = Maps(frame_limit, self._submit_map, self.dispatcher.room, self._withdraw)
         # Jobs of this loop turn, by function, taker, retries and lane: each becomes one batch.
         self._open: dict[tuple[FunctionRef, Any, int, int | None], Batch] = {}
         self._room: deque[asyncio.Future[None]] = deque()
@@ -171,23 +172,29 @@ class Engine:
                 future.exception()  # seen, even when the caller was cancelled at that very moment
 
     def map(
+        self, kind: type[K], function: Any, items: Any, ahead: int | None, retries: int, key: int | None
+    ) -> K:
+        """Begin a map; `kind` says in which order results come."""
+        ref, limit = self._map_of(function, ahead)
+        return self._maps.map(kind, ref, items, limit, retries, self.lane(key))
+
+    def stream(
         self,
-        kind: type[MapTaker[R]],
+        kind: type[StreamTaker[R]],
         function: Any,
         items: Any,
         ahead: int | None,
         retries: int,
-        key: int | None = None,
-    ) -> MapTaker[R]:
-        """Begin a map; `kind` says in which order results come."""
+        key: int | None,
+    ) -> tuple[StreamTaker[R], Callable[[], asyncio.Task[None] | None]]:
+        """Begin a stream; also returns what ends it early."""
+        ref, limit = self._map_of(function, ahead)
+        return self._maps.stream(kind, ref, items, limit, retries, self.lane(key))
+
+    def _map_of(self, function: Any, ahead: int | None) -> tuple[FunctionRef, int]:
         ref = self.functions.ref(function, self.frame_limit)
         self.check_open(ref.name)
-        limit = min(ahead or self._ahead, self.dispatcher.limit)
-        submit = functools.partial(self._submit_map, self.lane(key))
-        taker = kind(ref, iter(items), self.frame_limit, limit, retries, submit, self._free)
-        self._maps.add(taker)
-        taker.refill()
-        return taker
+        return ref, min(ahead or self._ahead, self.dispatcher.limit)
 
     def take_back(self, taker: Any) -> list[Batch]:
         """Remove and return the jobs of a taker that no worker has."""
@@ -203,8 +210,9 @@ class Engine:
         self.dispatcher.enqueue(batch)
         self._loop.call_soon(self._pump)
 
-    def _free(self) -> int:
-        return self.dispatcher.room()
+    def _withdraw(self, taker: Any) -> None:
+        self.take_back(taker)
+        self._loop.call_soon(self._go_on)
 
     async def _wait_room(self, job: asyncio.Future[Any]) -> None:
         """Wait until there may be room, or `job` has an outcome already."""
@@ -363,10 +371,7 @@ class Engine:
             return JobTimeout(name, death.exit, self._deadlines.timeout, worker=worker)
         if hit.entries and len(hit.kills) >= self.dispatcher.quarantine:
             self.quarantined += 1
-            entry = hit.entries[0]
-            packed = entry if isinstance(entry, bytes) else dumps(entry)
-            digest = hashlib.sha256(packed).hexdigest()
-            return Quarantined(Dossier(name, digest, len(packed), hit.kills), worker=worker)
+            return Quarantined(_dossier(hit), worker=worker)
         return WorkerCrashed(name, death.exit, worker=worker)
 
     def _go_on(self) -> None:
@@ -377,8 +382,7 @@ class Engine:
             room = self._room.popleft()
             if not room.done():
                 room.set_result(None)
-        for taker in list(self._maps):
-            taker.refill()
+        self._maps.refill()
         self._pump()
 
     # -- the end -------------------------------------------------------------------------------
@@ -390,9 +394,7 @@ class Engine:
         self._refusal = refusal
         self._open.clear()
         self._fail(self.dispatcher.clear_queue(), begun=False)
-        maps, self._maps = list(self._maps), weakref.WeakSet()
-        for taker in maps:
-            taker.close(refusal(taker.name, False))
+        self._maps.close(lambda name: refusal(name, False))
         while self._room:
             room = self._room.popleft()
             if not room.done():
@@ -422,3 +424,9 @@ class Engine:
         for batch in batches:
             error = self._refusal(batch.function.name, begun)
             batch.taker.deliver(batch, [Failure(error)] * len(batch.entries))
+
+
+def _dossier(hit: Batch) -> Dossier:
+    entry = hit.entries[0]
+    packed = entry if isinstance(entry, bytes) else dumps(entry)
+    return Dossier(hit.function.name, hashlib.sha256(packed).hexdigest(), len(packed), hit.kills)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from threading import get_ident
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .._kernel._cell import DEAD
 from .._kernel._errors import NotRunning, UsageError, WrongThread
@@ -14,6 +14,7 @@ from ._engine import Engine
 from ._keys import Key, key_number
 from ._pool import Pool
 from ._pool_executor import PoolExecutor
+from ._stream import Stream, StreamTaker, UnorderedStreamTaker
 from ._takers import MapTaker, OrderedTaker, Results
 from ._terms import whole
 
@@ -130,6 +131,57 @@ class Jobs:
         """Like `map_unordered`, with the results in the order of the items."""
         return Results(self._map(OrderedTaker, fn, items, ahead))
 
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Stream[R]: ...
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[True],
+    ) -> Stream[R | Exception]: ...
+    def stream(
+        self,
+        fn: Callable[..., Any],
+        items: Any,
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Stream[Any]:
+        """Run `fn(item)` for each item of a source that may be asynchronous, lazy and without end.
+
+        Left early or dropped, it cancels the jobs that no worker has; `async with` and `aclose` do so
+        at once. A failure of the source comes last, at its place.
+
+        Args:
+            ahead: items that are taken and not consumed as results yet, 2,048 per worker by default:
+                in flight, ready, and waiting behind a slow one.
+            ordered: results in the order of the items (default), or as they come.
+            return_exceptions: yield the error of a failed job in place of its result. By default it is
+                raised there, and iterating on goes on.
+        """
+        kind: type[StreamTaker[Any]] = StreamTaker if ordered else UnorderedStreamTaker
+        if not (hasattr(items, "__aiter__") or hasattr(items, "__iter__")):
+            raise UsageError(f"a stream takes an iterable or an asynchronous one, got {items!r}")
+        engine, retries = self._for_map(fn, ahead)
+        taker, halt = engine.stream(kind, fn, items, ahead, retries, self._key)
+        return Stream(taker, halt, return_exceptions)
+
     def as_executor(self) -> PoolExecutor:
         """The same pool as a `concurrent.futures.Executor`, for other threads and for libraries.
 
@@ -152,6 +204,10 @@ class Jobs:
     def _map(
         self, kind: type[MapTaker[Any]], fn: Any, items: Iterable[Any], ahead: int | None
     ) -> MapTaker[Any]:
+        engine, retries = self._for_map(fn, ahead)
+        return engine.map(kind, fn, items, ahead, retries, self._key)
+
+    def _for_map(self, fn: Any, ahead: int | None) -> tuple[Engine, int]:
         if self._within is not None:
             raise UsageError(
                 "within is for call: a map has no deadline of its own; use asyncio.timeout around it"
@@ -159,8 +215,7 @@ class Jobs:
         if ahead is not None:
             whole("ahead", ahead, 1)
         _, pool, engine = self._pool(fn)
-        retries = pool.retries if self._retries is None else self._retries
-        return engine.map(kind, fn, items, ahead, retries, self._key)
+        return engine, pool.retries if self._retries is None else self._retries
 
     def _pool(self, fn: object) -> tuple[Node, Pool, Engine]:
         """The pool that is meant now; jobs go to it directly and cost it no message."""
