@@ -61,11 +61,13 @@ async def test_results_may_come_in_any_order() -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_an_endless_source_is_taken_from_no_further_ahead_than_said(ordered: bool) -> None:
     source = Source()
-    async with pool_of(2) as pool:
-        async with pool.jobs.stream(jobs.add_one, source.items(), ahead=10, ordered=ordered) as stream:
-            for consumed in range(1, 200):
-                await anext(stream)
-                assert source.taken <= consumed + 10
+    async with (
+        pool_of(2) as pool,
+        pool.jobs.stream(jobs.add_one, source.items(), ahead=10, ordered=ordered) as stream,
+    ):
+        for consumed in range(1, 200):
+            await anext(stream)
+            assert source.taken <= consumed + 10
 
     assert source.closed.is_set()
 
@@ -81,16 +83,15 @@ async def test_what_piles_up_behind_a_slow_head_is_bounded(tmp_path: Path) -> No
         async for _ in source.items():
             yield None
 
-    async with pool_of(2) as pool:
-        async with pool.jobs.stream(jobs.wait_if_told, items(), ahead=20) as stream:
-            await asyncio.to_thread(pipe.read_text)
-            while stream.progress.done < 19:
-                await pool.call(jobs.add_one, 1)
+    async with pool_of(2) as pool, pool.jobs.stream(jobs.wait_if_told, items(), ahead=20) as stream:
+        await asyncio.to_thread(pipe.read_text)
+        while stream.progress.done < 19:
             await pool.call(jobs.add_one, 1)
+        await pool.call(jobs.add_one, 1)
 
-            assert (19, 19) == (source.taken, stream.progress.done)
-            await asyncio.to_thread(release.write_text, "go")
-            await anext(stream)
+        assert (19, 19) == (source.taken, stream.progress.done)
+        await asyncio.to_thread(release.write_text, "go")
+        await anext(stream)
 
 
 async def test_a_failed_job_has_its_place_raised_or_as_a_value() -> None:

@@ -20,8 +20,9 @@ from ._errors import (
 from ._executor import Executor
 from ._exit import WorkerExit
 from ._handle import Jobs, jobs
-from ._pool import Pool, PoolStatistics, WorkerInfo
+from ._pool import Pool
 from ._pool_spec import pool
+from ._pool_statistics import PoolStatistics, WorkerInfo
 from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics

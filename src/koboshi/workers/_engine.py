@@ -7,24 +7,23 @@ it runs on the event loop between two turns of actors, so jobs cost no message t
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .._kernel._errors import CallError, CallTimeout
-from ..wire._pickle import dumps
 from ._batch import Batch
 from ._boot import Boot
 from ._crew import Crew
 from ._deadlines import Deadlines
 from ._dispatch import Dispatcher
-from ._errors import Dossier, JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
+from ._errors import JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
 from ._maps import Maps
 from ._outcomes import Failure, is_failure
 from ._process import WorkerDeath, WorkerProcess
+from ._quarantine import dossier
 from ._recycle import Recycling
+from ._room import Room
 from ._sizing import Elastic, Sizing
 from ._spares import Spares
 from ._spawner import ForkServer
@@ -84,7 +83,7 @@ class Engine:
         self._maps = Maps(frame_limit, self._submit_map, self.dispatcher.room, self._withdraw)
         # Jobs of this loop turn, by function, taker, retries and lane: each becomes one batch.
         self._open: dict[tuple[FunctionRef, Any, int, int | None], Batch] = {}
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room = Room(self.dispatcher.room)
         # Set once the pool ends.
         self._refusal: Refusal | None = None
         self._loop = asyncio.get_running_loop()
@@ -156,7 +155,7 @@ class Engine:
             timer = self._loop.call_at(deadline, self._expire, future, ref.name, deadline - began, kill)
         try:
             while wait and not future.done() and self.dispatcher.room() <= 0:
-                await self._wait_room(future)
+                await self._room.wait(future)
             if not future.done():
                 self.check_open(ref.name)
                 self.submit(ref, entry, self.calls, future, retries, key)
@@ -213,23 +212,6 @@ class Engine:
     def _withdraw(self, taker: Any) -> None:
         self.take_back(taker)
         self._loop.call_soon(self._go_on)
-
-    async def _wait_room(self, job: asyncio.Future[Any]) -> None:
-        """Wait until there may be room, or `job` has an outcome already."""
-        room: asyncio.Future[None] = self._loop.create_future()
-        self._room.append(room)
-
-        def over(_: object) -> None:
-            if not room.done():
-                room.set_result(None)
-
-        job.add_done_callback(over)
-        try:
-            await room
-        finally:
-            job.remove_done_callback(over)
-            if room in self._room:
-                self._room.remove(room)
 
     def _expire(self, future: asyncio.Future[Any], name: str, seconds: float, kill: bool) -> None:
         """The deadline of a call has passed."""
@@ -371,17 +353,12 @@ class Engine:
             return JobTimeout(name, death.exit, self._deadlines.timeout, worker=worker)
         if hit.entries and len(hit.kills) >= self.dispatcher.quarantine:
             self.quarantined += 1
-            return Quarantined(_dossier(hit), worker=worker)
+            return Quarantined(dossier(hit), worker=worker)
         return WorkerCrashed(name, death.exit, worker=worker)
 
     def _go_on(self) -> None:
         """There may be room for more jobs: in the queue, at workers."""
-        free = self.dispatcher.room()
-        while self._room and free > 0:
-            free -= 1
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
+        self._room.let_in()
         self._maps.refill()
         self._pump()
 
@@ -395,10 +372,7 @@ class Engine:
         self._open.clear()
         self._fail(self.dispatcher.clear_queue(), begun=False)
         self._maps.close(lambda name: refusal(name, False))
-        while self._room:
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
+        self._room.close()
 
     def close(self, refusal: Refusal) -> None:
         """Fail all jobs that are left and kill what processes there are."""
@@ -424,9 +398,3 @@ class Engine:
         for batch in batches:
             error = self._refusal(batch.function.name, begun)
             batch.taker.deliver(batch, [Failure(error)] * len(batch.entries))
-
-
-def _dossier(hit: Batch) -> Dossier:
-    entry = hit.entries[0]
-    packed = entry if isinstance(entry, bytes) else dumps(entry)
-    return Dossier(hit.function.name, hashlib.sha256(packed).hexdigest(), len(packed), hit.kills)

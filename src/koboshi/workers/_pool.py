@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .._kernel._actor import Actor
@@ -26,6 +25,7 @@ from ._host import handle, load, open_host
 from ._jobs import Entry as Arguments
 from ._jobs import FunctionRef, encode_arguments
 from ._keys import message_key
+from ._pool_statistics import PoolStatistics, WorkerInfo
 from ._scaling import Scaling, crew_of
 from ._shared import borrow, give_back
 from ._sizing import Sizing
@@ -33,62 +33,13 @@ from ._slot import Worker
 from ._takers import MessageTaker
 from ._terms import QUARANTINE, Terms, whole
 
-__all__ = ["Pool", "PoolStatistics", "WorkerInfo", "is_actor", "is_spec"]
+__all__ = ["Pool", "is_actor", "is_spec"]
 
 RESTARTS_PER_WORKER = 25
 WITHIN = 5.0
 START_ATTEMPTS = 3
 GRACE = 3.0
 QUEUE = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """One worker of a pool. `pid` is None while it is being started; `done` counts since its first start."""
-
-    slot: str
-    pid: int | None
-    restarts: int
-    done: int
-    busy: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatistics:
-    """A pool at one moment.
-
-    Attributes:
-        size: workers that it is to have now.
-        min, max: the bounds of that; the same for a pool of fixed size.
-        workers: its workers, in the order of their slots.
-        queued: jobs that no worker has yet.
-        running: jobs at workers: in hand, or next in turn there.
-        done: jobs with an outcome, those that failed included.
-        failed: jobs that raised, or whose result could not be sent back.
-        crashed: deaths of workers with a job in hand.
-        retried: jobs that were started again after one.
-        overdue: jobs that ran for longer than the pool's `timeout`.
-        quarantined: jobs that killed too many workers.
-        restarts: workers started again, for whatever reason.
-        recycled: processes replaced because of their jobs, age or memory.
-        spares: processes that are ready to take a worker's place.
-    """
-
-    size: int
-    min: int
-    max: int
-    workers: tuple[WorkerInfo, ...]
-    queued: int
-    running: int
-    done: int
-    failed: int
-    crashed: int
-    retried: int
-    overdue: int
-    quarantined: int
-    restarts: int
-    recycled: int
-    spares: int
 
 
 class Pool(Scaling):

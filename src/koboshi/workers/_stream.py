@@ -106,7 +106,8 @@ class UnorderedStreamTaker(StreamTaker[R]):
 class Stream(Results[R]):
     """The results of a stream. Left early, or dropped, it cancels the jobs that no worker has.
 
-    `async with` makes sure of that, as does `aclose`. An asynchronous generator as the source is closed with it.
+    `async with` makes sure of that, as does `aclose`. An asynchronous generator that it takes items from is
+    closed with it.
     """
 
     __slots__ = ("_failures_as_values", "_halt", "_loop")
