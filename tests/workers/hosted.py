@@ -129,3 +129,15 @@ class StoppedAtFirst(kb.Actor):
     @kb.message
     def ping(self) -> str:
         return "pong"
+
+
+class Journalist(kb.Actor):
+    """Counts its notes by topic."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, int] = {}
+
+    @kb.message
+    def note(self, number: int, *, topic: str) -> int:
+        self.notes[topic] = self.notes.get(topic, 0) + 1
+        return self.notes[topic]

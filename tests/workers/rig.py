@@ -69,5 +69,17 @@ async def pool_of(size: int, **options: Any) -> AsyncIterator[Rig]:
             stop()
 
 
+@asynccontextmanager
+async def elastic_pool(least: int, most: int, **options: Any) -> AsyncIterator[Rig]:
+    """The same with a pool whose size changes."""
+    async with kb.Supervisor(kb.pool(min=least, max=most, **options).options(id="pool")) as tree:
+        rig = Rig(tree)
+        stop = kb.listen(rig)
+        try:
+            yield rig
+        finally:
+            stop()
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from koboshi.workers import JobQueueFull
-from koboshi.workers._dispatch import WINDOW_MAX, Batch, Dispatcher
+from koboshi.workers._batch import Batch
+from koboshi.workers._dispatch import Dispatcher
 from koboshi.workers._jobs import FunctionRef
+from koboshi.workers._window import WINDOW_MAX
 
 FUNCTION = FunctionRef("f", b"")
 

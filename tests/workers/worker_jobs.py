@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import resource
@@ -274,3 +275,37 @@ def hang_at_exit() -> int:
     """Return our pid; the process will not end by itself."""
     atexit.register(spin_in_python)
     return os.getpid()
+
+
+def log_number(what: tuple[str, int]) -> int:
+    """Append a number to a file."""
+    path, number = what
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def log_slowly(what: tuple[str, int]) -> int:
+    """Append a number to a file and take a moment over it."""
+    busy_for(0.005)
+    return log_number(what)
+
+
+def announce_and_lock(announce: str, lock: str) -> int:
+    """Write our pid into a named pipe, then wait until nobody holds a file's lock alone."""
+    with open(announce, "w") as pipe:
+        pipe.write(f"{os.getpid()}\n")
+    with open(lock) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return os.getpid()
+
+
+def slow_identity(value: int) -> int:
+    busy_for(0.005)
+    return value
+
+
+def wait_if_told(pipes: tuple[str, str] | None) -> None:
+    """Announce ourselves and wait, or return at once."""
+    if pipes is not None:
+        announce_and_wait(*pipes)

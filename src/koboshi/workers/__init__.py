@@ -20,12 +20,14 @@ from ._errors import (
 from ._executor import Executor
 from ._exit import WorkerExit
 from ._handle import Jobs, jobs
-from ._pool import Pool, PoolStatistics, WorkerInfo
+from ._pool import Pool
 from ._pool_spec import pool
+from ._pool_statistics import PoolStatistics, WorkerInfo
 from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
-from ._takers import Results
+from ._stream import Stream
+from ._takers import Progress, Results
 from .command import (
     Command,
     CommandError,
@@ -63,12 +65,14 @@ __all__ = [
     "Jobs",
     "Pool",
     "PoolStatistics",
+    "Progress",
     "Quarantined",
     "RemoteTraceback",
     "ResultNotPicklable",
     "Results",
     "RunnerLost",
     "Runners",
+    "Stream",
     "Worker",
     "WorkerCrashed",
     "WorkerDeath",

@@ -16,10 +16,12 @@ def nobody(error: object) -> None:
 class Crew:
     """One worker of a pool, from its start to its end, and what its owner wants to hear of it."""
 
-    __slots__ = ("closing", "died", "done", "leaving", "name", "process")
+    __slots__ = ("closing", "died", "done", "lane", "leaving", "name", "process")
 
-    def __init__(self, name: str, done: int = 0) -> None:
+    def __init__(self, name: str, done: int = 0, lane: int = 0) -> None:
         self.name = name
+        # Its place among the workers of the pool.
+        self.lane = lane
         # Called once, when `process` has ended and its jobs have been seen to.
         self.died: Callable[[Exception], None] = nobody
         # The process that takes jobs.

@@ -5,6 +5,11 @@ about four milliseconds of work at the pace it has shown: thousands of tiny jobs
 second need many in flight, a slow one must not have others queued behind it, and a
 crash should interrupt little. Outcomes come back in the order of submission, so a
 worker's jobs are a queue and need no numbers.
+
+A batch may be bound to a lane: the place of one worker, whoever holds it. It then waits for
+that worker alone, and when a place changes hands, until its last holder has no such job left:
+jobs of a lane run in order, whatever becomes of processes. Between the lanes and the common
+queue the older job goes first.
 """
 
 from __future__ import annotations
@@ -12,61 +17,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from ._batch import Batch
 from ._errors import JobQueueFull
 from ._jobs import Entry, FunctionRef
 from ._limits import BATCH_BYTES
+from ._window import Window
 
-__all__ = ["Assignment", "Batch", "DispatchStatistics", "Dispatcher"]
+__all__ = ["STRATEGIES", "Assignment", "DispatchStatistics", "Dispatcher", "Strategy"]
 
-WINDOW_SECONDS = 0.004
-"""Seconds of work that a worker may hold."""
-WINDOW_MAX = 1024
-"""Jobs that a worker may hold, however small."""
-_PREFETCH_BELOW = 0.020
+Strategy = Literal["least_busy", "round_robin", "by_key"]
+
+STRATEGIES: tuple[Strategy, ...] = ("least_busy", "round_robin", "by_key")
+
 # A queue that is shorter is not gone through for abandoned jobs before it is their turn.
 _SWEEP_FROM = 1024
 
 W = TypeVar("W")
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Jobs of one function for one taker.
-
-    `tags` runs parallel to `entries` and belongs to the taker (futures, indices), or is
-    None when it does not tell its jobs apart.
-    """
-
-    function: FunctionRef
-    entries: list[Entry]
-    taker: Any  # whoever is told of outcomes; opaque here
-    tags: list[Any] | None = None
-    # Times that a job may be started again after a crash that it was in.
-    retries: int = 0
-    # How each worker ended that ran it; then it is one job, whose batch is never joined with others.
-    kills: tuple[Any, ...] = ()
-
-    def drop_unwanted(self) -> int:
-        """Remove the jobs whose outcome nobody waits for any more; returns how many."""
-        if self.tags is None:
-            return 0
-        wants = self.taker.wants
-        kept = [pair for pair in zip(self.tags, self.entries, strict=True) if wants(pair[0])]
-        dropped = len(self.entries) - len(kept)
-        if dropped:
-            self.tags = [tag for tag, _ in kept]
-            self.entries = [entry for _, entry in kept]
-        return dropped
-
-    def split(self, count: int) -> Batch:
-        """Remove the first `count` jobs and return them as a batch of their own."""
-        tags = None
-        if self.tags is not None:
-            tags, self.tags = self.tags[:count], self.tags[count:]
-        entries, self.entries = self.entries[:count], self.entries[count:]
-        return Batch(self.function, entries, self.taker, tags, self.retries, self.kills)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,52 +59,28 @@ class DispatchStatistics:
     requeued: int
 
 
-class _Slot:
-    """What the dispatcher knows of one worker."""
-
-    __slots__ = ("batches", "congested", "in_flight", "pace", "quota", "retired", "since", "window")
-
-    def __init__(self, quota: int | None) -> None:
-        self.batches: deque[Batch] = deque()
-        # Jobs that it may still be given; None for any number.
-        self.quota = quota
-        # Sum of len(batch.entries) over `batches`.
-        self.in_flight = 0
-        self.congested = False
-        self.retired = False
-        self.window = 1
-        # Seconds per job, smoothed; 0 while unknown.
-        self.pace = 0.0
-        # When the job at the head could have begun, at the earliest.
-        self.since = 0.0
-
-    def observe(self, count: int, now: float) -> None:
-        """Adapt to `count` outcomes at `now`: fall at once, rise by averaging."""
-        latest = (now - self.since) / count
-        self.since = now
-        self.pace = max(latest, 0.5 * self.pace + 0.5 * latest)
-        self.window = min(WINDOW_MAX, 1 + int(WINDOW_SECONDS / max(self.pace, 1e-7)))
-        if self.pace >= _PREFETCH_BELOW:
-            self.window = 1
-        elif self.window == 1:
-            # The next job waits at the worker, which saves it a round trip.
-            self.window = 2
-
-
 class Dispatcher(Generic[W]):
-    """Least-busy assignment of batches to workers of type W.
+    """Assignment of batches to workers of type W.
 
     Args:
         limit: jobs that may wait or run at a time; more raise JobQueueFull.
         quarantine: workers that one job may kill; after that it is not started again.
+        in_turn: give jobs that are in no lane out one by one, to each worker in turn, and not to the least
+            busy. A worker that has no room is passed over.
     """
 
-    def __init__(self, limit: int = 65_536, quarantine: int = 3) -> None:
+    def __init__(self, limit: int = 65_536, quarantine: int = 3, *, in_turn: bool = False) -> None:
         self.limit = limit
         self.quarantine = quarantine
+        self._in_turn = in_turn
+        # The lane of the worker whose turn was last.
+        self._turn = -1
         self._queue: deque[Batch] = deque()
-        self._slots: dict[W, _Slot] = {}
-        # Jobs in _queue, jobs in all slots.
+        # Queued batches that are bound to a lane; a lane without any is not in it.
+        self._lanes: dict[int, deque[Batch]] = {}
+        self._orders = 0
+        self._slots: dict[W, Window] = {}
+        # Jobs in _queue and _lanes, jobs in all slots.
         self._queued = 0
         self._in_flight = 0
         # Jobs that `abandon` was told of since the queue was last gone through.
@@ -166,9 +110,9 @@ class Dispatcher(Generic[W]):
             self._sweep()
         return self.limit - self.load
 
-    def add_worker(self, worker: W, quota: int | None = None) -> None:
-        """Offer a worker that is ready, for `quota` jobs."""
-        self._slots[worker] = _Slot(quota)
+    def add_worker(self, worker: W, quota: int | None = None, lane: int = 0, now: float = 0.0) -> None:
+        """Offer a worker that is ready, for `quota` jobs; it holds `lane` from now on."""
+        self._slots[worker] = Window(quota, lane, now)
 
     def retire(self, worker: W) -> None:
         """Give a worker no more jobs; those that it has stay with it."""
@@ -183,8 +127,15 @@ class Dispatcher(Generic[W]):
         """
         if self.room() < len(batch.entries):
             raise JobQueueFull(self.limit)
-        self._queue.append(batch)
+        self._orders += 1
+        batch.order = self._orders
+        self._queue_of(batch).append(batch)
         self._queued += len(batch.entries)
+
+    def _queue_of(self, batch: Batch) -> deque[Batch]:
+        if batch.lane is None:
+            return self._queue
+        return self._lanes.setdefault(batch.lane, deque())
 
     def extend(self, batch: Batch, entry: Entry, tag: object) -> None:
         """Add a job to a batch that was enqueued in this loop turn and not assigned yet.
@@ -205,20 +156,17 @@ class Dispatcher(Generic[W]):
             self._slots[worker].congested = congested
 
     def assign(self, now: float) -> Iterator[Assignment[W]]:
-        """Give out what the workers have room for, the least busy first."""
-        while self._queue and self._slots:
-            self._queued -= self._queue[0].drop_unwanted()
-            if not self._queue[0].entries:
-                self._queue.popleft()
-                continue
-            worker, slot = min(self._slots.items(), key=_busyness)
-            room = slot.window - slot.in_flight
-            if slot.congested or slot.retired or room <= 0:
-                return
-            # Shared out evenly when there is less than everybody could hold.
-            share = -(-self._queued // len(self._slots))
-            count = min(room, share) if slot.quota is None else min(room, share, slot.quota)
-            batch, size = self._take(count)
+        """Give out what the workers have room for."""
+        while (chosen := self._choose()) is not None:
+            queue, worker, slot = chosen
+            count = slot.window - slot.in_flight
+            if queue is self._queue:
+                # Shared out evenly when there is less than everybody could hold.
+                count = 1 if self._in_turn else min(count, -(-self._queued // len(self._slots)))
+                self._turn = slot.lane
+            if slot.quota is not None:
+                count = min(count, slot.quota)
+            batch, size = self._take(queue, count)
             begin = getattr(batch.taker, "begin", None)
             if begin is not None:
                 begin(batch)
@@ -234,9 +182,49 @@ class Dispatcher(Generic[W]):
             self._in_flight += len(batch.entries)
             yield Assignment(worker, batch, size, slot.retired)
 
-    def _take(self, count: int) -> tuple[Batch, int]:
-        """Remove up to `count` jobs, and about BATCH_BYTES, from the head of the queue."""
-        head = self._queue[0]
+    def _choose(self) -> tuple[deque[Batch], W, Window] | None:
+        """Which queue is next, and who gets the job at its head; None when nobody can be given any."""
+        best: tuple[deque[Batch], W, Window] | None = None
+        if self._slots and self._freshen(self._queue):
+            if self._in_turn:
+                worker, slot = min(self._slots.items(), key=self._distance)
+            else:
+                worker, slot = min(self._slots.items(), key=_busyness)
+            if not slot.full:
+                best = self._queue, worker, slot
+        for lane in list(self._lanes):
+            queue = self._lanes[lane]
+            if not self._freshen(queue):
+                del self._lanes[lane]
+            elif best is None or queue[0].order < best[0][0].order:
+                holder = self._holder_of(lane)
+                if holder is not None:
+                    best = queue, *holder
+        return best
+
+    def _freshen(self, queue: deque[Batch]) -> bool:
+        """Drop what nobody waits for from the head of a queue; whether a job is left."""
+        while queue:
+            self._queued -= queue[0].drop_unwanted()
+            if queue[0].entries:
+                return True
+            queue.popleft()
+        return False
+
+    def _distance(self, item: tuple[W, Window]) -> tuple[bool, bool, int]:
+        slot = item[1]
+        return slot.full, slot.lane <= self._turn, slot.lane
+
+    def _holder_of(self, lane: int) -> tuple[W, Window] | None:
+        """The worker that may be given a job of a lane now."""
+        holders = [item for item in self._slots.items() if item[1].lane == lane]
+        if not holders or holders[-1][1].full or any(slot.keyed for _, slot in holders[:-1]):
+            return None
+        return holders[-1]
+
+    def _take(self, queue: deque[Batch], count: int) -> tuple[Batch, int]:
+        """Remove up to `count` jobs, and about BATCH_BYTES, from the head of a queue."""
+        head = queue[0]
         count = min(count, len(head.entries))
         size = 0
         for index, entry in enumerate(head.entries[:count]):
@@ -247,7 +235,7 @@ class Dispatcher(Generic[W]):
                     break
         self._queued -= count
         if count == len(head.entries):
-            return self._queue.popleft(), size
+            return queue.popleft(), size
         return head.split(count), size
 
     def settle(self, worker: W, outcomes: Sequence[Any], now: float) -> Iterator[tuple[Batch, Sequence[Any]]]:
@@ -278,7 +266,7 @@ class Dispatcher(Generic[W]):
     ) -> Batch | None:
         """Forget a worker that died, after `settle` of all that it had finished.
 
-        Untouched jobs go back to the head of the queue. Returns the job that was running
+        Untouched jobs go back to the head of their queue. Returns the job that was running
         as a batch of one, with `end` added to its `kills`, unless it was queued again because
         it may be (`retry`), has retries left, and has not killed too many.
         """
@@ -293,7 +281,8 @@ class Dispatcher(Generic[W]):
         untouched = sum(len(batch.entries) for batch in slot.batches)
         self._requeued += untouched
         self._queued += untouched
-        self._queue.extendleft(reversed(slot.batches))
+        for batch in reversed(slot.batches):
+            self._queue_of(batch).appendleft(batch)
         if hit is None:
             return None
         hit.kills = (*hit.kills, end)
@@ -302,9 +291,14 @@ class Dispatcher(Generic[W]):
             hit.retries -= 1
             self._retried += 1
             self._queued += 1
-            self._queue.appendleft(hit)
+            self._queue_of(hit).appendleft(hit)
             return None
         return hit
+
+    def occupation(self) -> tuple[int, int, int]:
+        """Workers that take jobs, those of them that have some, and jobs that wait."""
+        serving = [slot for slot in self._slots.values() if not slot.retired]
+        return len(serving), sum(1 for slot in serving if slot.in_flight), self._queued
 
     def __contains__(self, worker: W) -> bool:
         return worker in self._slots
@@ -348,12 +342,17 @@ class Dispatcher(Generic[W]):
         """Drop the abandoned jobs from the queue. Batches stay, empty or not: they may yet be extended."""
         if self._abandoned:
             self._abandoned = 0
-            self._queued -= sum(batch.drop_unwanted() for batch in self._queue)
+            for queue in (self._queue, *self._lanes.values()):
+                self._queued -= sum(batch.drop_unwanted() for batch in queue)
 
     def clear_queue(self) -> list[Batch]:
         """Remove and return the jobs that no worker has."""
-        batches = list(self._queue)
+        batches = [*self._queue]
         self._queue.clear()
+        if self._lanes:
+            batches += [batch for queue in self._lanes.values() for batch in queue]
+            batches.sort(key=lambda batch: batch.order)
+            self._lanes.clear()
         self._queued = 0
         return batches
 
@@ -365,7 +364,5 @@ class Dispatcher(Generic[W]):
         return batches + self.clear_queue()
 
 
-def _busyness(item: tuple[Any, _Slot]) -> tuple[bool, float]:
-    slot = item[1]
-    full = slot.congested or slot.retired or slot.in_flight >= slot.window
-    return full, slot.in_flight * max(slot.pace, 1e-6)
+def _busyness(item: tuple[Any, Window]) -> tuple[bool, float]:
+    return item[1].busyness

@@ -7,31 +7,34 @@ it runs on the event loop between two turns of actors, so jobs cost no message t
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .._kernel._errors import CallError, CallTimeout
-from ..wire._pickle import dumps
+from ._batch import Batch
 from ._boot import Boot
 from ._crew import Crew
 from ._deadlines import Deadlines
-from ._dispatch import Batch, Dispatcher
-from ._errors import Dossier, JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
+from ._dispatch import Dispatcher
+from ._errors import JobQueueFull, JobTimeout, Quarantined, WorkerCrashed
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
+from ._maps import Maps
 from ._outcomes import Failure, is_failure
 from ._process import WorkerDeath, WorkerProcess
+from ._quarantine import dossier
 from ._recycle import Recycling
+from ._room import Room
+from ._sizing import Elastic, Sizing
 from ._spares import Spares
 from ._spawner import ForkServer
+from ._stream import StreamTaker
 from ._takers import CallTaker, MapTaker
 from ._terms import Terms
 
 __all__ = ["Engine", "Refusal"]
 
 R = TypeVar("R")
+K = TypeVar("K", bound=MapTaker[Any])
 
 _CALLS_PER_BATCH = 256
 _LOOK_AGAIN = 0.05
@@ -47,24 +50,29 @@ class Engine:
     def __init__(
         self,
         label: Callable[[], str],
-        size: int,
+        sizing: Sizing,
         queue: int,
         frame_limit: int,
         terms: Terms,
         grace: float,
         no_spare: Callable[[Exception], None],
+        resize: Callable[[int], None],
     ) -> None:
         self.label = label
         self.frame_limit = frame_limit
         self.functions = FunctionTable()
-        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(queue, terms.quarantine)
+        self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(
+            queue, terms.quarantine, in_turn=terms.strategy == "round_robin"
+        )
         self.failed = 0
         self.crashed = 0
         self.overdue = 0
         self.quarantined = 0
         self._deadlines = None if terms.timeout is None else Deadlines(terms.timeout, self.dispatcher)
+        self.elastic = Elastic(sizing, self.dispatcher, resize) if sizing.elastic else None
         self.calls = CallTaker()
-        self._ahead = _AHEAD_PER_WORKER * size
+        self._ahead = _AHEAD_PER_WORKER * sizing.most
+        self._size = sizing.most
         self._terms = terms
         # Every process, those that are not ready and the spares included.
         self._crews: dict[WorkerProcess, Crew] = {}
@@ -72,10 +80,10 @@ class Engine:
         self.spares = Spares(terms.spares, self._boot_spare, self._warm, no_spare)
         # How many functions the spares have imported.
         self._warmed = 0
-        self._maps: weakref.WeakSet[MapTaker[Any]] = weakref.WeakSet()
-        # Jobs of this loop turn, by function, taker and retries: each becomes one batch.
-        self._open: dict[tuple[FunctionRef, Any, int], Batch] = {}
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._maps = Maps(frame_limit, self._submit_map, self.dispatcher.room, self._withdraw)
+        # Jobs of this loop turn, by function, taker, retries and lane: each becomes one batch.
+        self._open: dict[tuple[FunctionRef, Any, int, int | None], Batch] = {}
+        self._room = Room(self.dispatcher.room)
         # Set once the pool ends.
         self._refusal: Refusal | None = None
         self._loop = asyncio.get_running_loop()
@@ -87,21 +95,39 @@ class Engine:
         if self._refusal is not None:
             raise self._refusal(name, False)
 
-    def submit(self, ref: FunctionRef, entry: Entry, taker: Any, tag: object, retries: int) -> None:
+    @property
+    def keyed(self) -> bool:
+        """Whether jobs may have keys."""
+        return self._terms.strategy == "by_key"
+
+    def lane(self, key: int | None) -> int | None:
+        """The place of the worker for jobs with the number `key`; None for any worker."""
+        return None if key is None else key % self._size
+
+    def submit(
+        self,
+        ref: FunctionRef,
+        entry: Entry,
+        taker: Any,
+        tag: object,
+        retries: int,
+        key: int | None = None,
+    ) -> None:
         """Queue one job; those of a loop turn leave together.
 
         Raises:
             JobQueueFull: there is no room for it.
         """
-        key = (ref, taker, retries)
-        batch = self._open.get(key)
+        lane = self.lane(key)
+        kind = (ref, taker, retries, lane)
+        batch = self._open.get(kind)
         try:
             if batch is None or len(batch.entries) >= _CALLS_PER_BATCH:
                 if not self._open:
                     self._loop.call_soon(self._pump)
-                batch = Batch(ref, [], taker, [], retries)
+                batch = Batch(ref, [], taker, [], retries, lane=lane)
                 self.dispatcher.enqueue(batch)
-                self._open[key] = batch
+                self._open[kind] = batch
             self.dispatcher.extend(batch, entry, tag)
         except JobQueueFull:
             raise JobQueueFull(self.dispatcher.limit, pool=self.label(), function=ref.name) from None
@@ -116,6 +142,7 @@ class Engine:
         wait: bool,
         deadline: float | None,
         kill: bool,
+        key: int | None = None,
     ) -> R:
         """Run one job; `deadline` is in loop time, and `kill` ends the worker that is still on it then."""
         ref = self.functions.ref(function, self.frame_limit)
@@ -128,10 +155,10 @@ class Engine:
             timer = self._loop.call_at(deadline, self._expire, future, ref.name, deadline - began, kill)
         try:
             while wait and not future.done() and self.dispatcher.room() <= 0:
-                await self._wait_room(future)
+                await self._room.wait(future)
             if not future.done():
                 self.check_open(ref.name)
-                self.submit(ref, entry, self.calls, future, retries)
+                self.submit(ref, entry, self.calls, future, retries, key)
             return await future
         except asyncio.CancelledError:
             # If it runs already it goes on; its outcome then has no taker.
@@ -144,16 +171,29 @@ class Engine:
                 future.exception()  # seen, even when the caller was cancelled at that very moment
 
     def map(
-        self, kind: type[MapTaker[R]], function: Any, items: Any, ahead: int | None, retries: int
-    ) -> MapTaker[R]:
+        self, kind: type[K], function: Any, items: Any, ahead: int | None, retries: int, key: int | None
+    ) -> K:
         """Begin a map; `kind` says in which order results come."""
+        ref, limit = self._map_of(function, ahead)
+        return self._maps.map(kind, ref, items, limit, retries, self.lane(key))
+
+    def stream(
+        self,
+        kind: type[StreamTaker[R]],
+        function: Any,
+        items: Any,
+        ahead: int | None,
+        retries: int,
+        key: int | None,
+    ) -> tuple[StreamTaker[R], Callable[[], asyncio.Task[None] | None]]:
+        """Begin a stream; also returns what ends it early."""
+        ref, limit = self._map_of(function, ahead)
+        return self._maps.stream(kind, ref, items, limit, retries, self.lane(key))
+
+    def _map_of(self, function: Any, ahead: int | None) -> tuple[FunctionRef, int]:
         ref = self.functions.ref(function, self.frame_limit)
         self.check_open(ref.name)
-        limit = min(ahead or self._ahead, self.dispatcher.limit)
-        taker = kind(ref, iter(items), self.frame_limit, limit, retries, self._submit_map, self._free)
-        self._maps.add(taker)
-        taker.refill()
-        return taker
+        return ref, min(ahead or self._ahead, self.dispatcher.limit)
 
     def take_back(self, taker: Any) -> list[Batch]:
         """Remove and return the jobs of a taker that no worker has."""
@@ -164,29 +204,14 @@ class Engine:
                 self.dispatcher.enqueue(batch)
         return [batch for batch in queued if batch.taker is taker]
 
-    def _submit_map(self, batch: Batch) -> None:
+    def _submit_map(self, lane: int | None, batch: Batch) -> None:
+        batch.lane = lane
         self.dispatcher.enqueue(batch)
         self._loop.call_soon(self._pump)
 
-    def _free(self) -> int:
-        return self.dispatcher.room()
-
-    async def _wait_room(self, job: asyncio.Future[Any]) -> None:
-        """Wait until there may be room, or `job` has an outcome already."""
-        room: asyncio.Future[None] = self._loop.create_future()
-        self._room.append(room)
-
-        def over(_: object) -> None:
-            if not room.done():
-                room.set_result(None)
-
-        job.add_done_callback(over)
-        try:
-            await room
-        finally:
-            job.remove_done_callback(over)
-            if room in self._room:
-                self._room.remove(room)
+    def _withdraw(self, taker: Any) -> None:
+        self.take_back(taker)
+        self._loop.call_soon(self._go_on)
 
     def _expire(self, future: asyncio.Future[Any], name: str, seconds: float, kill: bool) -> None:
         """The deadline of a call has passed."""
@@ -257,7 +282,7 @@ class Engine:
         assert process is not None
         if process.death is not None:
             raise WorkerCrashed(None, process.death.exit, worker=crew.name, maybe_executed=False)
-        self.dispatcher.add_worker(process, self._terms.max_jobs)
+        self.dispatcher.add_worker(process, self._terms.max_jobs, crew.lane, self._loop.time())
         self.recycling.employed(crew, process)
         self._pump()
         self.spares.fill()
@@ -277,6 +302,8 @@ class Engine:
                 self.recycling.replace(self._crews[assignment.worker], assignment.worker)
         if self._deadlines is not None:
             self._deadlines.watch()
+        if self.elastic is not None:
+            self.elastic.look()
         if self._terms.spares and self._warmed != len(self.functions):
             self._warmed = len(self.functions)
             self.spares.warm_again()
@@ -326,22 +353,13 @@ class Engine:
             return JobTimeout(name, death.exit, self._deadlines.timeout, worker=worker)
         if hit.entries and len(hit.kills) >= self.dispatcher.quarantine:
             self.quarantined += 1
-            entry = hit.entries[0]
-            packed = entry if isinstance(entry, bytes) else dumps(entry)
-            digest = hashlib.sha256(packed).hexdigest()
-            return Quarantined(Dossier(name, digest, len(packed), hit.kills), worker=worker)
+            return Quarantined(dossier(hit), worker=worker)
         return WorkerCrashed(name, death.exit, worker=worker)
 
     def _go_on(self) -> None:
         """There may be room for more jobs: in the queue, at workers."""
-        free = self.dispatcher.room()
-        while self._room and free > 0:
-            free -= 1
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
-        for taker in list(self._maps):
-            taker.refill()
+        self._room.let_in()
+        self._maps.refill()
         self._pump()
 
     # -- the end -------------------------------------------------------------------------------
@@ -353,19 +371,16 @@ class Engine:
         self._refusal = refusal
         self._open.clear()
         self._fail(self.dispatcher.clear_queue(), begun=False)
-        maps, self._maps = list(self._maps), weakref.WeakSet()
-        for taker in maps:
-            taker.close(refusal(taker.name, False))
-        while self._room:
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
+        self._maps.close(lambda name: refusal(name, False))
+        self._room.close()
 
     def close(self, refusal: Refusal) -> None:
         """Fail all jobs that are left and kill what processes there are."""
         self.finish(refusal)
         if self._deadlines is not None:
             self._deadlines.close()
+        if self.elastic is not None:
+            self.elastic.close()
         self.spares.close()
         self.recycling.close()
         self._fail(self.dispatcher.clear(), begun=True)

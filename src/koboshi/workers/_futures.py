@@ -11,7 +11,7 @@ from typing import Any
 
 from .._kernel._errors import CallError
 from ..wire import NotPicklable, WireError
-from ._dispatch import Batch
+from ._batch import Batch
 from ._engine import Engine
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
 from ._outcomes import Failure, decode

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from threading import get_ident
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from .._kernel._cell import DEAD
 from .._kernel._errors import NotRunning, UsageError, WrongThread
 from .._kernel._node import Node
 from .._kernel._ref import ActorRef, deadline_of
 from ._engine import Engine
+from ._keys import Key, key_number
 from ._pool import Pool
 from ._pool_executor import PoolExecutor
+from ._stream import Stream, StreamTaker, UnorderedStreamTaker
 from ._takers import MapTaker, OrderedTaker, Results
 from ._terms import whole
 
@@ -31,7 +33,7 @@ class Jobs:
     It keeps nothing but the pool's address, so it survives the pool's restarts as far as the ref does.
     """
 
-    __slots__ = ("_ref", "_retries", "_when_full", "_within")
+    __slots__ = ("_key", "_ref", "_retries", "_when_full", "_within")
 
     def __init__(
         self,
@@ -39,8 +41,10 @@ class Jobs:
         retries: int | None = None,
         within: float | None = None,
         when_full: WhenFull = "raise",
+        key: int | None = None,
     ) -> None:
         self._ref = ref
+        self._key = key
         self._retries = retries
         self._within = within
         self._when_full: WhenFull = when_full
@@ -52,7 +56,16 @@ class Jobs:
         """
         if seconds is not None and not seconds >= 0:
             raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
-        return Jobs(self._ref, self._retries, seconds, self._when_full)
+        return Jobs(self._ref, self._retries, seconds, self._when_full, self._key)
+
+    def by_key(self, key: Key) -> Jobs:
+        """The same pool with a key for all jobs: those of one key run in one worker, one by one and in order.
+
+        It is always the worker at the same place, also after a restart of it; jobs that it had not begun
+        wait for its successor. Keys are ints, strings, bytes, UUIDs, None and tuples of these. For pools
+        with `strategy="by_key"`.
+        """
+        return Jobs(self._ref, self._retries, self._within, self._when_full, key_number(key))
 
     def options(self, *, retries: int | None = None, when_full: WhenFull | None = None) -> Jobs:
         """The same pool with other options; those not named stay.
@@ -71,6 +84,7 @@ class Jobs:
             self._retries if retries is None else retries,
             self._within,
             self._when_full if when_full is None else when_full,
+            self._key,
         )
 
     async def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,6 +114,7 @@ class Jobs:
             wait=self._when_full == "wait",
             deadline=deadline,
             kill=own is not None and deadline == own,
+            key=self._key,
         )
 
     def map_unordered(
@@ -116,6 +131,57 @@ class Jobs:
         """Like `map_unordered`, with the results in the order of the items."""
         return Results(self._map(OrderedTaker, fn, items, ahead))
 
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Stream[R]: ...
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[True],
+    ) -> Stream[R | Exception]: ...
+    def stream(
+        self,
+        fn: Callable[..., Any],
+        items: Any,
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Stream[Any]:
+        """Run `fn(item)` for each item of a source that may be asynchronous, lazy and without end.
+
+        Left early or dropped, it cancels the jobs that no worker has; `async with` and `aclose` do so
+        at once. A failure of the source comes last, at its place.
+
+        Args:
+            ahead: items that are taken and not consumed as results yet, 2,048 per worker by default:
+                in flight, ready, and waiting behind a slow one.
+            ordered: results in the order of the items (default), or as they come.
+            return_exceptions: yield the error of a failed job in place of its result. By default it is
+                raised there, and iterating on goes on.
+        """
+        kind: type[StreamTaker[Any]] = StreamTaker if ordered else UnorderedStreamTaker
+        if not (hasattr(items, "__aiter__") or hasattr(items, "__iter__")):
+            raise UsageError(f"a stream takes an iterable or an asynchronous one, got {items!r}")
+        engine, retries = self._for_map(fn, ahead)
+        taker, halt = engine.stream(kind, fn, items, ahead, retries, self._key)
+        return Stream(taker, halt, return_exceptions)
+
     def as_executor(self) -> PoolExecutor:
         """The same pool as a `concurrent.futures.Executor`, for other threads and for libraries.
 
@@ -123,6 +189,8 @@ class Jobs:
         """
         if self._within is not None:
             raise UsageError("within is for call: an executor's futures have timeouts of their own")
+        if self._key is not None:
+            raise UsageError("by_key is for call and maps: the jobs of an executor go to any worker")
         node, pool, engine = self._pool(self)
         retries = pool.retries if self._retries is None else self._retries
         return PoolExecutor(
@@ -136,6 +204,10 @@ class Jobs:
     def _map(
         self, kind: type[MapTaker[Any]], fn: Any, items: Iterable[Any], ahead: int | None
     ) -> MapTaker[Any]:
+        engine, retries = self._for_map(fn, ahead)
+        return engine.map(kind, fn, items, ahead, retries, self._key)
+
+    def _for_map(self, fn: Any, ahead: int | None) -> tuple[Engine, int]:
         if self._within is not None:
             raise UsageError(
                 "within is for call: a map has no deadline of its own; use asyncio.timeout around it"
@@ -143,8 +215,7 @@ class Jobs:
         if ahead is not None:
             whole("ahead", ahead, 1)
         _, pool, engine = self._pool(fn)
-        retries = pool.retries if self._retries is None else self._retries
-        return engine.map(kind, fn, items, ahead, retries)
+        return engine, pool.retries if self._retries is None else self._retries
 
     def _pool(self, fn: object) -> tuple[Node, Pool, Engine]:
         """The pool that is meant now; jobs go to it directly and cost it no message."""
@@ -157,6 +228,8 @@ class Jobs:
         engine = getattr(pool, "engine", None)
         if cell.state == DEAD or engine is None:
             raise NotRunning(repr(self._ref), getattr(fn, "__qualname__", repr(fn)))
+        if self._key is not None and not engine.keyed:
+            raise UsageError('by_key is for pools with strategy="by_key": add it to kb.pool(...)')
         return node, pool, engine
 
     def __repr__(self) -> str:

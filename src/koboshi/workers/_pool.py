@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .._kernel._actor import Actor
@@ -18,20 +16,24 @@ from .._kernel._reply import ReplyTo
 from .._supervision._child import Child
 from .._supervision._root import request
 from .._supervision._spec import ChildSpec
-from .._supervision._supervisor import Supervisor
-from ..wire import DEFAULT_FRAME_LIMIT, WireError
+from ..wire import DEFAULT_FRAME_LIMIT
 from ..wire._pickle import dumps
 from ._crew import Crew
+from ._dispatch import Strategy
 from ._engine import Engine, Refusal
 from ._host import handle, load, open_host
 from ._jobs import Entry as Arguments
 from ._jobs import FunctionRef, encode_arguments
+from ._keys import message_key
+from ._pool_statistics import PoolStatistics, WorkerInfo
+from ._scaling import Scaling, crew_of
 from ._shared import borrow, give_back
+from ._sizing import Sizing
 from ._slot import Worker
 from ._takers import MessageTaker
 from ._terms import QUARANTINE, Terms, whole
 
-__all__ = ["Pool", "PoolStatistics", "WorkerInfo", "is_actor", "is_spec"]
+__all__ = ["Pool", "is_actor", "is_spec"]
 
 RESTARTS_PER_WORKER = 25
 WITHIN = 5.0
@@ -40,53 +42,7 @@ GRACE = 3.0
 QUEUE = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """One worker of a pool. `pid` is None while it is being started; `done` counts since its first start."""
-
-    slot: str
-    pid: int | None
-    restarts: int
-    done: int
-    busy: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatistics:
-    """A pool at one moment.
-
-    Attributes:
-        size: workers that it is to have.
-        workers: its workers, in the order of their slots.
-        queued: jobs that no worker has yet.
-        running: jobs at workers: in hand, or next in turn there.
-        done: jobs with an outcome, those that failed included.
-        failed: jobs that raised, or whose result could not be sent back.
-        crashed: deaths of workers with a job in hand.
-        retried: jobs that were started again after one.
-        overdue: jobs that ran for longer than the pool's `timeout`.
-        quarantined: jobs that killed too many workers.
-        restarts: workers started again, for whatever reason.
-        recycled: processes replaced because of their jobs, age or memory.
-        spares: processes that are ready to take a worker's place.
-    """
-
-    size: int
-    workers: tuple[WorkerInfo, ...]
-    queued: int
-    running: int
-    done: int
-    failed: int
-    crashed: int
-    retried: int
-    overdue: int
-    quarantined: int
-    restarts: int
-    recycled: int
-    spares: int
-
-
-class Pool(Supervisor):
+class Pool(Scaling):
     """Worker processes under a supervisor of their own: `kb.pool(size=4).options(id="pool")`.
 
     Give it work with `kb.jobs(tree.ref(kb.Pool, "pool"))`. Each worker is a child, `w1` and so on, that
@@ -110,29 +66,35 @@ class Pool(Supervisor):
         max_age: float | None = None,
         max_memory: int | None = None,
         spares: int = 0,
+        strategy: Strategy = "least_busy",
+        key: Callable[..., Any] | None = None,
+        min: int | None = None,
+        max: int | None = None,
+        idle_after: float | None = None,
         max_restarts: int | None = None,
         within: float = WITHIN,
         grace: float = GRACE,
         preload: Sequence[str] = (),
         frame_limit: int = DEFAULT_FRAME_LIMIT,
     ) -> None:
-        self.size = whole("size", (os.cpu_count() or 1) if size is None else size, 1)
+        self._sizing = Sizing.of(size, min, max, idle_after)
         self.retries = whole("retries", retries, 0)
         self.grace = grace
-        self._terms = Terms(timeout, quarantine, max_jobs, max_age, max_memory, spares)
+        self._terms = Terms(timeout, quarantine, max_jobs, max_age, max_memory, spares, strategy, key)
         self._queue = whole("queue", queue, 1)
         self._frame_limit = whole("frame_limit", frame_limit, 1)
         self._preload = tuple(preload)
         self._target = _checked(target, self.hosts)
         if not grace >= 0:
             raise UsageError(f"grace takes seconds >= 0, got {grace!r}")
-        names = [f"w{number}" for number in range(1, self.size + 1)]
-        workers: list[ChildSpec[Any]] = [
-            ChildSpec(Worker, (self, name), id=name, shutdown=grace + 1.0) for name in names
-        ]
+        if strategy == "by_key" and self._sizing.elastic:
+            raise UsageError('strategy="by_key" takes a fixed size: a key has another worker at another size')
+        if key is not None and self.hosts is None:
+            raise UsageError("key is for pools of actors; give functions theirs with jobs.by_key(key)")
+        crews = {crew.name: crew for crew in map(crew_of, range(1, self._sizing.least + 1))}
         super().__init__(
-            *workers,
-            max_restarts=RESTARTS_PER_WORKER * self.size if max_restarts is None else max_restarts,
+            *map(self._worker_spec, crews),
+            max_restarts=RESTARTS_PER_WORKER * self._sizing.most if max_restarts is None else max_restarts,
             within=within,
         )
         self._made_with = (
@@ -147,6 +109,11 @@ class Pool(Supervisor):
                 "max_age": max_age,
                 "max_memory": max_memory,
                 "spares": spares,
+                "strategy": strategy,
+                "key": key,
+                "min": min,
+                "max": max,
+                "idle_after": idle_after,
                 "max_restarts": max_restarts,
                 "within": within,
                 "grace": grace,
@@ -155,7 +122,7 @@ class Pool(Supervisor):
             },
         )
         self.engine: Engine
-        self._crews = {name: Crew(name) for name in names}
+        self._open_scaling(crews)
         # Processes that are started before their `Worker`, so that all of them start at once.
         self._boots: dict[str, asyncio.Task[None]] = {}
         # Failed starts in a row, by slot.
@@ -170,12 +137,13 @@ class Pool(Supervisor):
         self._server.preload(self._preload)
         self.engine = Engine(
             self._kb_cell.label,
-            self.size,
+            self._sizing,
             self._queue,
             self._frame_limit,
             self._terms,
             grace=self.grace,
             no_spare=self._no_spare,
+            resize=self._ask_resize,
         )
         # A kill skips `on_stop`, and must not leave a process or a caller behind.
         # Not `_guard`: a root supervisor has one of that name.
@@ -229,6 +197,9 @@ class Pool(Supervisor):
 
     # -- its workers -----------------------------------------------------------------------------
 
+    def _worker_spec(self, name: str) -> ChildSpec[Any]:
+        return ChildSpec(Worker, (self, name), id=name, shutdown=self.grace + 1.0)
+
     async def _boot(self, crew: Crew) -> None:
         await self.engine.start(crew)
 
@@ -239,7 +210,8 @@ class Pool(Supervisor):
             await boot
             return self._crews[name]
         # A new one each time: the end of the last one's processes is none of its affair.
-        crew = self._crews[name] = Crew(name, self._crews[name].done)
+        old = self._crews[name]
+        crew = self._crews[name] = Crew(name, old.done, old.lane)
         await self._boot(crew)
         return crew
 
@@ -278,7 +250,9 @@ class Pool(Supervisor):
         """Workers and jobs, now and since the start."""
         jobs = self.engine.dispatcher.statistics()
         return PoolStatistics(
-            size=self.size,
+            size=self.workers,
+            min=self._sizing.least,
+            max=self._sizing.most,
             workers=tuple(
                 self._worker_info(child) for id, child in self._children.items() if id in self._crews
             ),
@@ -324,13 +298,14 @@ class Pool(Supervisor):
         return packed
 
     def forward(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], reply: ReplyTo[Any]) -> None:
-        """Send a message to the least busy worker's actor, which then owes the reply."""
+        """Send a message to the actor of the worker that is to have it, which then owes the reply."""
         ref = self._messages[name]
         wanted = reply if reply.wanted else None
         try:
             entry = encode_arguments(ref, args, kwargs, self._frame_limit)
-            self.engine.submit(ref, entry, self._taker, (ref.name, wanted), self.retries)
-        except (WireError, CallError) as error:
+            key = message_key(self._terms.key, args, kwargs) if self.engine.keyed else None
+            self.engine.submit(ref, entry, self._taker, (ref.name, wanted), self.retries, key)
+        except Exception as error:  # also what a `key` of the user raises: it is this one message's
             if wanted is None:
                 self._report(ref.name, error, True)
             else:

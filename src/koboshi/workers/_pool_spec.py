@@ -12,6 +12,7 @@ from .._kernel._message import Entry
 from .._kernel._reply import defer
 from .._supervision._spec import ChildSpec
 from ..wire import DEFAULT_FRAME_LIMIT
+from ._dispatch import Strategy
 from ._pool import GRACE, QUEUE, WITHIN, Pool, is_actor, is_spec
 from ._terms import QUARANTINE
 
@@ -54,6 +55,11 @@ def pool(
     max_age: float | None = None,
     max_memory: int | None = None,
     spares: int = 0,
+    strategy: Strategy = "least_busy",
+    key: Callable[..., Any] | None = None,
+    min: int | None = None,
+    max: int | None = None,
+    idle_after: float | None = None,
     max_restarts: int | None = None,
     within: float = WITHIN,
     grace: float = GRACE,
@@ -74,6 +80,10 @@ def pool(
     max_age: float | None = None,
     max_memory: int | None = None,
     spares: int = 0,
+    strategy: Strategy = "least_busy",
+    min: int | None = None,
+    max: int | None = None,
+    idle_after: float | None = None,
     max_restarts: int | None = None,
     within: float = WITHIN,
     grace: float = GRACE,
@@ -88,8 +98,15 @@ def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
     Args:
         target: None, or a function that each worker imports when it starts: a pool for functions, see
             `jobs`. `kb.child(Name, ...)`: each worker holds such an actor, and a ref to the pool sends
-            each message to the least busy one.
+            each message to one of them.
         size: worker processes; one per core by default.
+        min, max: the bounds of an elastic pool instead, 1 and one per core by default. It grows when jobs
+            wait with nobody free, and shrinks when fewer were busy at once for `idle_after` seconds, 10
+            by default.
+        strategy: who gets a job: "least_busy" (the default); "round_robin", each worker in turn that has
+            room; "by_key", always the same worker for the same key, see `Jobs.by_key`.
+        key: makes the key of a message to a pool of actors from its arguments; by default it is the first
+            positional one, and a message without any goes to the least busy worker.
         queue: jobs that may wait or run, 65,536 by default; one more is refused with `JobQueueFull`.
         retries: how often a job is started again after a crash of its worker, 0 by default. Only for
             jobs that may safely run more than once.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .._kernel._actor import Actor
 from .._kernel._lifecycle import gone
 from .._kernel._message import message
-from .._kernel._reasons import ExitReason
+from .._kernel._reasons import SHUTDOWN, ExitReason
 from ._crew import Crew
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ class Worker(Actor):
         # Those that were replaced before have jobs in hand, which this end does not concern.
         self._crew.leaving.clear()
         raise error
+
+    @message
+    def leave(self) -> None:
+        """The pool needs it no more."""
+        self.stop(SHUTDOWN)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Let the process finish what it has, for as long as the pool grants it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -16,13 +17,13 @@ from .._kernel._errors import ActorExited
 from .._kernel._reasons import Crashed
 from .._kernel._reply import ReplyTo
 from ..wire._buffers import BufferedPickle
-from ._dispatch import Batch
+from ._batch import Batch
 from ._errors import WorkerCrashed
 from ._host import HostedExit
 from ._jobs import Entry, FunctionRef, encode_arguments, encode_items
-from ._outcomes import Failure, decode, set_remote_cause
+from ._outcomes import Failure, decode, is_failure, set_remote_cause
 
-__all__ = ["CallTaker", "MapTaker", "MessageTaker", "OrderedTaker", "Results"]
+__all__ = ["CallTaker", "MapTaker", "MessageTaker", "OrderedTaker", "Progress", "Results"]
 
 R = TypeVar("R")
 
@@ -96,6 +97,21 @@ class MessageTaker:
         return ActorExited(self._target(), end.message, end.reason, maybe_executed=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a map or a stream is.
+
+    Attributes:
+        done: items whose job is over, those that failed included.
+        failed: those that raised, crashed, or could not be sent.
+        total: items in all; None while that is unknown.
+    """
+
+    done: int
+    failed: int
+    total: int | None
+
+
 class MapTaker(Generic[R]):
     """One map: pulls items as results are consumed, keeps results until they are.
 
@@ -128,6 +144,26 @@ class MapTaker(Generic[R]):
         self._room = room
         # Items to encode in one go. It grows from one item, so that a map over gigabytes is found out by it.
         self._chunk = 1
+        self._done = 0
+        self._failed = 0
+        # How many items there are, where the iterable could tell.
+        self.total: int | None = None
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(self._done, self._failed, self._done + self.out if self.exhausted else self.total)
+
+    def count(self, outcomes: Sequence[Any]) -> None:
+        """Note outcomes for `progress`."""
+        self._done += len(outcomes)
+        # Failures are rare: one look at the types is cheaper than one at each outcome.
+        kinds = set(map(type, outcomes))
+        if tuple in kinds or Failure in kinds:
+            self._failed += sum(type(each) is Failure or is_failure(each) for each in outcomes)
+
+    def free(self) -> int:
+        """How many more items may be taken."""
+        return min(self._ahead - self.out - self.held(), self._room())
 
     def wants(self, tag: object) -> bool:
         """A map wants all of its results."""
@@ -139,6 +175,7 @@ class MapTaker(Generic[R]):
 
     def deliver(self, batch: Batch, outcomes: Sequence[Any]) -> None:
         """Keep outcomes for the consumer; they are decoded when it takes them."""
+        self.count(outcomes)
         self.out -= len(outcomes)
         self.ready.extend(outcomes)
         self.wake()
@@ -162,9 +199,8 @@ class MapTaker(Generic[R]):
     def refill(self) -> None:
         """Submit as many more jobs as `ahead` and the pool's queue have room for."""
         while not self.exhausted:
-            ahead = self._ahead
-            room = min(ahead - self.out - self.held(), self._room(), self._chunk)
-            if room <= 0 or (room < self._chunk and self.out > ahead // 2):
+            room = min(self.free(), self._chunk)
+            if room <= 0 or (room < self._chunk and self.out > self._ahead // 2):
                 return
             items: list[Any] = []
             try:
@@ -205,7 +241,9 @@ class MapTaker(Generic[R]):
             try:
                 yield encode_arguments(self._function, (item,), {}, self._limit)
             except Exception as error:
-                self.ready.append(Failure(error))
+                failure = Failure(error)
+                self.count((failure,))
+                self.ready.append(failure)
                 self.wake()
 
 
@@ -225,6 +263,7 @@ class OrderedTaker(MapTaker[R]):
 
     def deliver(self, batch: Batch, outcomes: Sequence[Any]) -> None:
         assert batch.tags is not None
+        self.count(outcomes)
         self.out -= len(outcomes)
         self._early.update(zip(batch.tags, outcomes, strict=True))
         self._advance()
@@ -249,7 +288,9 @@ class OrderedTaker(MapTaker[R]):
                 try:
                     entry = encode_arguments(self._function, (item,), {}, self._limit)
                 except Exception as error:
-                    self.put_last(Failure(error))
+                    failure = Failure(error)
+                    self.count((failure,))
+                    self.put_last(failure)
                 else:
                     self._send_entries([entry])
         else:
@@ -294,6 +335,18 @@ class Results(Generic[R]):
         if type(outcome) is Failure:
             raise outcome.error
         return outcome  # type: ignore[no-any-return]
+
+    @property
+    def progress(self) -> Progress:
+        """How many jobs are over, how many of them failed, and of how many."""
+        return self._taker.progress()
+
+    async def _next(self) -> Any:
+        """The next result, or the error of its job, as a value."""
+        if not self._ready:
+            await self._wait()
+        outcome = decode(self._ready.popleft())
+        return outcome.error if type(outcome) is Failure else outcome
 
     async def _wait(self) -> None:
         taker = self._taker

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .._kernel._errors import UsageError
+from .._supervision._spec import one_of
+from ._dispatch import STRATEGIES, Strategy
 
 __all__ = ["QUARANTINE", "Terms", "seconds", "whole"]
 
@@ -27,6 +30,8 @@ class Terms:
     max_age: float | None = None
     max_memory: int | None = None
     spares: int = 0
+    strategy: Strategy = "least_busy"
+    key: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         seconds("timeout", self.timeout)
@@ -36,6 +41,11 @@ class Terms:
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
         whole("spares", self.spares, 0)
+        one_of("strategy", self.strategy, STRATEGIES)
+        if self.key is not None and not callable(self.key):
+            raise UsageError(f"key takes a function of a message's arguments, got {self.key!r}")
+        if self.key is not None and self.strategy != "by_key":
+            raise UsageError(f'key means nothing with strategy="{self.strategy}"; add strategy="by_key"')
 
 
 def whole(name: str, value: Any, least: int) -> int:
