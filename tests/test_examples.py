@@ -40,6 +40,7 @@ EXPECTED = {
         (
             r"400 of 400 answered, most of them (cat|dog|owl)\n"
             r"one worker was killed, and 3 have answered in all\n"
+            r"9\d % went to the worker that knew their client\n"
             r"a bad request costs itself alone: expected 16 features, got 1\n"
         ),
     ),
