@@ -41,6 +41,26 @@ async def test_the_dossier_has_the_memory_and_a_digest_of_the_arguments() -> Non
     assert "killed 2 workers and is not started again: SIGKILL, SIGKILL" in str(caught.value)
 
 
+async def test_the_dossier_has_the_last_lines_that_each_worker_wrote() -> None:
+    async with pool_of(1, retries=9, quarantine=2) as pool:
+        with pytest.raises(kb.Quarantined) as caught:
+            await pool.call(jobs.log_and_die, 3_000)
+
+    for exit in caught.value.dossier.exits:
+        assert 20 == len(exit.last_lines)
+        assert "worker_jobs: about to die" == exit.last_lines[-1]
+        assert "line 2999 " + "x" * 30 == exit.last_lines[-2]
+    assert "worker_jobs: about to die" in str(caught.value)
+
+
+async def test_a_worker_that_wrote_nothing_has_no_last_lines() -> None:
+    async with pool_of(1) as pool:
+        with pytest.raises(kb.WorkerCrashed) as caught:
+            await pool.call(jobs.exit_hard, 3)
+
+    assert () == caught.value.exit.last_lines
+
+
 async def test_without_enough_retries_it_is_an_ordinary_crash() -> None:
     async with pool_of(1, retries=1) as pool:
         with pytest.raises(kb.WorkerCrashed) as caught:

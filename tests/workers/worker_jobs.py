@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import fcntl
 import itertools
+import logging
 import os
 import resource
 import signal
@@ -309,3 +310,27 @@ def wait_if_told(pipes: tuple[str, str] | None) -> None:
     """Announce ourselves and wait, or return at once."""
     if pipes is not None:
         announce_and_wait(*pipes)
+
+
+def log_and_die(count: int) -> None:
+    """Writes much to standard error, the last line through logging, and is killed."""
+    sys.stderr = _Quiet(sys.stderr)
+    for number in range(count):
+        print(f"line {number} " + "x" * 30, file=sys.stderr)
+    logging.getLogger("worker_jobs").addHandler(logging.StreamHandler())
+    logging.getLogger("worker_jobs").error("worker_jobs: about to die")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Quiet:
+    """Lets a test write much without showing it: what is under the worker's own stream is a null device."""
+
+    def __init__(self, stream: object) -> None:
+        stream._stream = None  # type: ignore[attr-defined]
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self.stream.write(text))  # type: ignore[attr-defined]
+
+    def flush(self) -> None:
+        """Nothing is held back."""

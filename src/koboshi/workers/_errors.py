@@ -81,7 +81,7 @@ class Dossier:
         function: its name.
         digest: SHA-256 of its packed arguments, in hex: the same for the same arguments.
         size: bytes of the packed arguments.
-        exits: how each worker that it was running in ended, in order.
+        exits: how each worker that it was running in ended, in order; each with its last lines.
     """
 
     function: str
@@ -97,7 +97,9 @@ class Dossier:
     def __str__(self) -> str:
         peak = "unknown" if self.peak_memory is None else f"{self.peak_memory / 2**20:.0f} MB"
         ends = ", ".join(exit.name for exit in self.exits)
-        return f"{ends}; peak memory {peak}; arguments sha256 {self.digest[:16]}, {self.size:,} bytes"
+        text = f"{ends}; peak memory {peak}; arguments sha256 {self.digest[:16]}, {self.size:,} bytes"
+        lines = self.exits[-1].last_lines if self.exits else ()
+        return text if not lines else text + "; the last lines of the last worker:\n  " + "\n  ".join(lines)
 
 
 class Quarantined(WorkerCrashed):

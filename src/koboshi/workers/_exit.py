@@ -15,7 +15,8 @@ class WorkerExit:
 
     Exactly one of `code` and `signal` is set, unless the status is unknown (both None).
     `detail` says more when the cause is ours: a deadline, a lost fork server. `peak_memory` is the most
-    that was resident, in bytes; None when nobody could collect it.
+    that was resident, in bytes; None when nobody could collect it. `last_lines` is the
+    end of what a worker of a pool wrote to its standard error.
     """
 
     pid: int
@@ -23,18 +24,24 @@ class WorkerExit:
     signal: int | None = None
     detail: str = ""
     peak_memory: int | None = field(default=None, compare=False)
+    last_lines: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def from_status(
-        cls, pid: int, status: int | None, detail: str = "", peak_memory: int | None = None
+        cls,
+        pid: int,
+        status: int | None,
+        detail: str = "",
+        peak_memory: int | None = None,
+        last_lines: tuple[str, ...] = (),
     ) -> WorkerExit:
         """Build from a wait status, or from None when nobody could collect it."""
         if status is None:
-            return cls(pid, detail=detail)
+            return cls(pid, detail=detail, last_lines=last_lines)
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:
-            return cls(pid, code, None, detail, peak_memory)
-        return cls(pid, None, -code, detail, peak_memory)
+            return cls(pid, code, None, detail, peak_memory, last_lines)
+        return cls(pid, None, -code, detail, peak_memory, last_lines)
 
     @property
     def orderly(self) -> bool:

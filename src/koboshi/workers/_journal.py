@@ -8,9 +8,10 @@ memory that the root can read after its death:
     word 0  STARTED    jobs begun since the worker started
     word 1  COMMITTED  jobs whose result is in the journal or was sent
     word 2  BASE       number of the first job that the journal holds
-    word 3  (reserved)
+    word 3  TAILED     bytes that the worker wrote to its standard error
     words 4...         end offset of each journalled result
     then               the pickled results, one after the other
+    the last bytes     a ring with the end of what it wrote, see `_last_lines`
 
 Each step is published by one aligned 8-byte store, and a kill falls between two of
 them. So at a death: jobs below COMMITTED have a result, job COMMITTED was running if
@@ -27,14 +28,27 @@ import mmap
 import os
 from dataclasses import dataclass
 
-__all__ = ["BASE", "COMMITTED", "ENDS", "ROOM", "SLOTS", "STARTED", "Journal", "JournalState"]
+__all__ = [
+    "BASE",
+    "COMMITTED",
+    "ENDS",
+    "ROOM",
+    "SLOTS",
+    "STARTED",
+    "TAIL",
+    "TAILED",
+    "Journal",
+    "JournalState",
+]
 
-STARTED, COMMITTED, BASE, ENDS = 0, 1, 2, 4
+STARTED, COMMITTED, BASE, TAILED, ENDS = 0, 1, 2, 3, 4
 SLOTS = 4092
 """Results that fit by count."""
 _DATA = (ENDS + SLOTS) * 8
-SIZE = 256 * 1024
-ROOM = SIZE - _DATA
+TAIL = 8192
+"""Bytes of standard error that are kept."""
+SIZE = 256 * 1024 + TAIL
+ROOM = SIZE - TAIL - _DATA
 """Bytes of results that fit."""
 
 
@@ -50,14 +64,15 @@ class JournalState:
 class Journal:
     """One worker's page, mapped in the root and in the worker."""
 
-    __slots__ = ("_map", "data", "words")
+    __slots__ = ("_map", "data", "tail", "words")
 
     def __init__(self, fd: int) -> None:
         """Map `fd`, made by `create`. The descriptor may be closed afterwards."""
         self._map = mmap.mmap(fd, SIZE)
         view = memoryview(self._map)
         self.words = view[:_DATA].cast("Q")
-        self.data = view[_DATA:]
+        self.data = view[_DATA:-TAIL]
+        self.tail = view[-TAIL:]
         view.release()
 
     @staticmethod
@@ -105,4 +120,5 @@ class Journal:
         """Unmap; harmless when repeated."""
         self.words.release()
         self.data.release()
+        self.tail.release()
         self._map.close()

@@ -28,6 +28,7 @@ from ._errors import WorkerStartFailed
 from ._exit import WorkerDeath, WorkerExit
 from ._jobs import Entry, FunctionRef
 from ._journal import Journal
+from ._last_lines import last_lines
 from ._limits import BATCH_BYTES, job_frame_limit, result_frame_limit
 from ._linux import send_signal
 from ._outbox import Outbox
@@ -378,9 +379,9 @@ class WorkerProcess:
         self._recover()
         # In a damaged journal nobody can see what had begun; never to run a job twice counts for more.
         begun = self._sent > self._done if self._damaged else self._journal.state().started > self._done
-        death = WorkerDeath(
-            WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory), running=begun
-        )
+        lines = last_lines(self._journal)
+        exit = WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory, lines)
+        death = WorkerDeath(exit, running=begun)
         self.death = death
         self._sock.close()
         os.close(self._pidfd)

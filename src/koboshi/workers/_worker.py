@@ -29,6 +29,7 @@ from ..wire._fd_frames import too_many_in_flight
 from ..wire._pickle import SMALL_TYPES, dumps, loads
 from ._jobs import Entry
 from ._journal import BASE, COMMITTED, ENDS, ROOM, SLOTS, STARTED, Journal
+from ._last_lines import Tee
 from ._limits import job_frame_limit, result_frame_limit
 from ._outcomes import encode_error, encode_value
 
@@ -53,6 +54,7 @@ def run_worker(sock: socket.socket, journal: Journal, limit: int = DEFAULT_FRAME
     # A job may fork. If its child came back from the job, it would answer in the worker's place, take
     # jobs from its socket and write into its journal; so the child has neither.
     os.register_at_fork(after_in_child=disown)
+    sys.stderr = Tee(sys.stderr, journal)
     try:
         _serve(sock, journal, limit)
     except (OSError, ValueError):  # what a closed socket and a closed journal raise
