@@ -1,33 +1,28 @@
-"""A node's view of all others: their cells as stand-ins, its own as addresses, and calls under way.
+"""A node's way to all others: messages, calls under way, signals and ends.
 
-This is the kernel's route. `Mesh` has what leaves and the tables; what arrives is read in `_arrivals`.
+This is the kernel's route. `Mesh` has what leaves; what arrives is read in `_arrivals`; who is who, in
+`_addresses`.
 """
 
 from __future__ import annotations
 
-import itertools
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ..._kernel._actor import Actor
 from ..._kernel._bonds import bonds_of
-from ..._kernel._cell import DEAD, REMOTE, Cell, Item
+from ..._kernel._cell import REMOTE, Cell, Item
 from ..._kernel._context import correlation_id
 from ..._kernel._errors import ActorExited, MailboxFull, StartError
 from ..._kernel._lifecycle import hear_by_error
 from ..._kernel._message import describe
-from ..._kernel._place import NamePlace, Place
-from ..._kernel._process import Process, process_class
-from ..._kernel._reasons import NOPROC, ExitReason, NoConnection
-from ..._kernel._ref import ActorRef
-from ..._kernel._reply import Alias, ReplyTo
+from ..._kernel._reasons import ExitReason, NoConnection
 from ..._kernel._route import INFO, MESSAGE, RemoteCell, RemoteMessage
 from ..._kernel._wait import Request, Wait
 from ...wire import NotPicklable, WireError
 from ...wire._buffers import BufferedPickle
-from ...wire._pickle import dumps, is_small, loads
+from ...wire._pickle import dumps, is_small
 from .._errors import ResultNotPicklable
+from ._addresses import Addresses
 from ._calls import Incoming, InFlight, Room
 from ._connection import CONGESTED, Connection, Lane
 from ._cycles import chain_of
@@ -52,7 +47,6 @@ from ._ops import (
     UNLINK,
     UNNAME,
     WATCH,
-    Address,
     Op,
 )
 from ._ops import STOP as STOP_OP
@@ -61,8 +55,6 @@ from ._spawn import start_ended
 
 if TYPE_CHECKING:
     from ..._kernel._node import Node
-
-PLACE_ID, ALIAS_ID = "place", "alias"
 
 
 class Transport(Protocol):
@@ -88,47 +80,35 @@ class Transport(Protocol):
 class RemoteWatch:
     """Another node's interest in the end of a cell: it is told once."""
 
-    __slots__ = ("_mesh", "_name", "_source")
+    __slots__ = ("_mesh", "_name", "source")
 
     def __init__(self, mesh: Mesh, source: int, name: Any) -> None:
         self._mesh = mesh
-        self._source = source
+        self.source = source
         # What the other node calls the cell.
         self._name = name
 
     def fire(self, reason: ExitReason) -> None:
-        self._mesh.send(self._source, (ENDED, self._name, pack_reason(reason)))
+        self._mesh.send(self.source, (ENDED, self._name, pack_reason(reason)))
 
 
-class Mesh:
-    """All nodes as one of them sees them.
+def _is_of(watch: object, index: int) -> bool:
+    return isinstance(watch, RemoteWatch) and watch.source == index
 
-    Args:
-        index: this node's number: 0 for the root; none is ever used twice.
-    """
+
+class Mesh(Addresses):
+    """All nodes as one of them sees them."""
 
     def __init__(self, node: Node, index: int, name: str, transport: Transport) -> None:
-        self.node = node
-        self.index = index
-        self.name = name
+        super().__init__(node, index, name)
         self.transport = transport
         # The nodes that there are, by index, without this one.
         self.nodes: dict[int, str] = {}
-        # Why a node is gone, for refs that still name it.
-        self.lost: dict[int, NoConnection] = {}
-        self.stubs: WeakValueDictionary[Address, RemoteCell] = WeakValueDictionary()
-        self.pending: dict[int, InFlight] = {}
         self.incoming: dict[tuple[int, int], Incoming] = {}
         # Casts that wait for room here, by who sent them and what it calls the cell.
         self.waiting: dict[tuple[int, Any], int] = {}
         # Mailboxes elsewhere that are full, with their limits.
         self.full: dict[RemoteCell, int] = {}
-        self._numbers = itertools.count(1)
-        # Places and aliases that others know, by number.
-        self._places: dict[int, Place] = {}
-        self._place_numbers: WeakKeyDictionary[Place, int] = WeakKeyDictionary()
-        self._aliases: WeakValueDictionary[int, Alias] = WeakValueDictionary()
-        self._alias_numbers: WeakKeyDictionary[Alias, int] = WeakKeyDictionary()
         self._flush_due = False
         self._hurried = False
         # What a message runs in, unless it brings something.
@@ -305,151 +285,6 @@ class Mesh:
         elif self.waiting.pop(key, None) is not None:
             self.send(room.source, (ROOM, room.name))
 
-    # -- addresses ---------------------------------------------------------------------------------
-
-    def new_name(self) -> int:
-        """What a cell is called that this node is about to start elsewhere: nobody else calls one so."""
-        return -(self.index << 40 | next(self._numbers))
-
-    def address(self, cell: Cell) -> Address:
-        """The address of a cell, ours or another's."""
-        return cell.id if isinstance(cell, RemoteCell) else (self.index, cell.id)
-
-    def describe(self, cell: Cell) -> bytes:
-        """What another node makes a stand-in from, unless the cell is its own."""
-        cls: Any = cell.info.cls
-        name = cell.info.name if cls is Process else ""
-        place = None if cell.bonds is None else cell.bonds.place
-        shown = cell.label() if place is not None or isinstance(cell, RemoteCell) else self._shown(cell)
-        try:
-            by_name = dumps(cls)
-        except Exception:  # a class that others cannot import: they can still tell, link and watch
-            by_name = dumps(Actor)
-        return dumps((self.address(cell), by_name, name, shown))
-
-    def _shown(self, cell: Cell) -> str:
-        return f"{self.name}/{cell.label()}" if self.index else cell.label()
-
-    def cell_from(self, described: bytes) -> Cell:
-        """The cell that `describe` has described: our own, a stand-in, or one that is dead."""
-        parts: tuple[Any, ...] = loads(described)
-        address, by_name, name, shown = parts
-        try:
-            cls: type[Actor] = loads(by_name) if by_name else Actor
-        except Exception:  # its module cannot be imported here: an end or a link need not know it
-            cls = Actor
-        return self.cell_at(address, cls, name, shown)
-
-    def cell_at(self, address: Address, cls: type[Actor] = Actor, name: str = "", shown: str = "") -> Cell:
-        """The cell at an address: our own, a stand-in, or one that is dead."""
-        index, number = address
-        if index == self.index:
-            cell = self.resolve(number)
-            return cell if cell is not None else self._dead(number, cls)
-        stub = self.stubs.get(address)
-        if stub is None:
-            info = process_class(name) if cls is Process else cls._kb_info
-            stub = self.stubs[address] = RemoteCell(self.node, info, None, self, address, shown)
-            stub.lasting = type(number) is tuple
-            if index in self.lost:
-                stub.ended(self.lost[index])
-        return stub
-
-    def _dead(self, number: Any, cls: type[Actor]) -> Cell:
-        """Stands for a cell of ours that has ended."""
-        cell = RemoteCell(self.node, cls._kb_info, None, self, (self.index, number))
-        cell.state, cell.protocol, cell.mailbox, cell.doom = DEAD, {}, None, NOPROC
-        return cell
-
-    def resolve(self, number: Any) -> Cell | None:
-        """The cell of this node that others call so; None when it is no more."""
-        if isinstance(number, tuple):
-            named = cast("tuple[str, int]", number)
-            place = self._places.get(named[1]) if named[0] == PLACE_ID else None
-            return None if place is None else place.cell
-        return self.node.cells.get(number)
-
-    def alias_of(self, number: int) -> Alias | None:
-        """An alias that we have given away."""
-        return self._aliases.get(number)
-
-    def address_of_ref(self, ref: ActorRef[Any]) -> tuple[Any, ...]:
-        place, within = ref._place, ref._within
-        if isinstance(place, NamePlace):
-            return "name", ref._cell.info.cls, place._name, within
-        if place is None:
-            cell = ref._cell
-            cls: Any = cell.info.cls
-            shown = (
-                cell.label() if isinstance(cell, RemoteCell) or cell.bonds is not None else self._shown(cell)
-            )
-            return "cell", self.address(cell), cls, cell.info.name if cls is Process else "", shown, within
-        number = self._place_numbers.get(place)
-        if number is None:
-            number = self._place_numbers[place] = next(self._numbers)
-            self._places[number] = place
-        cls = ref._target().info.cls
-        return "cell", (self.index, (PLACE_ID, number)), cls, "", place.label(), within
-
-    def ref(self, address: tuple[Any, ...]) -> ActorRef[Any]:
-        if address[0] == "name":
-            _, cls, name, within = address
-            return ActorRef(self._nobody(cls), NamePlace(self.node, name), within)
-        _, where, cls, name, shown, within = address
-        if where[0] == self.index and type(where[1]) is tuple:
-            place = self._places.get(where[1][1])
-            if place is not None:
-                return ActorRef(place.cell or self._nobody(cls), place, within)
-        return ActorRef(self.cell_at(where, cls, name, shown), None, within)
-
-    def _nobody(self, cls: type[Actor]) -> Cell:
-        return self._dead(0, cls)
-
-    def address_of_reply(self, reply: ReplyTo[Any]) -> tuple[Any, ...]:
-        request = reply._request
-        if request is None:
-            return ()
-        if isinstance(request, Incoming):
-            return request.source, request.number
-        number = next(self._numbers)
-        stub = request.target if isinstance(request.target, RemoteCell) else None
-        self.pending[number] = InFlight(self, number, request, stub or self._nowhere())
-        return self.index, number
-
-    def _nowhere(self) -> RemoteCell:
-        return RemoteCell(self.node, Actor._kb_info, None, self, (self.index, 0))
-
-    def reply(self, address: tuple[Any, ...]) -> ReplyTo[Any]:
-        if not address:
-            return ReplyTo(None)
-        source, number = address
-        if source == self.index:
-            call = self.pending.get(number)
-            return ReplyTo(call.request if call is not None and isinstance(call.request, Request) else None)
-        return ReplyTo(Incoming(self, source, number, self._nowhere(), "ask", None, ()))
-
-    def address_of_alias(self, alias: Alias) -> tuple[Any, ...]:
-        if isinstance(alias._cell, RemoteCell):
-            return (*alias._cell.id, alias._once)
-        if alias._cell is None:
-            return ()
-        number = self._alias_numbers.get(alias)
-        if number is None:
-            number = self._alias_numbers[alias] = next(self._numbers)
-            self._aliases[number] = alias
-        return self.index, (ALIAS_ID, number), alias._once
-
-    def alias(self, address: tuple[Any, ...]) -> Alias:
-        if address and address[0] == self.index:
-            mine = self.alias_of(address[1][1])
-            if mine is not None:
-                return mine
-            address = ()
-        made = Alias.__new__(Alias)
-        made._cell = None if not address else self.cell_at((address[0], address[1]))
-        made._once = bool(address) and address[2]
-        return made
-
     # -- the end of things ---------------------------------------------------------------------------
 
     def node_lost(self, index: int, reason: NoConnection) -> None:
@@ -460,6 +295,10 @@ class Mesh:
             self.incoming.pop(key).give_up()
         for key in [key for key in self.waiting if key[0] == index]:
             del self.waiting[key]
+        for cell in self.node.cells.values():
+            if cell.bonds is not None and cell.bonds.watched_by:
+                for watch in [each for each in cell.bonds.watched_by if _is_of(each, index)]:
+                    del cell.bonds.watched_by[watch]
         for stub in [stub for stub in self.stubs.values() if stub.id[0] == index]:
             self.full.pop(stub, None)
             stub.lasting = False
