@@ -147,7 +147,7 @@ async def test_an_actor_with_100000_messages_waiting_starves_nobody() -> None:
         this_node().inline_left = 0
 
         # Counted in messages, not in time: how long any of this takes is the machine's affair.
-        assert MESSAGES_PER_TURN == await witness.call(Witness.rounds_of, actor)
+        assert 256 >= MESSAGES_PER_TURN == await witness.call(Witness.rounds_of, actor)
         assert MESSAGES_PER_TURN <= actor.rounds < 100_000
         assert 100_000 == await busy.within(60.0).call(Player.finish)
 
