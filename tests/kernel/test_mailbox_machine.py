@@ -56,7 +56,8 @@ class MailboxMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
+        # With debug, half of the time would go into keeping the stack of each callback.
+        self.runner = asyncio.Runner(debug=False)
         self.seen: list[int] = []
         self.handled: list[int] = []  # what the model says that `seen` is
         self.waiting: deque[tuple[int, str]] = deque()  # number and kind of each message that waits

@@ -293,9 +293,12 @@ def test_a_handler_that_never_gives_the_loop_back_outlasts_neither_deadline_nor_
     assert status in ({124} if signals == 1 else {128 + signal.SIGINT, 128 + signal.SIGTERM})
 
 
-def test_signal_handlers_are_as_before_after_a_run(start: Start) -> None:
+@pytest.mark.parametrize("before", ["signal.default_int_handler", "signal.SIG_IGN", "lambda *_: None"])
+def test_signal_handlers_are_as_before_after_a_run(start: Start, before: str) -> None:
     program = start(
-        """
+        f"""
+        signal.signal(signal.SIGINT, {before})
+        signal.signal(signal.SIGTERM, {before})
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         async def main():
             return 1

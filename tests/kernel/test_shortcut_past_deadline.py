@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import time
+import asyncio
 
 import pytest
+from tests.virtual import VirtualLoop, run_virtual
 
 import koboshi as kb
 
@@ -33,9 +34,9 @@ class Late(kb.Actor):
 
     @kb.message
     async def go(self, message: object) -> None:
-        until = time.monotonic() + 0.03
-        while time.monotonic() < until:
-            pass
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.now += 0.03
         with pytest.raises(kb.CallTimeout):
             await self.callee.call(message)
 
@@ -47,13 +48,19 @@ async def late_call(message: object) -> kb.ActorRef[Callee]:
     return callee
 
 
-async def test_a_callee_that_defers_past_the_deadline_of_its_callers_caller_stays_usable() -> None:
-    callee = await late_call(Callee.keep)
-    assert await callee.call(Callee.answer) == 1
-    await callee.stop()
+def test_a_callee_that_defers_past_the_deadline_of_its_callers_caller_stays_usable() -> None:
+    async def main() -> None:
+        callee = await late_call(Callee.keep)
+        assert 1 == await callee.call(Callee.answer)
+        await callee.stop()
+
+    run_virtual(main)
 
 
 @pytest.mark.parametrize("message", [Callee.crash, Callee.end])
-async def test_a_callee_that_ends_past_the_deadline_of_its_callers_caller_is_gone(message: object) -> None:
-    callee = await late_call(message)
-    assert await callee.wait_exit(1) is not None
+def test_a_callee_that_ends_past_the_deadline_of_its_callers_caller_is_gone(message: object) -> None:
+    async def main() -> None:
+        callee = await late_call(message)
+        assert await callee.wait_exit(1) is not None
+
+    run_virtual(main)

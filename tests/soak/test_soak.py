@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,15 @@ from tests.soak.accounts import CRASHED, RETRIES, VALUE, Accounts
 from tests.soak.census import slope
 
 ROOT = Path(__file__).parents[2]
+
+
+# asyncio's development mode tells how long a callback took, which is the machine's affair.
+SLOW_CALLBACK = re.compile(r"Executing <.*> took \d+\.\d+ seconds")
+
+
+def complaints(text: str) -> list[str]:
+    """What a program wrote to stderr, but for callbacks that a busy machine made slow."""
+    return [line for line in text.splitlines() if not SLOW_CALLBACK.fullmatch(line)]
 
 
 @pytest.mark.slow
@@ -31,7 +41,7 @@ def test_thirty_kills_lose_repeat_and_leave_nothing() -> None:
     assert 1 == done.stdout.count("\n"), done.stderr
     result = json.loads(done.stdout)
     assert [] == result["mistakes"]
-    assert (0, "") == (done.returncode, done.stderr)
+    assert (0, []) == (done.returncode, complaints(done.stderr))
     assert 30 == result["kills"] == sum(result["kills_by_signal"].values())
     assert result["jobs"] == result["values"] + result["crashed"]
     assert all(jobs > 100 for jobs in result["jobs_per_face"].values())

@@ -431,9 +431,10 @@ async def test_under_random_kills_every_job_is_done_or_was_hit() -> None:
                 crashed += 1
             except StopAsyncIteration:
                 break
+            if len(done) % 1000 != 500:
+                continue
             # Until its death is noticed, a killed worker is still listed.
-            pids = sorted(set(await pool.pids()) - killed)
-            if len(done) % 1000 == 500 and pids:
+            if pids := sorted(set(await pool.pids()) - killed):
                 victim = chooser.choice(pids)
                 os.kill(victim, signal.SIGKILL)
                 killed.add(victim)

@@ -114,6 +114,11 @@ async def _main(
     with contextlib.ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
+                # A loop puts Python's default back, and not what was there before: a handler of the
+                # program's own, or SIG_IGN, which a shell gives to what it starts in the background.
+                before = signal.getsignal(number)
+                if before is not None:  # else it is not Python's, and cannot be put back from here
+                    stack.callback(signal.signal, number, before)
                 # The loop's handler only makes the signal wake the loop. Python's own is called
                 # between two instructions, even of a handler that never gives the loop back.
                 node.loop.add_signal_handler(number, _woken)
