@@ -69,8 +69,13 @@ class Arrivals:
                     call = pending.pop(op[1], None)
                     if call is not None:
                         call.request.wake(op[2], None)
-                else:
+                    continue
+                try:
                     handlers[op[0]](source, *op[1:])
+                except Exception as error:  # a fault, which the operations behind it must not pay for
+                    node.loop.call_exception_handler(
+                        {"message": f"operation {op[0]} of node {source} failed", "exception": error}
+                    )
         finally:
             node.give_turns()
 
@@ -115,24 +120,27 @@ class Arrivals:
             return  # to a dead actor it is silently lost, as at home
         try:
             args, kwargs = unpack_args(packed)
-        except Exception as error:
+        except BaseException as error:  # what users' code raises here is no end of this process
             self.node.instruments.emit(Dropped(cell.label(), f"{entry.name} ({error!r})", 0))
             return
         self._offer(source, name, cell, (entry.fn, args, kwargs, self._context(carried), None))
 
     def tell(self, source: int, name: Any, packed: bytes, carried: str | None) -> None:
+        alias = None
         if isinstance(name, tuple) and name[0] == "alias":
             alias = self.mesh.alias_of(cast("int", name[1]))
-            if alias is not None:
-                alias.send(loads(packed))
-            return
-        cell = self.mesh.resolve(name)
+            cell = None if alias is None else alias._cell
+        else:
+            cell = self.mesh.resolve(name)
         if cell is None or cell.state == DEAD:
             return
         try:
             value = loads(packed)
-        except Exception as error:
+        except BaseException as error:  # as in `cast`
             self.node.instruments.emit(Dropped(cell.label(), f"an object ({error!r})", 0))
+            return
+        if alias is not None:
+            alias.send(value)
             return
         self._offer(source, name, cell, (cell.info.on_info, value, None, self._context(carried), None))
 

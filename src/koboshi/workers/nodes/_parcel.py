@@ -7,10 +7,11 @@ changes afterwards is not seen, and a failure hits the one message.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from ..._kernel._errors import ActorExited, StartError
-from ..._kernel._reasons import Crashed, ExitReason, first_error
+from ..._kernel._reasons import NORMAL, Crashed, ExitReason, first_error
 from ...wire import FrameTooLarge, NotPicklable
 from ...wire._pickle import dumps, is_small, loads
 from .._outcomes import Failure, decode, encode_error, format_error, set_remote_cause
@@ -81,9 +82,10 @@ def _culprit(value: Any) -> str:
 def pack_error(error: BaseException) -> bytes:
     """Pack the error that a caller is to see."""
     if isinstance(error, ActorExited | StartError):
-        # Its reason has the error, in a form that can be rebuilt, and that one the traceback.
-        cause = first_error(error.reason)
-        return dumps((dumps(error), "" if cause is None else format_error(cause)))
+        # Its reason may have a value of the user's own, which must not cost the caller its answer.
+        shell = copy.copy(error)
+        shell.reason, shell.__cause__ = NORMAL, None
+        return dumps((dumps(shell), pack_reason(error.reason)))
     return dumps(encode_error(error, LIMIT))
 
 
@@ -91,12 +93,9 @@ def unpack_error(packed: bytes) -> BaseException:
     """The error; one that cannot be rebuilt here comes as a `RemoteError`."""
     parts = loads(packed)
     if len(parts) == 2:
-        error: BaseException = loads(parts[0])
-        reason = getattr(error, "reason", None)
-        cause = first_error(reason) if isinstance(reason, ExitReason) else None
-        if cause is not None:
-            set_remote_cause(cause, parts[1])
-            error.__cause__ = cause
+        error: ActorExited | StartError = loads(parts[0])
+        error.reason = unpack_reason(parts[1])
+        error.__cause__ = first_error(error.reason)
         return error
     failure = decode(parts)
     assert type(failure) is Failure
@@ -105,7 +104,8 @@ def unpack_error(packed: bytes) -> BaseException:
 
 def pack_reason(reason: ExitReason) -> bytes:
     """Pack an exit reason, with its traceback as text."""
-    text = format_error(reason.error) if isinstance(reason, Crashed) else ""
+    cause = first_error(reason)
+    text = "" if cause is None else format_error(cause)
     try:
         return dumps((dumps(reason), text))
     except Exception as error:  # a value of the user's own, in `Exited` or `Shutdown`
@@ -114,12 +114,13 @@ def pack_reason(reason: ExitReason) -> bytes:
 
 
 def unpack_reason(packed: bytes) -> ExitReason:
-    """The exit reason."""
+    """The exit reason; one that cannot be rebuilt here is a crash with the error that says so."""
     blob, text = loads(packed)
     try:
         reason: ExitReason = loads(blob)
-    except Exception as error:
+    except BaseException as error:  # what users' code raises here is no end of this process
         return Crashed(error)
-    if isinstance(reason, Crashed) and text:
-        set_remote_cause(reason.error, text)
+    cause = first_error(reason)
+    if cause is not None and text:
+        set_remote_cause(cause, text)
     return reason
