@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import pytest
+from tests.workers.nodes import agents
 from tests.workers.nodes.agents import Agent, BadStart, CannotArrive
 from tests.workers.nodes.conftest import World
 
@@ -212,6 +213,29 @@ async def test_a_supervisor_on_a_node_that_gives_up_is_abnormal_to_its_parent(wo
     reason = await sub.wait_exit(5)
 
     assert kb.Shutdown(kb.GaveUp("inner", kb.Crashed(ValueError("last straw")))) == reason
+
+
+async def test_a_class_that_only_the_root_has_keeps_no_node_from_its_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is defined under `if __name__ == "__main__"`."""
+
+    class OnlyHere(kb.DynamicSupervisor):
+        pass
+
+    OnlyHere.__qualname__ = "OnlyHere"
+    OnlyHere.__module__ = agents.__name__
+    monkeypatch.setattr(agents, "OnlyHere", OnlyHere, raising=False)
+    async with asyncio.timeout(10):
+        rooms = await world.tree.start_child(kb.child(OnlyHere).options(id="rooms", name="rooms"))
+        await world.tree.start_child(kb.node("late"))
+        refs = [
+            await rooms.call(OnlyHere.start_child, kb.child(Agent).options(on=on, restart="temporary"))
+            for on in ("late", "n1", "process")
+        ]
+
+        assert [1, 1, 1] == [await ref.call(Agent.echo, 1) for ref in refs]
+        assert await refs[0].call(Agent.knows, "rooms")
 
 
 async def test_a_node_that_is_restarted_gets_its_children_back(world: World) -> None:

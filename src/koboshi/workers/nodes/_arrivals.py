@@ -256,7 +256,7 @@ class Arrivals:
     def link(self, source: int, name: Any, described: bytes) -> None:
         cell, who = self.mesh.resolve(name), self.mesh.cell_from(described)
         if cell is None or cell.state == DEAD:
-            nobody = pack(((self.mesh.index, name), None, "", ""), "a link")
+            nobody = pack(((self.mesh.index, name), None, "", ""), "a link")  # see `Mesh.describe`
             dest, linker = self.mesh.address(who)
             self.mesh.send(dest, (ops.SIGNAL, linker, nobody, pack_reason(NOPROC), True))
             return

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ..._kernel._node import Node
 
 PLACE_ID, ALIAS_ID = "place", "alias"
+_ACTOR = dumps(Actor)
 
 
 class Transport(Protocol):
@@ -313,20 +314,29 @@ class Mesh:
         name = cell.info.name if cls is Process else ""
         place = None if cell.bonds is None else cell.bonds.place
         shown = cell.label() if place is not None or isinstance(cell, RemoteCell) else self._shown(cell)
-        described = (self.address(cell), cls, name, shown)
         try:
-            return dumps(described)
-        except Exception:  # a class that others cannot import: they can still tell, link and watch
-            return dumps((self.address(cell), Actor, cell.info.name, shown))
+            packed = dumps(cls)
+        except Exception:  # a class that no other process could import, see `cell_from`
+            packed, name = _ACTOR, cell.info.name
+        return dumps((self.address(cell), packed, name, shown))
 
     def _shown(self, cell: Cell) -> str:
         return f"{self.name}/{cell.label()}" if self.index else cell.label()
 
     def cell_from(self, described: bytes) -> Cell:
-        """The cell that `describe` has described: our own, a stand-in, or one that is dead."""
+        """The cell that `describe` has described: our own, a stand-in, or one that is dead.
+
+        One of a class that cannot be imported here can still be told of, linked and watched.
+        """
         parts: tuple[Any, ...] = loads(described)
-        address, cls, name, shown = parts
-        return self.cell_at(address, cls or Actor, name, shown)
+        address, packed, name, shown = parts
+        cls: type[Actor] = Actor
+        if packed is not None:
+            try:
+                cls = loads(packed)
+            except BaseException:  # noqa: S110 - whoever sends it a message hears of that by its own import
+                pass
+        return self.cell_at(address, cls, name, shown)
 
     def cell_at(self, address: Address, cls: type[Actor] = Actor, name: str = "", shown: str = "") -> Cell:
         """The cell at an address: our own, a stand-in, or one that is dead."""
