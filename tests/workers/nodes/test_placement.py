@@ -15,6 +15,7 @@ from tests.workers.nodes.agents import Agent, BadStart, CannotArrive
 from tests.workers.nodes.conftest import World
 
 import koboshi as kb
+from koboshi.workers.nodes._placement import Beside
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +128,18 @@ async def test_a_kill_from_another_worker_ends_a_process_that_does_not_answer(wo
     assert isinstance(await ref.wait_exit(5), kb.Killed)
 
 
+async def test_a_stop_is_not_refused_where_messages_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when more bytes wait for the node's socket than it may."""
+    monkeypatch.setattr("koboshi.workers.nodes._mesh.CONGESTED", -1)
+    with pytest.raises(kb.MailboxFull):
+        world.one.cast(Agent.note, 1)
+
+    await world.one.stop()
+    assert isinstance(await world.one.wait_exit(10), kb.Normal | kb.Shutdown | kb.NoProc)
+
+
 async def test_a_stop_that_is_not_heeded_ends_with_a_kill(world: World) -> None:
     ref = await world.agent("stuck", "process", shutdown=0.1)
     pid = await ref.call(Agent.pid)
@@ -169,6 +182,15 @@ async def test_a_start_that_takes_too_long_elsewhere_is_ended(world: World) -> N
 async def test_a_process_that_ends_during_the_start_is_a_start_error_that_names_how(world: World) -> None:
     with pytest.raises(kb.StartError, match="exit 3"):
         await world.tree.start_child(kb.child(BadStart, "exit").options(id="bad", on="process"))
+
+
+async def test_a_start_on_a_node_that_is_lost_fails_at_once(world: World) -> None:
+    victim = await world.agent("victim", "process")
+    victim.kill()
+    await victim.wait_exit(10)
+    async with asyncio.timeout(5):
+        with pytest.raises(kb.StartError, match="NoConnection"):
+            await world.agent("late", Beside(victim))
 
 
 async def test_arguments_that_cannot_be_sent_are_a_start_error(world: World) -> None:

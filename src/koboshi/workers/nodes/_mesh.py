@@ -22,7 +22,7 @@ from ..._kernel._process import Process, process_class
 from ..._kernel._reasons import NOPROC, ExitReason, NoConnection
 from ..._kernel._ref import ActorRef
 from ..._kernel._reply import Alias, ReplyTo
-from ..._kernel._route import INFO, MESSAGE, RemoteCell, RemoteMessage
+from ..._kernel._route import INFO, MESSAGE, STOP, RemoteCell, RemoteMessage
 from ..._kernel._wait import Request, Wait
 from ...wire import WireError
 from ...wire._pickle import dumps, is_small, loads
@@ -95,6 +95,17 @@ class RemoteWatch:
         # What the other node calls the cell.
         self._name = name
 
+    # That a stand-in comes and goes there, and asks each time, is still one interest.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteWatch) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[int, Any]:
+        return self._source, self._name
+
     def fire(self, reason: ExitReason) -> None:
         self._mesh.send(self._source, (ENDED, self._name, pack_reason(reason)))
 
@@ -158,7 +169,8 @@ class Mesh:
         lane = cell.way
         if lane is None:
             lane = cell.way = self.transport.lane(cell.id[0])
-        if lane.connection.unsent_bytes > CONGESTED or (self.full and cell in self.full):
+        congested = lane.connection.unsent_bytes > CONGESTED or (self.full and cell in self.full)
+        if congested and message.kind is not STOP:  # an end is refused nowhere
             raise MailboxFull(cell.label(), describe(message), self.full.get(cell, 0))
         kind = message.kind
         name = cell.id[1]
