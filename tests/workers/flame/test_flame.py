@@ -68,6 +68,25 @@ async def test_what_a_function_raises_reaches_its_caller_and_the_runner_lives_on
         assert pid == await pool.call(work.pid_of)
 
 
+@pytest.mark.parametrize(
+    ("function", "error"), [(work.raise_exited, kb.ActorExited), (work.raise_not_running, kb.NotRunning)]
+)
+async def test_an_end_that_a_function_heard_of_is_not_its_runners(function: Any, error: Any) -> None:
+    async with elastic() as (pool, ref, _):
+        with pytest.raises(error, match="somebody"):
+            await pool.call(function)
+
+        await until(ref, failed=1, lost=0, started=1)
+
+
+async def test_a_runner_whose_socket_is_full_still_says_what_it_begins() -> None:
+    async with elastic(max=1) as (pool, ref, _):
+        await pool.call(work.always_congested)
+
+        assert 3 == await pool.call(work.add, 1, 2)
+        await until(ref, done=2, started=1)
+
+
 async def test_it_grows_with_work_up_to_its_most_and_shrinks_to_its_least() -> None:
     async with elastic(min=1, max=3, idle_after=0.2) as (pool, ref, _):
         await until(ref, runners=1)
@@ -230,6 +249,35 @@ async def test_a_placed_actor_ends_with_its_caller_and_with_its_runner() -> None
         session = await owner.call(work.Owner.place)
         os.kill(await session.call(work.Session.pid), signal.SIGKILL)
         assert isinstance(await owner.wait_exit(10), kb.NoConnection)
+
+
+async def test_an_actor_may_take_longer_to_start_than_a_runner(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    async with elastic(boot_timeout=0.5, idle_after=0.1) as (pool, ref, _):
+        placing = asyncio.ensure_future(pool.place_child(work.SlowSession, str(path)))
+        await until(ref, running=1)
+        await asyncio.wait({placing}, timeout=1)
+        with await asyncio.to_thread(open, path, "w") as pipe:
+            pipe.write("start\n")
+
+        assert 1 == await (await placing).call(work.Session.add, 1)
+
+
+async def test_a_place_is_free_again_when_the_node_of_who_asked_for_it_is_lost(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    async with elastic(max=1) as (_, ref, tree):
+        await tree.start_child(kb.node("n1").options(restart="temporary"))
+        owner = await tree.start_child(
+            kb.child(work.Owner, ref).options(id="owner", restart="temporary", on="n1")
+        )
+        pid = await owner.call(work.Owner.pid)
+        placing = asyncio.ensure_future(owner.call(work.Owner.place_slowly, str(path)))
+        with await asyncio.to_thread(open, path, "w") as pipe:
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(kb.ActorExited):
+                await placing
+            await until(ref, running=0, placed=0)
+            pipe.write("start\n")
 
 
 async def test_a_placed_actor_that_does_not_start_gives_its_place_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from typing import Any
 
@@ -51,6 +52,19 @@ def note(path: str) -> None:
         pipe.write(f"{os.getpid()}\n")
 
 
+def always_congested() -> None:
+    """From here on this runner finds its socket so full that casts are refused."""
+    vars(sys.modules["koboshi.workers.nodes._mesh"])["CONGESTED"] = -1
+
+
+def raise_exited() -> None:
+    raise kb.ActorExited("somebody", "something", kb.Normal(), maybe_executed=True)
+
+
+def raise_not_running() -> None:
+    raise kb.NotRunning("somebody", "something")
+
+
 HERE: list[str] = []
 BOTH: list[asyncio.Future[None]] = []
 
@@ -84,6 +98,18 @@ class Session(kb.Actor):
         return os.getpid()
 
 
+class SlowSession(Session):
+    """Starts when somebody has written to a pipe."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    async def on_start(self) -> None:
+        with await asyncio.to_thread(open, self.path) as pipe:
+            await asyncio.to_thread(pipe.readline)
+
+
 class BadSession(kb.Actor):
     def __init__(self) -> None:
         raise ValueError("no session")
@@ -98,6 +124,14 @@ class Owner(kb.Actor):
     @kb.message
     async def place(self) -> kb.ActorRef[Session]:
         return await self.pool.place_child(Session, 5)
+
+    @kb.message
+    async def place_slowly(self, path: str) -> kb.ActorRef[SlowSession]:
+        return await self.pool.place_child(SlowSession, path)
+
+    @kb.message
+    def pid(self) -> int:
+        return os.getpid()
 
     @kb.message
     def crash(self) -> None:

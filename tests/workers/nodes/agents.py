@@ -9,6 +9,8 @@ import signal
 import time
 from typing import Any
 
+from tests.workers.nodes import parcels
+
 import koboshi as kb
 
 
@@ -109,6 +111,10 @@ class Agent(kb.Actor):
         return "ended"
 
     @kb.message
+    def end_with(self, kind: str) -> None:
+        raise kb.Stop(kb.Exited(getattr(parcels, kind)()))
+
+    @kb.message
     def exit_hard(self, code: int) -> None:
         os._exit(code)
 
@@ -181,6 +187,13 @@ class Agent(kb.Actor):
         self.hear(("exit", exit.reason))
 
     # -- to others
+
+    @kb.message
+    def pester(self, ref: kb.ActorRef[Agent]) -> None:
+        """What would end the process that rebuilds it, as a message and as an object; then something sane."""
+        ref.cast(Agent.note, parcels.Leaves())
+        ref.tell(parcels.Leaves())
+        ref.tell(("pestered",))
 
     @kb.message
     async def call(self, ref: kb.ActorRef[Agent], what: Any) -> Any:

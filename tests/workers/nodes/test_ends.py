@@ -208,6 +208,26 @@ async def test_an_error_that_cannot_be_rebuilt_crosses_as_text(world: World) -> 
     assert "one and two" in str(crash.value.reason.error)
 
 
+@pytest.mark.parametrize("kind", ["Breaks", "Leaves", "Stays"])
+async def test_a_reason_that_cannot_travel_costs_nobody_the_end_or_the_answer(
+    world: World, kind: str
+) -> None:
+    victim = await world.agent("victim", "n1")
+    await world.home.call(Agent.watch, victim)
+    calls = [
+        asyncio.ensure_future(call)
+        for call in (victim.call(Agent.end_with, kind), world.one.call(Agent.echo, 1))
+    ]
+    async with asyncio.timeout(5):
+        ended, other = await asyncio.gather(*calls, return_exceptions=True)
+        heard = await world.home.call(Agent.once_heard, 1)
+
+    assert isinstance(ended, kb.ActorExited)
+    assert isinstance(ended.reason, kb.Crashed)
+    assert 1 == other
+    assert ["down"] == [what for what, _ in heard]
+
+
 @pytest.mark.parametrize(
     ("end", "shown"),
     [

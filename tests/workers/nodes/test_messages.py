@@ -183,6 +183,17 @@ async def test_arguments_that_cannot_be_rebuilt_cost_their_message_only(world: W
     assert [] == await world.one.call(Agent.heard_so_far)
 
 
+@pytest.mark.parametrize("where", ["n1", None])
+async def test_what_asks_for_an_exit_while_it_is_rebuilt_ends_no_process(
+    world: World, where: str | None
+) -> None:
+    receiver = await world.agent("receiver", where)
+    sender = world.one if where is None else world.home
+    await sender.call(Agent.pester, receiver)
+
+    assert [("pestered",)] == await receiver.call(Agent.once_heard, 1)
+
+
 async def test_what_is_changed_after_it_was_sent_is_not_seen(world: World) -> None:
     numbers = [1, 2, 3]
     world.one.cast(Agent.note, numbers)

@@ -10,10 +10,12 @@ import threading
 from typing import Any
 
 import pytest
+from tests.workers.nodes import agents
 from tests.workers.nodes.agents import Agent, BadStart, CannotArrive
 from tests.workers.nodes.conftest import World
 
 import koboshi as kb
+from koboshi.workers.nodes._placement import Beside
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +128,18 @@ async def test_a_kill_from_another_worker_ends_a_process_that_does_not_answer(wo
     assert isinstance(await ref.wait_exit(5), kb.Killed)
 
 
+async def test_a_stop_is_not_refused_where_messages_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when more bytes wait for the node's socket than it may."""
+    monkeypatch.setattr("koboshi.workers.nodes._mesh.CONGESTED", -1)
+    with pytest.raises(kb.MailboxFull):
+        world.one.cast(Agent.note, 1)
+
+    await world.one.stop()
+    assert isinstance(await world.one.wait_exit(10), kb.Normal | kb.Shutdown | kb.NoProc)
+
+
 async def test_a_stop_that_is_not_heeded_ends_with_a_kill(world: World) -> None:
     ref = await world.agent("stuck", "process", shutdown=0.1)
     pid = await ref.call(Agent.pid)
@@ -170,6 +184,15 @@ async def test_a_process_that_ends_during_the_start_is_a_start_error_that_names_
         await world.tree.start_child(kb.child(BadStart, "exit").options(id="bad", on="process"))
 
 
+async def test_a_start_on_a_node_that_is_lost_fails_at_once(world: World) -> None:
+    victim = await world.agent("victim", "process")
+    victim.kill()
+    await victim.wait_exit(10)
+    async with asyncio.timeout(5):
+        with pytest.raises(kb.StartError, match="NoConnection"):
+            await world.agent("late", Beside(victim))
+
+
 async def test_arguments_that_cannot_be_sent_are_a_start_error(world: World) -> None:
     with pytest.raises(kb.StartError) as failed:
         await world.tree.start_child(kb.child(Agent, lambda: None).options(id="bad", on="process"))  # type: ignore[arg-type]
@@ -212,6 +235,29 @@ async def test_a_supervisor_on_a_node_that_gives_up_is_abnormal_to_its_parent(wo
     reason = await sub.wait_exit(5)
 
     assert kb.Shutdown(kb.GaveUp("inner", kb.Crashed(ValueError("last straw")))) == reason
+
+
+async def test_a_class_that_only_the_root_has_keeps_no_node_from_its_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is defined under `if __name__ == "__main__"`."""
+
+    class OnlyHere(kb.DynamicSupervisor):
+        pass
+
+    OnlyHere.__qualname__ = "OnlyHere"
+    OnlyHere.__module__ = agents.__name__
+    monkeypatch.setattr(agents, "OnlyHere", OnlyHere, raising=False)
+    async with asyncio.timeout(10):
+        rooms = await world.tree.start_child(kb.child(OnlyHere).options(id="rooms", name="rooms"))
+        await world.tree.start_child(kb.node("late"))
+        refs = [
+            await rooms.call(OnlyHere.start_child, kb.child(Agent).options(on=on, restart="temporary"))
+            for on in ("late", "n1", "process")
+        ]
+
+        assert [1, 1, 1] == [await ref.call(Agent.echo, 1) for ref in refs]
+        assert await refs[0].call(Agent.knows, "rooms")
 
 
 async def test_a_node_that_is_restarted_gets_its_children_back(world: World) -> None:

@@ -162,3 +162,14 @@ async def test_refs_to_many_short_lived_actors_are_forgotten(world: World) -> No
 
     assert len(mesh.stubs) <= 4
     assert 0 == len(mesh.pending)
+
+
+async def test_monitors_that_come_and_go_leave_one_watch_behind(world: World) -> None:
+    for _ in range(5):
+        await world.one.call(Agent.watch, world.home)
+        await world.one.call(Agent.unwatch)
+        await world.one.call(Agent.keep, None)
+    bonds = world.home._cell.bonds
+
+    assert bonds is not None
+    assert 1 == len(bonds.watched_by or ())

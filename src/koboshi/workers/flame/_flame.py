@@ -72,12 +72,21 @@ class Job:
     # None when nobody waits for the outcome.
     reply: ReplyTo[Any] | None
     began: bool = False
+    # Of a place: what watches the process that is starting an actor on it.
+    holder: Monitor | None = None
     timer: asyncio.TimerHandle | None = None
 
     @property
     def name(self) -> str:
         """How it prints."""
         return "place_child" if self.code is None else self.code.name
+
+    def settle(self) -> None:
+        """Nothing is waited for any more but its end."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.holder is not None:
+            self.holder.cancel()
 
     @property
     def wanted(self) -> bool:
@@ -171,13 +180,24 @@ class Flame(DynamicSupervisor):
         self._enqueue(Job(self._next(), None, b"", None, defer()))
 
     @message
+    def claim(self, number: int, holder: ActorRef[Any] | None) -> None:
+        """An actor is being started on the place that was reserved: it is kept while its `holder` lives.
+
+        A start may take any time. Without a process to watch, `placed` is sure to follow.
+        """
+        for seat in self._seats.values():
+            job = seat.jobs.get(number)
+            if job is not None:
+                job.settle()
+                job.holder = None if holder is None else monitor(holder)
+
+    @message
     def placed(self, number: int, ref: ActorRef[Any] | None) -> None:
         """An actor was started on the place that was reserved, or was not."""
         for seat in self._seats.values():
             job = seat.jobs.pop(number, None)
             if job is not None:
-                if job.timer is not None:
-                    job.timer.cancel()
+                job.settle()
                 if ref is not None:
                     seat.placed.add(monitor(ref))
                 self._settle()
@@ -237,17 +257,18 @@ class Flame(DynamicSupervisor):
             job.timer = loop.call_later(self._boot_timeout, self._soon, Flame._not_placed, job)
             return
         call = seat.ref.within(None).call(Runner.run, job.number, job.code, job.packed)
-        task = self._kb_cell.node.loop.create_task(self._await(call, job))
+        task = self._kb_cell.node.loop.create_task(self._await(call, job, seat.ref._cell.label()))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _await(self, call: Any, job: Job) -> None:
+    async def _await(self, call: Any, job: Job, runner: str) -> None:
         """Wait for a function's outcome outside of our own turn, and take it in a turn."""
         outcome: tuple[Any, str | None]
         try:
             outcome = await call, None
         except ActorExited as error:
-            outcome = error.reason, _LOST
+            # Of any other target it is the function's own.
+            outcome = (error.reason, _LOST) if error.target == runner else (error, _RAISED)
         except Exception as error:
             outcome = error, _RAISED
         self._soon(Flame._over_with, job, *outcome)
@@ -265,6 +286,8 @@ class Flame(DynamicSupervisor):
 
     def _over_with(self, job: Job, value: Any, how: Any) -> None:
         """The outcome of a function."""
+        if isinstance(value, NotRunning) and how is _RAISED and not job.began:
+            how = _LOST  # not the function's own: its runner had ended before it was reached
         if job.timer is not None:
             job.timer.cancel()
         seat = next((seat for seat in self._seats.values() if job.number in seat.jobs), None)
@@ -358,7 +381,10 @@ class Flame(DynamicSupervisor):
 
     def _over(self, child: Child) -> None:
         """A runner has ended; whoever waits for it hears by its own call."""
-        self._seats.pop(child.id, None)
+        seat = self._seats.pop(child.id, None)
+        for job in () if seat is None else seat.jobs.values():
+            if job.code is None:
+                job.settle()
         super()._over(child)
         self._balance()
 
@@ -395,6 +421,10 @@ class Flame(DynamicSupervisor):
                 seat.placed.discard(down.monitor)
                 self._settle()
                 return None
+            for job in seat.jobs.values():
+                if job.holder == down.monitor:
+                    self._not_placed(job)
+                    return None
         return None if isinstance(down.reason, NoConnection) else super().on_down(down)
 
     # A message is contravariant in its actor, so this one narrows what it takes.

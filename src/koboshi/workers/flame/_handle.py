@@ -125,6 +125,7 @@ class Runners:
         try:
             place = Place(f"{pool._target().label()}/{spec.default_id}#{number}")
             cell = Beside(runner).launch(spec, node, parent, place, spec.args)
+            pool.cast(Flame.claim, number, None if node.current is None else ActorRef(parent))
             ready = expect_start(cell)
             assert ready is not None
             await wait_start(cell, ready, spec.start_timeout)

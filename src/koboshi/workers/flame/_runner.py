@@ -36,12 +36,7 @@ class Runner(Actor):
     @message
     def run(self, number: int, code: CodeRef, packed: bytes) -> Any:
         """Run a function; the reply is its result."""
-        from ._flame import Flame
-
         reply = defer()
-        # It leaves with the end of this turn and so before the function begins: if this process dies
-        # without it having arrived, the function surely did not run.
-        self._flame.cast(Flame.began, number)
         task = asyncio.get_running_loop().create_task(self._run(number, code, packed, reply))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -49,7 +44,12 @@ class Runner(Actor):
     async def _run(self, number: int, code: CodeRef, packed: bytes, reply: Any) -> None:
         task = asyncio.current_task()
         assert task is not None
+        from ._flame import Flame
+
         try:
+            # The pool has it before anything of the function runs, its unpickling included: if this
+            # process dies and the pool has not heard of it, the function surely did not run.
+            await self._flame.send(Flame.began, number)
             function = resolve(code)
             args, kwargs = loads(packed)
             if inspect.iscoroutinefunction(function):

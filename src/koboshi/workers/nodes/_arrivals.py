@@ -125,30 +125,27 @@ class Arrivals:
             return  # to a dead actor it is silently lost, as at home
         try:
             args, kwargs = unpack_args(packed)
-        except Exception as error:
+        except BaseException as error:  # what users' code raises here is no end of this process
             self.node.instruments.emit(Dropped(cell.label(), f"{entry.name} ({error!r})", 0))
             return
         self._offer(source, name, cell, (entry.fn, args, kwargs, self._context(carried), None))
 
     def tell(self, source: int, name: Any, packed: bytes | BufferedPickle, carried: str | None) -> None:
+        alias = None
         if isinstance(name, tuple) and name[0] == "alias":
             alias = self.mesh.alias_of(cast("int", name[1]))
-            if alias is None:
-                return
-            try:
-                value = unpack(packed)
-            except Exception as error:
-                self.node.instruments.emit(Dropped("an alias", f"an object ({error!r})", 0))
-            else:
-                alias.send(value)
-            return
-        cell = self.mesh.resolve(name)
+            cell = None if alias is None else alias._cell
+        else:
+            cell = self.mesh.resolve(name)
         if cell is None or cell.state == DEAD:
             return
         try:
             value = unpack(packed)
-        except Exception as error:
+        except BaseException as error:  # as in `cast`
             self.node.instruments.emit(Dropped(cell.label(), f"an object ({error!r})", 0))
+            return
+        if alias is not None:
+            alias.send(value)
             return
         self._offer(source, name, cell, (cell.info.on_info, value, None, self._context(carried), None))
 

@@ -16,7 +16,7 @@ from ..._kernel._errors import ActorExited, MailboxFull, StartError
 from ..._kernel._lifecycle import hear_by_error
 from ..._kernel._message import describe
 from ..._kernel._reasons import ExitReason, NoConnection
-from ..._kernel._route import INFO, MESSAGE, RemoteCell, RemoteMessage
+from ..._kernel._route import INFO, MESSAGE, STOP, RemoteCell, RemoteMessage
 from ..._kernel._wait import Request, Wait
 from ...wire import NotPicklable, WireError
 from ...wire._buffers import BufferedPickle
@@ -88,6 +88,17 @@ class RemoteWatch:
         # What the other node calls the cell.
         self._name = name
 
+    # That a stand-in comes and goes there, and asks each time, is still one interest.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteWatch) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[int, Any]:
+        return self.source, self._name
+
     def fire(self, reason: ExitReason) -> None:
         self._mesh.send(self.source, (ENDED, self._name, pack_reason(reason)))
 
@@ -142,7 +153,8 @@ class Mesh(Addresses):
         lane = cell.way
         if lane is None:
             lane = cell.way = self.transport.lane(cell.id[0])
-        if lane.connection.unsent_bytes > CONGESTED or (self.full and cell in self.full):
+        congested = lane.connection.unsent_bytes > CONGESTED or (self.full and cell in self.full)
+        if congested and message.kind is not STOP:  # an end is refused nowhere
             raise MailboxFull(cell.label(), describe(message), self.full.get(cell, 0))
         kind = message.kind
         name = cell.id[1]

@@ -7,11 +7,12 @@ changes afterwards is not seen, and a failure hits the one message.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any, cast
 
 from ..._kernel._errors import ActorExited, StartError
-from ..._kernel._reasons import Crashed, ExitReason, first_error
+from ..._kernel._reasons import NORMAL, Crashed, ExitReason, first_error
 from ...wire import FrameTooLarge, NotPicklable, WireError
 from ...wire._buffers import BufferedPickle, unpack
 from ...wire._buffers import pack as pack_buffers
@@ -94,12 +95,10 @@ def _culprit(value: Any) -> str:
 def pack_error(error: BaseException) -> bytes:
     """Pack the error that a caller is to see."""
     if isinstance(error, ActorExited | StartError):
-        # Its reason has the error, in a form that can be rebuilt, and that one the traceback.
-        cause = first_error(error.reason)
-        try:
-            return dumps((dumps(error), "" if cause is None else format_error(cause)))
-        except Exception:  # a value of the user's own in the reason: it crosses as text
-            return dumps(encode_error(error, LIMIT))
+        # Its reason may have a value of the user's own, which must not cost the caller its answer.
+        shell = copy.copy(error)
+        shell.reason, shell.__cause__ = NORMAL, None
+        return dumps((dumps(shell), pack_reason(error.reason)))
     return dumps(encode_error(error, LIMIT))
 
 
@@ -107,12 +106,9 @@ def unpack_error(packed: bytes) -> BaseException:
     """The error; one that cannot be rebuilt here comes as a `RemoteError`."""
     parts = loads(packed)
     if len(parts) == 2:
-        error: BaseException = loads(parts[0])
-        reason = getattr(error, "reason", None)
-        cause = first_error(reason) if isinstance(reason, ExitReason) else None
-        if cause is not None:
-            set_remote_cause(cause, parts[1])
-            error.__cause__ = cause
+        error: ActorExited | StartError = loads(parts[0])
+        error.reason = unpack_reason(parts[1])
+        error.__cause__ = first_error(error.reason)
         return error
     failure = decode(parts)
     assert type(failure) is Failure
@@ -121,7 +117,8 @@ def unpack_error(packed: bytes) -> BaseException:
 
 def pack_reason(reason: ExitReason) -> bytes:
     """Pack an exit reason, with its traceback as text."""
-    text = format_error(reason.error) if isinstance(reason, Crashed) else ""
+    cause = first_error(reason)
+    text = "" if cause is None else format_error(cause)
     try:
         return dumps((dumps(reason), text))
     except Exception as error:  # a value of the user's own, in `Exited` or `Shutdown`
@@ -130,12 +127,13 @@ def pack_reason(reason: ExitReason) -> bytes:
 
 
 def unpack_reason(packed: bytes) -> ExitReason:
-    """The exit reason."""
+    """The exit reason; one that cannot be rebuilt here is a crash with the error that says so."""
     blob, text = loads(packed)
     try:
         reason: ExitReason = loads(blob)
-    except Exception as error:
+    except BaseException as error:  # what users' code raises here is no end of this process
         return Crashed(error)
-    if isinstance(reason, Crashed) and text:
-        set_remote_cause(reason.error, text)
+    cause = first_error(reason)
+    if cause is not None and text:
+        set_remote_cause(cause, text)
     return reason

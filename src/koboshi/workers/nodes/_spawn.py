@@ -57,8 +57,10 @@ def spawn(
     """Start a child of `parent` on the node `dest`; returns at once, `cell.task` says how the start goes.
 
     Raises:
-        StartError: its arguments cannot be sent; nothing was started.
+        StartError: its arguments cannot be sent, or the node is gone; nothing was started.
     """
+    if dest in mesh.lost:
+        raise StartError(place.label(), mesh.lost[dest])
     info = process_class(spec.target.__qualname__) if spec.is_process else spec.target._kb_info
     cell = RemoteCell(mesh.node, info, parent, mesh, (dest, number), place.label())
     order = (
