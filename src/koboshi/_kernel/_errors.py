@@ -105,10 +105,11 @@ class NotRunning(CallError):
 class MailboxFull(CallError):
     """The receiver's mailbox is at its limit. `await ref.send(...)` waits for room instead."""
 
-    def __init__(self, target: str, message: str, limit: int) -> None:
+    def __init__(self, target: str, message: str, limit: int, why: str | None = None) -> None:
+        full = why or f"the mailbox of {target} holds its limit of {limit} messages"
         super().__init__(
-            f"the mailbox of {target} holds its limit of {limit} messages, so {message} was refused; "
-            "use `await ref.send(...)` to wait for room, or raise `mailbox=`",
+            f"{full}, so {message} was refused; use `await ref.send(...)` to wait for room"
+            + ("" if why else ", or raise `mailbox=`"),
             target=target,
             message=message,
             maybe_executed=False,

@@ -116,6 +116,11 @@ class Journal:
             start = end
         return blobs if words[BASE] == base else []
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is unmapped here."""
+        return self._map.closed
+
     def close(self) -> None:
         """Unmap; harmless when repeated."""
         self.words.release()

@@ -8,6 +8,7 @@ which outlives it. What C code writes to descriptor 2 does not pass by here.
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 from ._journal import TAIL, TAILED, Journal
@@ -24,19 +25,23 @@ class Tee(io.TextIOBase):
     def __init__(self, stream: Any, journal: Journal) -> None:
         self._stream = stream
         self._journal = journal
+        # Threads of a job write too.
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        data = text.encode(errors="replace")[-TAIL:]
-        try:
+        self._keep(text.encode(errors="replace")[-TAIL:])
+        return len(text) if self._stream is None else int(self._stream.write(text))
+
+    def _keep(self, data: bytes) -> None:
+        with self._lock:
+            if self._journal.closed:
+                return  # in a process that a job has forked
             words, ring = self._journal.words, self._journal.tail
             at = words[TAILED] % TAIL
             first = min(len(data), TAIL - at)
             ring[at : at + first] = data[:first]
             ring[: len(data) - first] = data[first:]
             words[TAILED] += len(data)
-        except ValueError:
-            pass  # a process that a job has forked has no journal
-        return len(text) if self._stream is None else int(self._stream.write(text))
 
     def flush(self) -> None:
         if self._stream is not None:

@@ -122,7 +122,6 @@ class _Worker:
                 else:
                     args, kwargs = unpack(entry)  # type: ignore[arg-type]
                     value = function(*args, **kwargs)
-                    args = kwargs = None  # they may be large
                 outcome = value if type(value) in SMALL_TYPES else encode_value(value, self.limit)
             except BaseException as error:
                 outcome = encode_error(error, self.limit)
@@ -153,6 +152,8 @@ class _Worker:
                 self.results.append(outcome)
                 self.count = count + 1
                 self.flush()
+            # They may be large; and only now, since what their end sets off must not hold up the outcome.
+            args = kwargs = None
 
     def flush(self) -> None:
         """Send what is finished; empty the journal only once the kernel has all of it."""

@@ -366,3 +366,23 @@ async def test_spread_without_nodes_says_what_is_missing() -> None:
     async with kb.Supervisor() as tree:
         with pytest.raises(kb.StartError, match=r"kb\.node"):
             await tree.start_child(kb.child(Agent).options(on=kb.spread()))
+
+
+async def test_a_tree_with_a_node_that_does_not_answer_can_be_stopped() -> None:
+    events: list[kb.events.Event] = []
+    stop = kb.listen(events.append)
+    async with kb.Supervisor(
+        kb.node("stuck", grace=0.2), kb.child(Agent).options(id="a", on="stuck", shutdown=0.1)
+    ) as tree:
+        pid = await tree.ref(Agent, "a").call(Agent.pid)
+        os.kill(pid, signal.SIGSTOP)
+    stop()
+
+    assert ended(pid)
+    assert any(isinstance(each, kb.events.Stubborn) for each in events)
+
+
+async def test_two_nodes_cannot_have_one_name() -> None:
+    async with kb.Supervisor(kb.node("n")) as tree:
+        with pytest.raises(kb.StartError, match="there is a node 'n' already"):
+            await tree.start_child(kb.node("n").options(id="other"))

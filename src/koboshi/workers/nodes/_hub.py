@@ -14,7 +14,7 @@ from typing import Any
 from ..._kernel import _bonds
 from ..._kernel._cell import DEAD, REMOTE, Cell
 from ..._kernel._errors import StartError
-from ..._kernel._events import CrashReport
+from ..._kernel._events import CrashReport, Stubborn
 from ..._kernel._node import Node
 from ..._kernel._reasons import KILLED, NORMAL, ExitReason, Kill, NoConnection
 from ..._kernel._route import RemoteCell
@@ -37,6 +37,8 @@ from ._peer import Peer
 from ._spawn import Starter, start_ended
 
 _KEY = "hub"
+# Seconds that a node has to carry out a kill.
+KILL_GRACE = 2.0
 _ENDS = frozenset({ops.ENDED, ops.SIGNAL, ops.STARTED})
 
 
@@ -61,19 +63,33 @@ class RootMesh(Mesh):
         process = self.owned.get(cell) if kill else None
         if self.transport.withdraw(cell, reason):
             return
-        if process is None:
-            super().condemn(cell, reason, kill=kill)
-        else:
+        if process is not None:
             self._kill(process, reason)
+            return
+        super().condemn(cell, reason, kill=kill)
+        if kill and not cell.lasting:
+            loop = self.node.loop
+            loop.call_later(KILL_GRACE, self._unanswered, cell, reason, context=self.node.context)
+
+    def _unanswered(self, cell: RemoteCell, reason: ExitReason) -> None:
+        """A kill was not carried out, because its node does not answer: the actor counts as gone.
+
+        Else nobody could stop a tree in which a node is stuck, which is ended only behind its children.
+        """
+        if cell.state == REMOTE:
+            self.node.instruments.emit(Stubborn(cell.label(), "its node does not answer"))
+            self.stub_ended(cell, reason)
 
     def signal(self, cell: RemoteCell, sender: Cell | None, reason: ExitReason, *, by_link: bool) -> None:
         process = self.owned.get(cell) if isinstance(reason, Kill) and not by_link else None
         if self.transport.withdraw(cell, KILLED if isinstance(reason, Kill) else reason):
             return
-        if process is None:
-            super().signal(cell, sender, reason, by_link=by_link)
-        else:
+        if process is not None:
             self._kill(process, KILLED)
+        elif isinstance(reason, Kill) and not by_link:
+            self.condemn(cell, KILLED, kill=True)
+        else:
+            super().signal(cell, sender, reason, by_link=by_link)
 
     def _kill(self, process: Peer, reason: ExitReason) -> None:
         """Nothing inside a process need answer for that: its end is the actor's."""

@@ -153,9 +153,12 @@ class Mesh(Addresses):
         lane = cell.way
         if lane is None:
             lane = cell.way = self.transport.lane(cell.id[0])
-        congested = lane.connection.unsent_bytes > CONGESTED or (self.full and cell in self.full)
-        if congested and message.kind is not STOP:  # an end is refused nowhere
-            raise MailboxFull(cell.label(), describe(message), self.full.get(cell, 0))
+        if message.kind is not STOP:  # an end is refused nowhere
+            if self.full and cell in self.full:
+                raise MailboxFull(cell.label(), describe(message), self.full[cell])
+            if lane.connection.unsent_bytes > CONGESTED:
+                why = f"{CONGESTED >> 20} MB wait for the node of {cell.label()} already"
+                raise MailboxFull(cell.label(), describe(message), 0, why)
         kind = message.kind
         name = cell.id[1]
         carried = context.get(correlation_id)

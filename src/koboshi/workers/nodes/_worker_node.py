@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..._kernel._actor import Actor
+from ..._kernel._errors import UsageError
 from ..._kernel._lifecycle import gone
 from ..._kernel._message import message
 from ..._kernel._reasons import ExitReason
@@ -61,6 +62,8 @@ class WorkerNode(Actor):
     async def on_start(self) -> None:
         """Returns when the node's event loop has answered."""
         hub = self._hub = hub_of(self._kb_cell.node)
+        if self._name in hub.named:
+            raise UsageError(f"there is a node {self._name!r} already; give this one another name")
         process = self._process = hub.new_process(self._name, named=True)
         process.report_after, process.kill_after = self._report_after, self._unresponsive_after
         # A kill of this actor skips `on_stop`, and must not leave the process behind.
