@@ -135,7 +135,7 @@ def test_the_job_that_ran_is_returned_and_the_rest_goes_first() -> None:
     list(dispatcher.settle("a", [None], 0.001))
     dispatcher.enqueue(batch(4))
 
-    hit = dispatcher.remove_worker("a", running=True)
+    [hit] = dispatcher.remove_worker("a", running=True)
     dispatcher.add_worker("b")
     [first] = dispatcher.assign(0.0)
 
@@ -149,7 +149,7 @@ def test_a_death_between_jobs_costs_none() -> None:
     dispatcher.enqueue(batch(1))
     list(dispatcher.assign(0.0))
 
-    assert dispatcher.remove_worker("a", running=False) is None
+    assert [] == dispatcher.remove_worker("a", running=False)
     assert 1 == dispatcher.statistics().queued
 
 
@@ -160,7 +160,7 @@ def test_a_job_declared_safe_to_repeat_is_started_again_as_often_as_it_says() ->
     for worker in "abc":
         dispatcher.add_worker(worker)
         list(dispatcher.assign(0.0))
-        hits.append(dispatcher.remove_worker(worker, running=True))
+        hits += dispatcher.remove_worker(worker, running=True) or [None]
 
     assert [None, None] == hits[:2]
     assert hits[2] is not None
@@ -287,8 +287,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     def die(self, data: st.DataObject, running: bool) -> None:
         worker = data.draw(st.sampled_from(list(self.at)))
         jobs = self.at.pop(worker)
-        hit = self.dispatcher.remove_worker(worker, running=running and bool(jobs))
-        if hit is not None:
+        for hit in self.dispatcher.remove_worker(worker, running=running and bool(jobs)):
             assert hit.tags == jobs[:1]
             self.settled += jobs[:1]
 

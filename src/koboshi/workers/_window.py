@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from ._batch import Batch
 
@@ -40,6 +42,44 @@ class Window:
         self.pace = 0.0
         # When the job at the head could have begun, at the earliest.
         self.since = now
+
+    def add(self, batch: Batch) -> None:
+        """Note jobs that the worker is given."""
+        self.batches.append(batch)
+
+    def held(self) -> Iterable[Batch]:
+        """Its jobs, the oldest first."""
+        return self.batches
+
+    def match(self, outcomes: Sequence[Any]) -> Iterator[tuple[Batch, Sequence[Any]]]:
+        """Take out the jobs that these outcomes are of: the oldest. Yields each batch part with its own."""
+        count = len(outcomes)
+        start = 0
+        while start < count:
+            head = self.batches[0]
+            size = len(head.entries)
+            if size <= count - start:
+                self.batches.popleft()
+                part = head
+            else:
+                size = count - start
+                part = head.split(size)
+            yield part, outcomes if size == count else outcomes[start : start + size]
+            start += size
+
+    def running(self, begun: Collection[int]) -> Batch | None:
+        """The batch whose first job the worker is at; `begun` are the numbers of such jobs, where they count."""
+        return self.batches[0] if self.batches else None
+
+    def lose(self, *, running: bool, begun: Collection[int]) -> tuple[list[Batch], list[Batch]]:
+        """What its worker dies with: the jobs that were running, one by one, and those never touched."""
+        hit: list[Batch] = []
+        if running and self.batches:
+            head = self.batches[0]
+            hit.append(head.split(1))
+            if not head.entries:
+                self.batches.popleft()
+        return hit, list(self.batches)
 
     @property
     def full(self) -> bool:
