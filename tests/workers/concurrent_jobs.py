@@ -70,6 +70,25 @@ async def cling(announce: str) -> None:
             pass  # that is the point
 
 
+async def announce(path: str, count: int) -> int:
+    """Writes our pid to a pipe and returns it once `count` jobs have arrived in this worker."""
+    _tell(path, f"{os.getpid()}\n")
+    return await meet(count, "announced")
+
+
+async def arrive() -> int:
+    """One more for `announce`, which does not wait itself."""
+    meeting = asyncio.ensure_future(meet(2, "announced"))
+    await asyncio.sleep(0)
+    meeting.cancel()
+    return os.getpid()
+
+
+async def buffer(content: bytearray) -> bytearray:
+    await asyncio.sleep(0)
+    return content
+
+
 async def die_beside(count: int, name: str) -> None:
     """Kills the worker once `count` jobs of `meet` are there with it."""
     if await meet(count, name):
@@ -89,9 +108,9 @@ async def unpicklable() -> object:
     return threading.Lock()
 
 
-async def large(size: int) -> bytes:
+async def large(size: int) -> str:
     await asyncio.sleep(0)
-    return bytes(size)
+    return size * "x"
 
 
 def plain(turns: int) -> tuple[int, bool]:

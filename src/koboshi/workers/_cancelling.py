@@ -116,7 +116,8 @@ class Cancelling:
         self, process: WorkerProcess, number: int, exit: WorkerExit, worker: str, *, killed: bool
     ) -> Failure:
         ref = self._dispatcher.running(process, (number,))
-        assert ref is not None and self.timeout is not None
+        assert ref is not None
+        assert self.timeout is not None
         return Failure(JobTimeout(ref.name, exit, self.timeout, worker=worker, killed=killed))
 
     def _look_at(self, due: float) -> None:

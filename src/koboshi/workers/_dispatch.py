@@ -120,7 +120,7 @@ class Dispatcher(Generic[W]):
     def add_worker(
         self, worker: W, quota: int | None = None, lane: int = 0, now: float = 0.0, first: int = 0
     ) -> None:
-        """Offer a worker that is ready, for `quota` jobs, numbered from `first`; it holds `lane` from now on."""
+        """Offer a worker that is ready, for `quota` jobs, numbered from `first`; it holds `lane` now."""
         if self._most > 1:
             self._slots[worker] = NumberedWindow(quota, lane, now, self._most, first)
         else:

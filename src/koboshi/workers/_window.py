@@ -68,7 +68,7 @@ class Window:
             start += size
 
     def running(self, begun: Collection[int]) -> Batch | None:
-        """The batch whose first job the worker is at; `begun` are the numbers of such jobs, where they count."""
+        """The batch whose first job the worker is at: of those in `begun` where jobs have numbers."""
         return self.batches[0] if self.batches else None
 
     def lose(self, *, running: bool, begun: Collection[int]) -> tuple[list[Batch], list[Batch]]:
