@@ -31,12 +31,9 @@ async def read_line(path: Path) -> str:
 
 
 @asynccontextmanager
-async def meetings(
-    size: int, **options: Any
-) -> AsyncIterator[tuple[kb.ActorRef[jobs.Meeting], kb.Supervisor]]:
-    spec = kb.pool(kb.child(jobs.Meeting), size=size, **options).options(id="pool")
-    async with kb.Supervisor(spec) as tree:
-        yield tree.ref(jobs.Meeting, "pool"), tree
+async def meetings(**options: Any) -> AsyncIterator[kb.ActorRef[jobs.Meeting]]:
+    async with kb.Supervisor(kb.pool(kb.child(jobs.Meeting), size=1, **options).options(id="pool")) as tree:
+        yield tree.ref(jobs.Meeting, "pool")
 
 
 async def test_as_many_coroutines_as_allowed_overlap_in_one_process() -> None:
@@ -204,13 +201,15 @@ async def test_jobs_that_had_begun_run_again_where_that_was_declared(tmp_path: P
     pipes = [tmp_path / str(number) for number in range(2)]
     for path in pipes:
         os.mkfifo(path)
-    async with pool_of(1, max_concurrency=2, retries=1) as pool:
-        running = [asyncio.create_task(pool.jobs.call(jobs.announce, str(path), 2)) for path in pipes]
+    async with pool_of(1, max_concurrency=3, retries=1) as pool:
+        running = [asyncio.create_task(pool.jobs.call(jobs.announce, str(path), 3)) for path in pipes]
         first = {int(await read_line(path)) for path in pipes}
-        os.kill(first.pop(), signal.SIGKILL)
+        [victim] = first
+        os.kill(victim, signal.SIGKILL)
         second = {int(await read_line(path)) for path in pipes}
 
-        assert second == set(await asyncio.gather(*running))
+        assert second == set(await asyncio.gather(*running, pool.jobs.call(jobs.meet, 3, "announced")))
+        assert first.isdisjoint(second)
         assert (2, 1) == ((await pool.statistics()).retried, (await pool.statistics()).crashed)
 
 
