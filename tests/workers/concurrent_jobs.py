@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import time
 
 import koboshi as kb
+from koboshi.workers._journal import Journal
 
 _arrived: dict[str, int] = {}
 _gates: dict[str, asyncio.Event] = {}
@@ -87,6 +89,22 @@ async def arrive() -> int:
 async def buffer(content: bytearray) -> bytearray:
     await asyncio.sleep(0)
     return content
+
+
+async def fork_and_return() -> int:
+    """Its child comes back from the job as well; returns how that ended."""
+    child = os.fork()
+    await asyncio.sleep(0)
+    if child == 0:
+        return -1
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def overwrite_the_page(number: int) -> None:
+    """Does what a wild pointer might, and dies."""
+    [journal] = [each for each in gc.get_objects() if type(each) is Journal]
+    journal.words[0] = number
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def die_beside(count: int, name: str) -> None:

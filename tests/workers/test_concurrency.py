@@ -197,6 +197,23 @@ async def test_the_death_of_one_worker_is_nothing_to_those_in_hand_of_another(tm
         assert survivor == await running[1]
 
 
+async def test_a_page_that_makes_no_sense_at_a_death_counts_all_jobs_of_the_worker_as_begun() -> None:
+    async with pool_of(1, max_concurrency=3, retries=0) as pool:
+        await pool.whole()
+        jobs_in_hand = [pool.jobs.call(jobs.overwrite_the_page, 2**40), pool.jobs.call(jobs.pid_of, 0)]
+        ends = await asyncio.gather(*jobs_in_hand, return_exceptions=True)
+
+        assert [kb.WorkerCrashed] * 2 == list(map(type, ends))
+
+
+async def test_a_child_that_comes_back_from_a_job_answers_for_nobody() -> None:
+    async with pool_of(1, max_concurrency=3) as pool:
+        met = asyncio.create_task(pool.jobs.call(jobs.meet, 2))
+        assert 1 == await pool.jobs.call(jobs.fork_and_return)
+
+        assert 1 == len({*await asyncio.gather(met, pool.jobs.call(jobs.meet, 2))})
+
+
 async def test_jobs_that_had_begun_run_again_where_that_was_declared(tmp_path: Path) -> None:
     pipes = [tmp_path / str(number) for number in range(2)]
     for path in pipes:

@@ -13,6 +13,7 @@ from koboshi.workers import JobQueueFull
 from koboshi.workers._batch import Batch
 from koboshi.workers._dispatch import Dispatcher
 from koboshi.workers._jobs import FunctionRef
+from koboshi.workers._numbered_window import NumberedOutcomes
 from koboshi.workers._window import WINDOW_MAX
 
 FUNCTION = FunctionRef("f", b"")
@@ -301,3 +302,21 @@ class DispatcherMachine(RuleBasedStateMachine):
 
 TestDispatcherMachine = DispatcherMachine.TestCase
 TestDispatcherMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_outcomes_with_numbers_settle_their_own_jobs_and_a_death_hits_those_that_had_begun() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher(most=4)
+    dispatcher.add_worker("a", first=10)
+    dispatcher.enqueue(batch(*range(6)))
+
+    assert [4] == [len(assignment.batch.entries) for assignment in dispatcher.assign(0.0)]
+    settled = dispatcher.settle("a", NumberedOutcomes([12, 10], ["two", "zero"]), 1.0)
+    assert [([2], ["two"]), ([0], ["zero"])] == [(part.tags, list(outcomes)) for part, outcomes in settled]
+    assert ("a", 13) == dispatcher.find(TAKER, 3)
+    [assignment] = dispatcher.assign(1.0)
+    assert [4, 5] == assignment.batch.tags
+    hit = dispatcher.remove_worker("a", running=True, begun={11, 15})
+
+    assert [[1], [5]] == [batch.tags for batch in hit]
+    dispatcher.add_worker("b")
+    assert [[3], [4]] == [assignment.batch.tags for assignment in dispatcher.assign(2.0)]

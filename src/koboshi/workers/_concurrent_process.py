@@ -26,6 +26,8 @@ class ConcurrentProcess(WorkerProcess):
         super().__init__(*args)
         # Numbers of the jobs without an outcome.
         self._open: set[int] = set()
+        # What one read has brought.
+        self._taken = NumberedOutcomes([], [])
 
     @property
     def running(self) -> bool:
@@ -52,6 +54,13 @@ class ConcurrentProcess(WorkerProcess):
         if number in self._open and not self._gone:
             self._queue(CANCEL, None, [(number,)])
 
+    def _receive(self) -> bool:
+        going_on = super()._receive()
+        if self._taken:
+            taken, self._taken = self._taken, NumberedOutcomes([], [])
+            self._on_outcomes(self, taken)
+        return going_on
+
     def _take(self, payload: memoryview, descriptors: Sequence[Descriptor | None]) -> None:
         try:
             number, outcome = loads(payload)
@@ -64,7 +73,8 @@ class ConcurrentProcess(WorkerProcess):
             raise FrameBroken(f"an outcome of job {number!r}, which it does not have")
         self._open.discard(number)
         self._done += 1
-        self._on_outcomes(self, NumberedOutcomes([number], [outcome]))
+        self._taken.numbers.append(number)
+        self._taken.append(outcome)
 
     def _watch_progress(self) -> None:
         """Nothing waits in the worker behind a slow job."""

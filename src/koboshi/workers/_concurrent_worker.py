@@ -34,6 +34,8 @@ __all__ = ["CANCEL", "run_concurrent_worker"]
 CANCEL = -2
 """In place of a function's number: the entries are the numbers of jobs to be cancelled."""
 
+_BEGIN_FOR_NS = 1_000_000
+
 
 def run_concurrent_worker(sock: socket.socket, journal: Journal, limit: int, most: int) -> None:
     """Serve jobs from `sock`, `most` at a time, until its other end is closed."""
@@ -83,9 +85,7 @@ class _ConcurrentWorker:
             if self.readable and not closed:
                 self.readable = False
                 closed = not self.read(reader)
-            if self.waiting and self.free:
-                self.begin(self.waiting.popleft())
-                self.flush()
+            self.begin_some()
             if not self.waiting:
                 flush_output()
 
@@ -120,6 +120,14 @@ class _ConcurrentWorker:
         for job in [job for job in self.waiting if job.number in numbers]:
             self.waiting.remove(job)
             self.send(job.number, encode_error(asyncio.CancelledError("before it had begun"), self.limit))
+
+    def begin_some(self) -> None:
+        """Begin what there is, for a millisecond at most: then coroutines and the socket have their turn."""
+        until = time.monotonic_ns() + _BEGIN_FOR_NS
+        while self.waiting and self.free and time.monotonic_ns() < until:
+            self.begin(self.waiting.popleft())
+            # At once: an outcome that waits would count as begun if the next job ends the process.
+            self.flush()
 
     def begin(self, job: _Job) -> None:
         """Run a plain function to its end, or start a coroutine."""
