@@ -13,6 +13,7 @@ from koboshi.workers import JobQueueFull
 from koboshi.workers._batch import Batch
 from koboshi.workers._dispatch import Dispatcher
 from koboshi.workers._jobs import FunctionRef
+from koboshi.workers._numbered_window import NumberedOutcomes
 from koboshi.workers._window import WINDOW_MAX
 
 FUNCTION = FunctionRef("f", b"")
@@ -135,7 +136,7 @@ def test_the_job_that_ran_is_returned_and_the_rest_goes_first() -> None:
     list(dispatcher.settle("a", [None], 0.001))
     dispatcher.enqueue(batch(4))
 
-    hit = dispatcher.remove_worker("a", running=True)
+    [hit] = dispatcher.remove_worker("a", running=True)
     dispatcher.add_worker("b")
     [first] = dispatcher.assign(0.0)
 
@@ -149,7 +150,7 @@ def test_a_death_between_jobs_costs_none() -> None:
     dispatcher.enqueue(batch(1))
     list(dispatcher.assign(0.0))
 
-    assert dispatcher.remove_worker("a", running=False) is None
+    assert [] == dispatcher.remove_worker("a", running=False)
     assert 1 == dispatcher.statistics().queued
 
 
@@ -160,7 +161,7 @@ def test_a_job_declared_safe_to_repeat_is_started_again_as_often_as_it_says() ->
     for worker in "abc":
         dispatcher.add_worker(worker)
         list(dispatcher.assign(0.0))
-        hits.append(dispatcher.remove_worker(worker, running=True))
+        hits += dispatcher.remove_worker(worker, running=True) or [None]
 
     assert [None, None] == hits[:2]
     assert hits[2] is not None
@@ -287,8 +288,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     def die(self, data: st.DataObject, running: bool) -> None:
         worker = data.draw(st.sampled_from(list(self.at)))
         jobs = self.at.pop(worker)
-        hit = self.dispatcher.remove_worker(worker, running=running and bool(jobs))
-        if hit is not None:
+        for hit in self.dispatcher.remove_worker(worker, running=running and bool(jobs)):
             assert hit.tags == jobs[:1]
             self.settled += jobs[:1]
 
@@ -302,3 +302,21 @@ class DispatcherMachine(RuleBasedStateMachine):
 
 TestDispatcherMachine = DispatcherMachine.TestCase
 TestDispatcherMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_outcomes_with_numbers_settle_their_own_jobs_and_a_death_hits_those_that_had_begun() -> None:
+    dispatcher: Dispatcher[str] = Dispatcher(most=4)
+    dispatcher.add_worker("a", first=10)
+    dispatcher.enqueue(batch(*range(6)))
+
+    assert [4] == [len(assignment.batch.entries) for assignment in dispatcher.assign(0.0)]
+    settled = dispatcher.settle("a", NumberedOutcomes([12, 10], ["two", "zero"]), 1.0)
+    assert [([2], ["two"]), ([0], ["zero"])] == [(part.tags, list(outcomes)) for part, outcomes in settled]
+    assert ("a", 13) == dispatcher.find(TAKER, 3)
+    [assignment] = dispatcher.assign(1.0)
+    assert [4, 5] == assignment.batch.tags
+    hit = dispatcher.remove_worker("a", running=True, begun={11, 15})
+
+    assert [[1], [5]] == [batch.tags for batch in hit]
+    dispatcher.add_worker("b")
+    assert [[3], [4]] == [assignment.batch.tags for assignment in dispatcher.assign(2.0)]

@@ -23,11 +23,12 @@ from ._handle import Jobs, jobs
 from ._pool import Pool
 from ._pool_spec import pool
 from ._pool_statistics import PoolStatistics, WorkerInfo
-from ._process import WorkerDeath, WorkerProcess, WorkerStatistics
+from ._process import WorkerDeath, WorkerProcess
 from ._slot import Worker
 from ._spawner import ForkServer, ForkServerStatistics
 from ._stream import Stream
 from ._takers import Progress, Results
+from ._worker_statistics import WorkerStatistics
 from .command import (
     Command,
     CommandError,

@@ -52,3 +52,20 @@ class Batch:
         return Batch(
             self.function, entries, self.taker, tags, self.retries, self.kills, self.lane, self.order
         )
+
+    def singles(self) -> list[Batch]:
+        """Its jobs as batches of one, which share nothing with this one."""
+        tags: list[Any] | list[None] = [None] * len(self.entries) if self.tags is None else self.tags
+        return [
+            Batch(
+                self.function,
+                [entry],
+                self.taker,
+                None if self.tags is None else [tag],
+                self.retries,
+                self.kills,
+                self.lane,
+                self.order,
+            )
+            for entry, tag in zip(self.entries, tags, strict=True)
+        ]

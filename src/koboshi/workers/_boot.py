@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._concurrent_process import ConcurrentProcess
 from ._errors import WorkerCrashed, WorkerStartFailed
 from ._host import load
 from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
@@ -38,6 +39,7 @@ class Boot:
 
     Args:
         set_up: a job that each process runs first: it makes its actor, or imports its function.
+        most: jobs that a process has in hand at once.
         started: told of each process as soon as there is one, with the name of its worker.
     """
 
@@ -50,6 +52,7 @@ class Boot:
         started: Callable[[WorkerProcess, str], None],
         on_outcomes: Callable[[WorkerProcess, Sequence[Any]], None],
         on_death: Callable[[WorkerProcess, WorkerDeath], None],
+        most: int = 1,
     ) -> None:
         self._server = server
         self._functions = functions
@@ -58,6 +61,8 @@ class Boot:
         self._started = started
         self._on_outcomes = on_outcomes
         self._on_death = on_death
+        self._most = most
+        self._kind = ConcurrentProcess if most > 1 else WorkerProcess
         self._load = functions.ref(load, frame_limit)
         self._busy: dict[WorkerProcess, _FirstJobs] = {}
 
@@ -81,11 +86,12 @@ class Boot:
         pauses = iter(_PAUSES)
         while True:
             try:
-                return await WorkerProcess.start(
+                return await self._kind.start(
                     self._server,
                     on_outcomes=self._on_outcomes,
                     on_death=self._on_death,
                     frame_limit=self._limit,
+                    most=self._most,
                 )
             except WorkerStartFailed as error:
                 pause = next(pauses, None) if error.passing else None

@@ -1,15 +1,20 @@
-"""Ends the workers of jobs that run for longer than their pool allows."""
+"""Ends the workers of jobs that run for longer than their pool allows, or than their callers wait."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from ._dispatch import Dispatcher
+from ._exit import WorkerDeath
 from ._process import WorkerProcess
 
 __all__ = ["Deadlines"]
 
+# Until a job that waits at its worker may have begun, in seconds.
+_LOOK_AGAIN = 0.05
 # A timer that is later than this, in seconds, says that the loop was held up.
 _LATE = 0.02
 
@@ -21,7 +26,7 @@ class Deadlines:
     before the job's first line is found as well.
     """
 
-    def __init__(self, timeout: float, dispatcher: Dispatcher[WorkerProcess]) -> None:
+    def __init__(self, timeout: float | None, dispatcher: Dispatcher[WorkerProcess]) -> None:
         self.timeout = timeout
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
@@ -34,7 +39,7 @@ class Deadlines:
 
     def watch(self) -> None:
         """Workers may have been given jobs."""
-        if self._timer is None:
+        if self._timer is None and self.timeout is not None:
             self._look_at(self._loop.time() + self.timeout)
 
     def was_overdue(self, process: WorkerProcess) -> bool:
@@ -43,6 +48,30 @@ class Deadlines:
         done = self._overdue.pop(process, None)
         # It may have finished that job at the last moment, and died with the next one.
         return done is not None and done == process.done
+
+    def withdraw(self, taker: Any, tag: object) -> None:
+        """Nobody waits for a job any more: if it runs already it goes on."""
+
+    def end(self, taker: Any, tag: object, seconds: float) -> None:
+        """Kill the worker that runs this job, or look again later if it is still on an earlier one."""
+        held = self._dispatcher.holder(taker, tag)
+        if held is None:
+            return
+        process, oldest = held
+        if oldest and process.running:
+            process.kill(f"a job was past its deadline of {seconds:.3g} s")
+        else:
+            self._loop.call_later(_LOOK_AGAIN, self.end, taker, tag, seconds)
+
+    def sort_out(self, process: WorkerProcess, outcomes: Sequence[Any], worker: str) -> int:
+        """Outcomes are what they say: no job was ended but with its worker."""
+        return 0
+
+    def ended(
+        self, process: WorkerProcess, death: WorkerDeath, worker: str
+    ) -> tuple[Sequence[Any], frozenset[int]]:
+        """What it died with is told by `was_overdue`."""
+        return (), death.begun
 
     def close(self) -> None:
         """Watch no more."""
@@ -55,6 +84,7 @@ class Deadlines:
 
     def _look(self) -> None:
         self._timer = None
+        assert self.timeout is not None
         now = self._loop.time()
         late = now - self._due
         nearest = math.inf
@@ -68,6 +98,7 @@ class Deadlines:
 
     def _end(self, process: WorkerProcess, since: float, late: float) -> float:
         """Kill a process whose job has had its time; returns when to look again, never for one killed."""
+        assert self.timeout is not None
         # The outcome may wait in the socket.
         process.catch_up()
         latest = self._dispatcher.since(process)

@@ -1,10 +1,11 @@
 """Which worker gets which jobs: decisions only, no I/O, the clock passed in.
 
 Jobs travel in batches: same function, same taker. A worker holds a window of jobs,
-about four milliseconds of work at the pace it has shown: thousands of tiny jobs a
+about eight milliseconds of work at the pace it has shown: thousands of tiny jobs a
 second need many in flight, a slow one must not have others queued behind it, and a
 crash should interrupt little. Outcomes come back in the order of submission, so a
-worker's jobs are a queue and need no numbers.
+worker's jobs are a queue and need no numbers. Where a worker has several jobs in hand
+(`most`) they end in any order: that worker's jobs have numbers, and its window is fixed.
 
 A batch may be bound to a lane: the place of one worker, whoever holds it. It then waits for
 that worker alone, and when a place changes hands, until its last holder has no such job left:
@@ -15,7 +16,7 @@ queue the older job goes first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -23,6 +24,7 @@ from ._batch import Batch
 from ._errors import JobQueueFull
 from ._jobs import Entry, FunctionRef
 from ._limits import BATCH_BYTES
+from ._numbered_window import NumberedWindow
 from ._window import Window
 
 __all__ = ["STRATEGIES", "Assignment", "DispatchStatistics", "Dispatcher", "Strategy"]
@@ -67,12 +69,17 @@ class Dispatcher(Generic[W]):
         quarantine: workers that one job may kill; after that it is not started again.
         in_turn: give jobs that are in no lane out one by one, to each worker in turn, and not to the least
             busy. A worker that has no room is passed over.
+        most: jobs that a worker has in hand at once. With more than one, each outcome comes with the number
+            of its job; with one they come in the order of submission.
     """
 
-    def __init__(self, limit: int = 65_536, quarantine: int = 3, *, in_turn: bool = False) -> None:
+    def __init__(
+        self, limit: int = 65_536, quarantine: int = 3, *, in_turn: bool = False, most: int = 1
+    ) -> None:
         self.limit = limit
         self.quarantine = quarantine
         self._in_turn = in_turn
+        self._most = most
         # The lane of the worker whose turn was last.
         self._turn = -1
         self._queue: deque[Batch] = deque()
@@ -110,9 +117,14 @@ class Dispatcher(Generic[W]):
             self._sweep()
         return self.limit - self.load
 
-    def add_worker(self, worker: W, quota: int | None = None, lane: int = 0, now: float = 0.0) -> None:
-        """Offer a worker that is ready, for `quota` jobs; it holds `lane` from now on."""
-        self._slots[worker] = Window(quota, lane, now)
+    def add_worker(
+        self, worker: W, quota: int | None = None, lane: int = 0, now: float = 0.0, first: int = 0
+    ) -> None:
+        """Offer a worker that is ready, for `quota` jobs, numbered from `first`; it holds `lane` now."""
+        if self._most > 1:
+            self._slots[worker] = NumberedWindow(quota, lane, now, self._most, first)
+        else:
+            self._slots[worker] = Window(quota, lane, now)
 
     def retire(self, worker: W) -> None:
         """Give a worker no more jobs; those that it has stay with it."""
@@ -177,7 +189,7 @@ class Dispatcher(Generic[W]):
                 slot.retired = slot.quota == 0
             if not slot.in_flight:
                 slot.since = now
-            slot.batches.append(batch)
+            slot.add(batch)
             slot.in_flight += len(batch.entries)
             self._in_flight += len(batch.entries)
             yield Assignment(worker, batch, size, slot.retired)
@@ -239,7 +251,7 @@ class Dispatcher(Generic[W]):
         return head.split(count), size
 
     def settle(self, worker: W, outcomes: Sequence[Any], now: float) -> Iterator[tuple[Batch, Sequence[Any]]]:
-        """Match outcomes to the worker's oldest jobs; yields each batch part with its outcomes."""
+        """Match outcomes to the worker's jobs; yields each batch part with its outcomes."""
         slot = self._slots[worker]
         count = len(outcomes)
         if not count:
@@ -248,52 +260,43 @@ class Dispatcher(Generic[W]):
         slot.in_flight -= count
         self._in_flight -= count
         self._done += count
-        start = 0
-        while start < count:
-            head = slot.batches[0]
-            size = len(head.entries)
-            if size <= count - start:
-                slot.batches.popleft()
-                part = head
-            else:
-                size = count - start
-                part = head.split(size)
-            yield part, outcomes if size == count else outcomes[start : start + size]
-            start += size
+        yield from slot.match(outcomes)
 
     def remove_worker(
-        self, worker: W, *, running: bool, end: object = None, retry: bool = True
-    ) -> Batch | None:
+        self,
+        worker: W,
+        *,
+        running: bool,
+        end: object = None,
+        retry: bool = True,
+        begun: Collection[int] = (),
+    ) -> list[Batch]:
         """Forget a worker that died, after `settle` of all that it had finished.
 
-        Untouched jobs go back to the head of their queue. Returns the job that was running
-        as a batch of one, with `end` added to its `kills`, unless it was queued again because
-        it may be (`retry`), has retries left, and has not killed too many.
+        Untouched jobs go back to the head of their queue. Returns those that were running (`begun` has their
+        numbers, where jobs have any), each as a batch of one with `end` added to its `kills`, without those
+        queued again because they may be (`retry`), have retries left, and have not killed too many.
         """
         slot = self._slots.pop(worker)
         self._in_flight -= slot.in_flight
-        hit: Batch | None = None
-        if running and slot.batches:
-            head = slot.batches[0]
-            hit = head.split(1)
-            if not head.entries:
-                slot.batches.popleft()
-        untouched = sum(len(batch.entries) for batch in slot.batches)
+        hit, rest = slot.lose(running=running, begun=begun)
+        untouched = sum(len(batch.entries) for batch in rest)
         self._requeued += untouched
         self._queued += untouched
-        for batch in reversed(slot.batches):
+        for batch in reversed(rest):
             self._queue_of(batch).appendleft(batch)
-        if hit is None:
-            return None
-        hit.kills = (*hit.kills, end)
-        again = retry and hit.retries > 0 and len(hit.kills) < self.quarantine
-        if again and not hit.drop_unwanted():
-            hit.retries -= 1
-            self._retried += 1
-            self._queued += 1
-            self._queue_of(hit).appendleft(hit)
-            return None
-        return hit
+        lost: list[Batch] = []
+        for batch in reversed(hit):
+            batch.kills = (*batch.kills, end)
+            again = retry and batch.retries > 0 and len(batch.kills) < self.quarantine
+            if again and not batch.drop_unwanted():
+                batch.retries -= 1
+                self._retried += 1
+                self._queued += 1
+                self._queue_of(batch).appendleft(batch)
+            else:
+                lost.insert(0, batch)
+        return lost
 
     def occupation(self) -> tuple[int, int, int]:
         """Workers that take jobs, those of them that have some, and jobs that wait."""
@@ -303,10 +306,10 @@ class Dispatcher(Generic[W]):
     def __contains__(self, worker: W) -> bool:
         return worker in self._slots
 
-    def running(self, worker: W) -> FunctionRef | None:
-        """The function of the worker's oldest job."""
-        batches = self._slots[worker].batches
-        return batches[0].function if batches else None
+    def running(self, worker: W, begun: Collection[int] = ()) -> FunctionRef | None:
+        """The function of the worker's oldest job; of those in `begun` where jobs have numbers."""
+        batch = self._slots[worker].running(begun)
+        return None if batch is None else batch.function
 
     def busy(self, worker: W) -> bool:
         """Whether the worker has jobs."""
@@ -324,9 +327,17 @@ class Dispatcher(Generic[W]):
     def holder(self, taker: Any, tag: object) -> tuple[W, bool] | None:
         """The worker that was given a job, and whether it is the oldest one there."""
         for worker, slot in self._slots.items():
-            for place, batch in enumerate(slot.batches):
+            for place, batch in enumerate(slot.held()):
                 if batch.taker is taker and batch.tags is not None and tag in batch.tags:
                     return worker, place == 0 and batch.tags[0] is tag
+        return None
+
+    def find(self, taker: Any, tag: object) -> tuple[W, int] | None:
+        """The worker that was given a job, and the number of the job; where they have numbers."""
+        for worker, slot in self._slots.items():
+            number = slot.number(taker, tag) if isinstance(slot, NumberedWindow) else None
+            if number is not None:
+                return worker, number
         return None
 
     def abandon(self) -> None:
@@ -358,7 +369,7 @@ class Dispatcher(Generic[W]):
 
     def clear(self) -> list[Batch]:
         """Remove and return everything that has no outcome: queued and at workers; forget the workers."""
-        batches = [batch for slot in self._slots.values() for batch in slot.batches]
+        batches = [batch for slot in self._slots.values() for batch in slot.held()]
         self._slots.clear()
         self._in_flight = 0
         return batches + self.clear_queue()

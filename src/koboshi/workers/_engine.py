@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from .._kernel._errors import CallError, CallTimeout
 from ._batch import Batch
 from ._boot import Boot
+from ._cancelling import Cancelling
 from ._crew import Crew
 from ._deadlines import Deadlines
 from ._dispatch import Dispatcher
@@ -21,7 +22,7 @@ from ._jobs import Entry, FunctionRef, FunctionTable, encode_arguments
 from ._maps import Maps
 from ._outcomes import Failure, is_failure
 from ._process import WorkerDeath, WorkerProcess
-from ._quarantine import dossier
+from ._quarantine import verdict
 from ._recycle import Recycling
 from ._room import Room
 from ._sizing import Elastic, Sizing
@@ -37,7 +38,6 @@ R = TypeVar("R")
 K = TypeVar("K", bound=MapTaker[Any])
 
 _CALLS_PER_BATCH = 256
-_LOOK_AGAIN = 0.05
 _AHEAD_PER_WORKER = 2048
 
 # Makes the error for a job that gets no outcome because the pool has ended: its name, whether it had begun.
@@ -62,13 +62,15 @@ class Engine:
         self.frame_limit = frame_limit
         self.functions = FunctionTable()
         self.dispatcher: Dispatcher[WorkerProcess] = Dispatcher(
-            queue, terms.quarantine, in_turn=terms.strategy == "round_robin"
+            queue, terms.quarantine, in_turn=terms.strategy == "round_robin", most=terms.max_concurrency
         )
         self.failed = 0
         self.crashed = 0
         self.overdue = 0
         self.quarantined = 0
-        self._deadlines = None if terms.timeout is None else Deadlines(terms.timeout, self.dispatcher)
+        # Where a worker has other jobs in hand, one that is to end is cancelled before its worker is killed.
+        ender = Deadlines if terms.max_concurrency == 1 else Cancelling
+        self._deadlines: Deadlines | Cancelling = ender(terms.timeout, self.dispatcher)
         self.elastic = Elastic(sizing, self.dispatcher, resize) if sizing.elastic else None
         self.calls = CallTaker()
         self._ahead = _AHEAD_PER_WORKER * sizing.most
@@ -161,8 +163,9 @@ class Engine:
                 self.submit(ref, entry, self.calls, future, retries, key)
             return await future
         except asyncio.CancelledError:
-            # If it runs already it goes on; its outcome then has no taker.
+            # Its outcome has no taker.
             self.dispatcher.abandon()
+            self._deadlines.withdraw(self.calls, future)
             raise
         finally:
             if timer is not None:
@@ -221,18 +224,7 @@ class Engine:
         future.set_exception(CallTimeout(self.label(), name, seconds, maybe_executed=held is not None))
         self.dispatcher.abandon()
         if held is not None and kill:
-            self._end_overdue(future, seconds)
-
-    def _end_overdue(self, future: asyncio.Future[Any], seconds: float) -> None:
-        """Kill the worker that runs this job, or look again later if it is still on an earlier one."""
-        held = self.dispatcher.holder(self.calls, future)
-        if held is None:
-            return
-        process, oldest = held
-        if oldest and process.running:
-            process.kill(f"a job was past its deadline of {seconds:.3g} s")
-        else:
-            self._loop.call_later(_LOOK_AGAIN, self._end_overdue, future, seconds)
+            self._deadlines.end(self.calls, future, seconds)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -246,6 +238,7 @@ class Engine:
             self._started,
             self._on_outcomes,
             self._on_death,
+            self._terms.max_concurrency,
         )
 
     async def _boot_spare(self) -> WorkerProcess:
@@ -282,7 +275,7 @@ class Engine:
         assert process is not None
         if process.death is not None:
             raise WorkerCrashed(None, process.death.exit, worker=crew.name, maybe_executed=False)
-        self.dispatcher.add_worker(process, self._terms.max_jobs, crew.lane, self._loop.time())
+        self.dispatcher.add_worker(process, self._terms.max_jobs, crew.lane, self._loop.time(), process.sent)
         self.recycling.employed(crew, process)
         self._pump()
         self.spares.fill()
@@ -300,8 +293,7 @@ class Engine:
             assignment.worker.submit(batch.function, batch.entries, assignment.size)
             if assignment.last:
                 self.recycling.replace(self._crews[assignment.worker], assignment.worker)
-        if self._deadlines is not None:
-            self._deadlines.watch()
+        self._deadlines.watch()
         if self.elastic is not None:
             self.elastic.look()
         if self._terms.spares and self._warmed != len(self.functions):
@@ -318,11 +310,15 @@ class Engine:
         crew = self._crews[process]
         crew.done += len(outcomes)
         self.recycling.worked(crew, process)
-        for batch, part in self.dispatcher.settle(process, outcomes, self._loop.time()):
-            batch.taker.deliver(batch, part)
+        self.overdue += self._deadlines.sort_out(process, outcomes, crew.name)
+        self._settle(process, outcomes)
         self.dispatcher.set_congested(process, process.congested)
         self.recycling.settled(process)
         self._go_on()
+
+    def _settle(self, process: WorkerProcess, outcomes: Sequence[Any]) -> None:
+        for batch, part in self.dispatcher.settle(process, outcomes, self._loop.time()):
+            batch.taker.deliver(batch, part)
 
     def _on_death(self, process: WorkerProcess, death: WorkerDeath) -> None:
         crew = self._crews.pop(process, None)
@@ -332,29 +328,25 @@ class Engine:
         self.spares.lost(process)
         self.recycling.ended(process)
         if process in self.dispatcher:
-            running = self.dispatcher.running(process) if death.running else None
+            running = self.dispatcher.running(process, death.begun) if death.running else None
             function = None if running is None else running.name
-            overdue = self._deadlines is not None and self._deadlines.was_overdue(process)
-            hit = self.dispatcher.remove_worker(
-                process, running=death.running, end=death.exit, retry=not overdue
+            overdue = self._deadlines.was_overdue(process)
+            late, begun = self._deadlines.ended(process, death, name)
+            self._settle(process, late)
+            self.overdue += len(late)
+            hits = self.dispatcher.remove_worker(
+                process, running=death.running, end=death.exit, retry=not overdue, begun=begun
             )
             self.crashed += death.running
-            if hit is not None:
-                hit.taker.deliver(hit, [Failure(self._verdict(hit, death, name, overdue))] * len(hit.entries))
+            for hit in hits:
+                timeout = self._deadlines.timeout if overdue else None
+                error = verdict(hit, death.exit, name, self.dispatcher.quarantine, timeout)
+                self.overdue += isinstance(error, JobTimeout)
+                self.quarantined += isinstance(error, Quarantined)
+                hit.taker.deliver(hit, [Failure(error)] * len(hit.entries))
         if crew is not None and crew.process is process and process not in crew.leaving:
             crew.died(WorkerCrashed(function, death.exit, worker=name, maybe_executed=death.running))
         self._go_on()
-
-    def _verdict(self, hit: Batch, death: WorkerDeath, worker: str, overdue: bool) -> WorkerCrashed:
-        """The error of a job that a worker died with and that is not started again."""
-        name = hit.function.name
-        if overdue and self._deadlines is not None:
-            self.overdue += 1
-            return JobTimeout(name, death.exit, self._deadlines.timeout, worker=worker)
-        if hit.entries and len(hit.kills) >= self.dispatcher.quarantine:
-            self.quarantined += 1
-            return Quarantined(dossier(hit), worker=worker)
-        return WorkerCrashed(name, death.exit, worker=worker)
 
     def _go_on(self) -> None:
         """There may be room for more jobs: in the queue, at workers."""
@@ -377,8 +369,7 @@ class Engine:
     def close(self, refusal: Refusal) -> None:
         """Fail all jobs that are left and kill what processes there are."""
         self.finish(refusal)
-        if self._deadlines is not None:
-            self._deadlines.close()
+        self._deadlines.close()
         if self.elastic is not None:
             self.elastic.close()
         self.spares.close()

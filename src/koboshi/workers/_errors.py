@@ -61,14 +61,20 @@ class WorkerCrashed(WorkerError, CallError):
 
 
 class JobTimeout(WorkerCrashed, TimeoutError):
-    """A job ran for longer than the pool's `timeout`, in seconds, and was ended with its worker."""
+    """A job ran for longer than the pool's `timeout`, in seconds, and was ended with its worker.
 
-    def __init__(self, function: str, exit: WorkerExit, timeout: float, *, worker: str = "") -> None:
+    With `max_concurrency` above 1 it may have been cancelled alone; `exit` then has neither code nor signal.
+    """
+
+    def __init__(
+        self, function: str, exit: WorkerExit, timeout: float, *, worker: str = "", killed: bool = True
+    ) -> None:
         super().__init__(function, exit, worker=worker)
         self.timeout = timeout
+        end = f"its worker {worker or exit.pid} was killed" if killed else "it was cancelled"
         text = (
-            f"{function} ran for longer than {timeout:g} s, the pool's `timeout`, so its worker "
-            f"{worker or exit.pid} was killed: raise `timeout=`, or give it less to do"
+            f"{function} ran for longer than {timeout:g} s, the pool's `timeout`, so {end}: "
+            "raise `timeout=`, or give it less to do"
         )
         self.args = (text,)
 

@@ -79,8 +79,10 @@ class WorkerExit:
 class WorkerDeath:
     """The end of a worker: how, and whether the first job without an outcome was running.
 
-    Every job after that one was not touched.
+    Every job after that one was not touched. Of a worker with several jobs in hand `begun` has the
+    numbers of those that were running, and no other was touched.
     """
 
     exit: WorkerExit
     running: bool
+    begun: frozenset[int] = frozenset()

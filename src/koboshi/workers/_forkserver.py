@@ -5,7 +5,8 @@ locks, its event loop and its open connections. Protocol, one JSON message per p
 
     root -> server   {"op": "configure"} once, with a file that says the rest,
                      then {"op": "preload", "names": [...]} and
-                     {"op": "fork", "id": n, "limit": bytes, "node": null or [index, name]}
+                     {"op": "fork", "id": n, "limit": bytes, "most": jobs in hand,
+                      "node": null or [index, name]}
                      with the worker's socket and journal as descriptors; of a worker node, the file
                      for its stacks instead
                      {"op": "exec", "id": n} with the descriptors of an external program
@@ -34,6 +35,7 @@ import sys
 import traceback
 from typing import Any
 
+from ._concurrent_worker import run_concurrent_worker
 from ._journal import Journal
 from ._limits import MESSAGE_SIZE
 from ._linux import die_with_parent
@@ -195,7 +197,10 @@ class _Server:
                 journal = Journal(fds[1])
                 os.close(fds[1])
                 with socket.socket(fileno=fds[0]) as sock:
-                    run_worker(sock, journal, int(request["limit"]))
+                    if request["most"] > 1:
+                        run_concurrent_worker(sock, journal, int(request["limit"]), int(request["most"]))
+                    else:
+                        run_worker(sock, journal, int(request["limit"]))
             code = 0
         except BaseException:
             traceback.print_exc()

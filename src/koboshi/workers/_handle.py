@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from threading import get_ident
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
@@ -87,8 +87,14 @@ class Jobs:
             self._key,
         )
 
-    async def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `fn(*args, **kwargs)` in a worker and return its result.
+    @overload
+    async def call(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run `fn(*args, **kwargs)` in a worker and return its result; coroutines need `max_concurrency`.
 
         A caller that is under a deadline itself, as a handler is, gives up with it.
 
@@ -117,9 +123,17 @@ class Jobs:
             key=self._key,
         )
 
+    @overload
+    def map_unordered(
+        self, fn: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T], /, *, ahead: int | None = None
+    ) -> Results[R]: ...
+    @overload
     def map_unordered(
         self, fn: Callable[[T], R], items: Iterable[T], /, *, ahead: int | None = None
-    ) -> Results[R]:
+    ) -> Results[R]: ...
+    def map_unordered(
+        self, fn: Callable[[T], Any], items: Iterable[T], /, *, ahead: int | None = None
+    ) -> Results[Any]:
         """Run `fn(item)` for each item; iterate over the results as they come.
 
         A failed job raises from the iterator at its place, and iterating on goes on. At most `ahead`
@@ -127,10 +141,38 @@ class Jobs:
         """
         return Results(self._map(MapTaker, fn, items, ahead))
 
-    def map(self, fn: Callable[[T], R], items: Iterable[T], /, *, ahead: int | None = None) -> Results[R]:
+    @overload
+    def map(
+        self, fn: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T], /, *, ahead: int | None = None
+    ) -> Results[R]: ...
+    @overload
+    def map(self, fn: Callable[[T], R], items: Iterable[T], /, *, ahead: int | None = None) -> Results[R]: ...
+    def map(self, fn: Callable[[T], Any], items: Iterable[T], /, *, ahead: int | None = None) -> Results[Any]:
         """Like `map_unordered`, with the results in the order of the items."""
         return Results(self._map(OrderedTaker, fn, items, ahead))
 
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Stream[R]: ...
+    @overload
+    def stream(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        ahead: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[True],
+    ) -> Stream[R | Exception]: ...
     @overload
     def stream(
         self,

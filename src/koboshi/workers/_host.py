@@ -18,10 +18,10 @@ from .._kernel._ref import ActorRef
 from .._kernel._self import start
 from ._outcomes import format_error
 
-__all__ = ["HostedExit", "handle", "load", "open_host"]
+__all__ = ["STOP_TIMEOUT", "HostedExit", "handle", "hosted_exit", "load", "open_host"]
 
 # Seconds that `on_stop` has at the end of the worker; the pool kills it when its own time is over.
-_STOP_TIMEOUT = 60.0
+STOP_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class HostedExit:
     message: str
     reason: ExitReason
     trace: str
+
+
+def hosted_exit(message: str, reason: ExitReason) -> HostedExit:
+    """The answer to `message`, in which the actor ended for `reason`."""
+    return HostedExit(message, reason, format_error(reason.error) if isinstance(reason, Crashed) else "")
 
 
 class _Host:
@@ -68,17 +73,15 @@ class _Host:
             try:
                 ref = self.start()
             except Exception as error:
-                return HostedExit(describe(message), Crashed(error), format_error(error))
+                return hosted_exit(describe(message), Crashed(error))
         try:
             return self.loop.run_until_complete(ref.call(message, *args, **kwargs))
         except ActorExited as ended:
-            reason = ended.reason
-            trace = format_error(reason.error) if isinstance(reason, Crashed) else ""
-            return HostedExit(describe(message), reason, trace)
+            return hosted_exit(describe(message), ended.reason)
 
     def stop(self) -> None:
         if self.ref is not None and self.ref.alive:
-            self.loop.run_until_complete(self.ref.stop(SHUTDOWN, timeout=_STOP_TIMEOUT))
+            self.loop.run_until_complete(self.ref.stop(SHUTDOWN, timeout=STOP_TIMEOUT))
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 

@@ -6,11 +6,12 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 
 from ._errors import WorkerStartFailed
 
-__all__ = ["die_with_parent", "require_linux", "send_signal"]
+__all__ = ["die_with_parent", "has_data", "require_linux", "send_signal"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,3 +42,11 @@ def send_signal(pidfd: int, number: int) -> None:
     if pidfd >= 0:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, number)
+
+
+def has_data(sock: socket.socket) -> bool:
+    """Whether a socket has bytes to be read now."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False

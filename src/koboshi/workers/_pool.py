@@ -18,6 +18,7 @@ from .._supervision._root import request
 from .._supervision._spec import ChildSpec
 from ..wire import DEFAULT_FRAME_LIMIT
 from ..wire._pickle import dumps
+from ._concurrent_host import handle_beside, open_hosts
 from ._crew import Crew
 from ._dispatch import Strategy
 from ._engine import Engine, Refusal
@@ -61,6 +62,7 @@ class Pool(Scaling):
         queue: int = QUEUE,
         retries: int = 0,
         timeout: float | None = None,
+        max_concurrency: int = 1,
         quarantine: int = QUARANTINE,
         max_jobs: int | None = None,
         max_age: float | None = None,
@@ -80,7 +82,9 @@ class Pool(Scaling):
         self._sizing = Sizing.of(size, min, max, idle_after)
         self.retries = whole("retries", retries, 0)
         self.grace = grace
-        self._terms = Terms(timeout, quarantine, max_jobs, max_age, max_memory, spares, strategy, key)
+        self._terms = Terms(
+            timeout, quarantine, max_jobs, max_age, max_memory, spares, strategy, key, max_concurrency
+        )
         self._queue = whole("queue", queue, 1)
         self._frame_limit = whole("frame_limit", frame_limit, 1)
         self._preload = tuple(preload)
@@ -104,6 +108,7 @@ class Pool(Scaling):
                 "queue": queue,
                 "retries": retries,
                 "timeout": timeout,
+                "max_concurrency": max_concurrency,
                 "quarantine": quarantine,
                 "max_jobs": max_jobs,
                 "max_age": max_age,
@@ -223,7 +228,8 @@ class Pool(Scaling):
         function: Callable[..., object] = load
         args: tuple[Any, ...] = (target,)
         if is_spec(target):
-            function, args = open_host, (target.target, target.args, target.kwargs)
+            function = open_host if self._terms.max_concurrency == 1 else open_hosts
+            args = (target.target, target.args, target.kwargs)
         ref = self.engine.functions.ref(function, self._frame_limit)
         return ref, encode_arguments(ref, args, {}, self._frame_limit)
 
@@ -291,8 +297,9 @@ class Pool(Scaling):
             return {}
         self._taker = MessageTaker(self._kb_cell.label, self._report)
         packed: dict[str, FunctionRef] = {}
+        give = handle if self._terms.max_concurrency == 1 else handle_beside
         for fn in self.hosts._kb_info.protocol:
-            blob = dumps(functools.partial(handle, fn.__name__))
+            blob = dumps(functools.partial(give, fn.__name__))
             # Bound to anything: its parameters are named in errors, and `self` is not sent.
             packed[fn.__name__] = FunctionRef(fn.__qualname__, blob, fn.__get__(self), lasting=True)
         return packed

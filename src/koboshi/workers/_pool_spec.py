@@ -50,6 +50,7 @@ def pool(
     queue: int = QUEUE,
     retries: int = 0,
     timeout: float | None = None,
+    max_concurrency: int = 1,
     quarantine: int = QUARANTINE,
     max_jobs: int | None = None,
     max_age: float | None = None,
@@ -75,6 +76,7 @@ def pool(
     queue: int = QUEUE,
     retries: int = 0,
     timeout: float | None = None,
+    max_concurrency: int = 1,
     quarantine: int = QUARANTINE,
     max_jobs: int | None = None,
     max_age: float | None = None,
@@ -114,6 +116,9 @@ def pool(target: Any = None, /, **options: Any) -> ChildSpec[Any]:
             None, the default, is any time. It is not started again.
         quarantine: workers that one job may kill, 3 by default; then it fails with `Quarantined`, whatever
             its retries.
+        max_concurrency: jobs that one worker may have in hand at once, 1 by default, 1,024 at most. With more
+            than 1, coroutines run side by side (messages too, in as many actors), plain functions still one
+            at a time. A crash then hits all that had begun in that worker.
         max_jobs, max_age, max_memory: jobs, seconds and resident bytes after which a worker's process is
             replaced; None, the default, is never. It finishes what it has in hand, and no job is lost.
         spares: processes kept ready with the pool's code imported, 0 by default: one takes the place of a

@@ -12,8 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ..wire import (
     DEFAULT_FRAME_LIMIT,
@@ -30,31 +29,22 @@ from ._jobs import Entry, FunctionRef
 from ._journal import Journal
 from ._last_lines import last_lines
 from ._limits import BATCH_BYTES, job_frame_limit, result_frame_limit
-from ._linux import send_signal
+from ._linux import has_data, send_signal
 from ._outbox import Outbox
 from ._outcomes import read_outcomes
 from ._spawner import ForkServer
+from ._worker_statistics import WorkerStatistics
 
 __all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
 
 # Larger than what is usually there, and small enough that malloc need not map it anew for each read.
 _RECEIVE = 1 << 16
-_PEEK_AFTER = 0.002
+# Longer than a worker takes from flush to flush, see `_peek_journal`.
+_PEEK_AFTER = 0.005
 # How long the fork server may take to tell the status of a worker that has ended: only a starved one does.
 _STATUS_GRACE = 0.5
 _CLOSED_GRACE = 0.05
 _FUNCTIONS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatistics:
-    """Counters of one worker since it started."""
-
-    pid: int
-    alive: bool
-    sent: int
-    done: int
-    bytes_unsent: int
 
 
 class WorkerProcess:
@@ -102,6 +92,7 @@ class WorkerProcess:
         self._grace: asyncio.TimerHandle | None = None
         # Has a fork server that was stopped go on.
         self._wake: Callable[[], None]
+        self._most = 1
         self._ended: asyncio.Future[WorkerDeath] = self._loop.create_future()
 
     @classmethod
@@ -112,8 +103,9 @@ class WorkerProcess:
         on_outcomes: Callable[[WorkerProcess, Sequence[Any]], None],
         on_death: Callable[[WorkerProcess, WorkerDeath], None],
         frame_limit: int = DEFAULT_FRAME_LIMIT,
-    ) -> WorkerProcess:
-        """Fork a worker; it takes jobs as soon as this returns.
+        most: int = 1,
+    ) -> Self:
+        """Fork a worker for `most` jobs at a time; it takes them as soon as this returns.
 
         Raises:
             WorkerStartFailed: it could not be forked.
@@ -130,8 +122,10 @@ class WorkerProcess:
                 raise WorkerStartFailed.because("cannot make what a worker shares", error) from error
             undo.callback(journal.close)
             worker = cls(ours, journal, frame_limit, on_outcomes, on_death)
-            worker._wake = server.wake
-            worker.pid, worker._pidfd = await server.spawn(theirs, page, worker._on_status, frame_limit)
+            worker._wake, worker._most = server.wake, most
+            worker.pid, worker._pidfd = await server.spawn(
+                theirs, page, worker._on_status, frame_limit, most=most
+            )
             undo.pop_all()
         worker._watch()
         return worker
@@ -149,6 +143,11 @@ class WorkerProcess:
     def running(self) -> bool:
         """Whether the oldest job without an outcome has begun."""
         return not self._gone and self._journal.state().started > self._done
+
+    @property
+    def sent(self) -> int:
+        """Jobs that it was given; the next one has this number."""
+        return self._sent
 
     @property
     def done(self) -> int:
@@ -183,14 +182,17 @@ class WorkerProcess:
         size += len(function.blob) if blob is not None else 0
         if self._batches and self._batch_bytes + size > BATCH_BYTES:
             self._write()
-        if not self._batches:
-            self._loop.call_soon(self._write)
-        self._batches.append((number, blob, entries))
+        self._queue(number, blob, entries)
         if size > OUT_OF_BAND_FROM:
             for entry in entries:
                 if type(entry) is BufferedPickle and entry.segment is not None:
                     self._segments.append(entry.segment)
         self._batch_bytes += size
+
+    def _queue(self, number: int, blob: bytes | None, entries: list[Entry]) -> None:
+        if not self._batches:
+            self._loop.call_soon(self._write)
+        self._batches.append((number, blob, entries))
 
     def kill(self, detail: str = "") -> None:
         """End the process at once, whatever it is doing; `detail` goes into its exit."""
@@ -271,13 +273,16 @@ class WorkerProcess:
             return False
         try:
             for payload, descriptors in frames:
-                first, outcomes = read_outcomes(payload, self._done, self._sent)
-                if descriptors:
-                    attach((each[1] for each in outcomes if each.__class__ is tuple), descriptors)
-                self._deliver(first, outcomes)
+                self._take(payload, descriptors)
         except (WireError, MemoryError) as error:  # the latter for a frame that says it is enormous
             return self._garbage(error)
         return True
+
+    def _take(self, payload: memoryview, descriptors: Sequence[Descriptor | None]) -> None:
+        first, outcomes = read_outcomes(payload, self._done, self._sent)
+        if descriptors:
+            attach((each[1] for each in outcomes if each.__class__ is tuple), descriptors)
+        self._deliver(first, outcomes)
 
     def _garbage(self, error: WireError | MemoryError) -> bool:
         self.kill(f"it sent garbage: {error}")
@@ -286,7 +291,7 @@ class WorkerProcess:
     def catch_up(self) -> None:
         """Deliver what it has finished and this loop had no time to read."""
         if not self._gone:
-            if self._has_data():
+            if has_data(self._sock):
                 self._receive()
             self._recover()
 
@@ -309,7 +314,7 @@ class WorkerProcess:
     def _peek_journal(self) -> None:
         """Fetch finished outcomes that wait in the worker behind a slow job.
 
-        After each job that ends a millisecond or more after the last flush, the worker
+        After each job that ends three milliseconds or more after the last flush, the worker
         flushes. So once a job has been seen running at two looks, nothing can be held
         back before that job ends with a flush, which arms the next look. Until then
         this keeps looking, more slowly when nothing moves (a stopped process).
@@ -373,15 +378,13 @@ class WorkerProcess:
         self._loop.remove_reader(self._sock.fileno())
         self._outbox.close()
         # All that it sent is in our receive buffer: the sender is dead.
-        while self._has_data():
+        while has_data(self._sock):
             if not self._receive():
                 break
         self._recover()
-        # In a damaged journal nobody can see what had begun; never to run a job twice counts for more.
-        begun = self._sent > self._done if self._damaged else self._journal.state().started > self._done
         lines = last_lines(self._journal)
-        exit = WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory, lines)
-        death = WorkerDeath(exit, running=begun)
+        end = WorkerExit.from_status(self.pid, self._status, self._detail, self._peak_memory, lines)
+        death = self._last_words(end)
         self.death = death
         self._sock.close()
         os.close(self._pidfd)
@@ -393,8 +396,7 @@ class WorkerProcess:
             self._ended.set_result(death)
         self._on_death(self, death)
 
-    def _has_data(self) -> bool:
-        try:
-            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:
-            return False
+    def _last_words(self, end: WorkerExit) -> WorkerDeath:
+        # In a damaged journal nobody can see what had begun; never to run a job twice counts for more.
+        begun = self._sent > self._done if self._damaged else self._journal.state().started > self._done
+        return WorkerDeath(end, running=begun)

@@ -93,10 +93,12 @@ class ForkServer:
         frame_limit: int = DEFAULT_FRAME_LIMIT,
         *,
         node: tuple[int, str] | None = None,
+        most: int = 1,
     ) -> tuple[int, int]:
         """Fork a worker onto `sock` and `journal`; return its pid and a pidfd, which the caller closes.
 
-        `frame_limit` is how many bytes one function, argument list or result may take. With `node`,
+        `frame_limit` is how many bytes one function, argument list or result may take, `most` how many
+        jobs it may have in hand. With `node`,
         an index and a name, it is a worker node and no worker of a pool, and `journal` is the file
         for its stacks.
         `on_status` is called once when the worker has ended; that may be before this returns.
@@ -104,7 +106,7 @@ class ForkServer:
         Raises:
             WorkerStartFailed: it could not be forked.
         """
-        request: dict[str, object] = {"op": "fork", "limit": frame_limit, "node": node}
+        request: dict[str, object] = {"op": "fork", "limit": frame_limit, "most": most, "node": node}
         return await self._fork(request, [sock.fileno(), journal], on_status)
 
     async def spawn_program(self, fds: list[int], on_status: OnStatus) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 from .._kernel._errors import UsageError
 from .._supervision._spec import one_of
 from ._dispatch import STRATEGIES, Strategy
+from ._in_hand import MOST_IN_HAND
 
 __all__ = ["QUARANTINE", "Terms", "seconds", "whole"]
 
@@ -32,6 +33,7 @@ class Terms:
     spares: int = 0
     strategy: Strategy = "least_busy"
     key: Callable[..., Any] | None = None
+    max_concurrency: int = 1
 
     def __post_init__(self) -> None:
         seconds("timeout", self.timeout)
@@ -41,6 +43,12 @@ class Terms:
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
         whole("spares", self.spares, 0)
+        if whole("max_concurrency", self.max_concurrency, 1) > MOST_IN_HAND:
+            raise UsageError(f"max_concurrency is at most {MOST_IN_HAND}, got {self.max_concurrency}")
+        if self.max_concurrency > 1 and self.strategy == "by_key":
+            raise UsageError(
+                'max_concurrency means nothing with strategy="by_key": the jobs of one key run one by one'
+            )
         one_of("strategy", self.strategy, STRATEGIES)
         if self.key is not None and not callable(self.key):
             raise UsageError(f"key takes a function of a message's arguments, got {self.key!r}")

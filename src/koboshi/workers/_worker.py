@@ -33,17 +33,32 @@ from ._last_lines import Tee
 from ._limits import job_frame_limit, result_frame_limit
 from ._outcomes import encode_error, encode_value
 
-__all__ = ["run_worker"]
+__all__ = [
+    "RECEIVE",
+    "exit_worker",
+    "flush_output",
+    "function_of",
+    "run_worker",
+    "segment_of",
+    "send_frame",
+    "serve_jobs",
+]
 
-_FLUSH_AFTER_NS = 1_000_000
+# Results wait so long for others, while there is more to do: each frame costs the root a turn of its loop.
+_FLUSH_AFTER_NS = 3_000_000
 # Larger than what is usually there, and small enough that malloc need not map it anew for each read.
-_RECEIVE = 1 << 16
+RECEIVE = 1 << 16
 # Seconds until the receivers may have taken some of the descriptors that are on their way.
 _IN_FLIGHT_WAIT = 0.001
 
 
 def run_worker(sock: socket.socket, journal: Journal, limit: int = DEFAULT_FRAME_LIMIT) -> None:
-    """Serve jobs from `sock` until its other end is closed."""
+    """Serve jobs from `sock`, one at a time, until its other end is closed."""
+    serve_jobs(sock, journal, _Worker(sock, journal, limit).serve)
+
+
+def serve_jobs(sock: socket.socket, journal: Journal, serve: Callable[[], None]) -> None:
+    """Run `serve`, then what is to be run at the exit; never returns in a process that a job forked."""
     sock.setblocking(True)
     owner = os.getpid()
 
@@ -56,18 +71,14 @@ def run_worker(sock: socket.socket, journal: Journal, limit: int = DEFAULT_FRAME
     os.register_at_fork(after_in_child=disown)
     sys.stderr = Tee(sys.stderr, journal)
     try:
-        _serve(sock, journal, limit)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the root is gone: so is the work
+            serve()
+        atexit._run_exitfuncs()
     except (OSError, ValueError):  # what a closed socket and a closed journal raise
         if os.getpid() == owner:
             raise
         sys.stderr.write("koboshi: a process that a job forked came back from it: end it with os._exit\n")
         exit_worker(1)
-
-
-def _serve(sock: socket.socket, journal: Journal, limit: int) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the root is gone: so is the work
-        _Worker(sock, journal, limit).serve()
-    atexit._run_exitfuncs()
 
 
 class _Worker:
@@ -87,28 +98,16 @@ class _Worker:
 
     def serve(self) -> None:
         reader = DescriptorFrameReader(job_frame_limit(self.limit))
-        while (frames := reader.receive(self.sock, _RECEIVE)) is not None:
+        while (frames := reader.receive(self.sock, RECEIVE)) is not None:
             self.sent_at = time.monotonic_ns()
             for payload, descriptors in frames:
                 batches = loads(payload)
                 if descriptors:
                     attach((entry for _, _, entries in batches for entry in entries), descriptors)
                 for number, blob, entries in batches:
-                    self.run_jobs(self.function(number, blob), entries)
+                    self.run_jobs(function_of(self.functions, number, blob), entries)
             self.flush()
-            _flush_output()
-
-    def function(self, number: int, blob: bytes | None) -> Callable[..., Any]:
-        """Return function `number`, which came with its pickle the first time.
-
-        Unpickling imports the user's module and may fail or end the process, so it is
-        left to the first job: `_Unloaded` does it inside that job's own guard.
-        """
-        if blob is not None:
-            return _Unloaded(self.functions, number, blob)
-        found = self.functions[number]
-        assert found is not None
-        return found
+            flush_output()
 
     def run_jobs(self, function: Callable[..., Any], entries: list[Entry]) -> None:
         words, data = self.journal.words, self.journal.data
@@ -128,7 +127,7 @@ class _Worker:
             value = None
             blob = dumps(outcome)
             size = len(blob)
-            if _segment(outcome) is not None:
+            if segment_of(outcome) is not None:
                 size = ROOM + 1  # the journal cannot hold what lies in a segment
             end = self.bytes + size
             slot = len(self.results)
@@ -160,10 +159,12 @@ class _Worker:
         if self.results:
             first = self.count - len(self.results)
             # A result with large buffers is flushed at once, so it is the last.
-            segment = _segment(self.results[-1])
+            segment = segment_of(self.results[-1])
             segments = [] if segment is None else [segment]
             payload = dumps((first, self.results))
-            self._send(pack_fd_frame(payload, len(segments), result_frame_limit(self.limit)), segments)
+            send_frame(
+                self.sock, pack_fd_frame(payload, len(segments), result_frame_limit(self.limit)), segments
+            )
             self.results = []
             self.bytes = 0
             words = self.journal.words
@@ -173,26 +174,43 @@ class _Worker:
             words[COMMITTED] = self.count
         self.sent_at = time.monotonic_ns()
 
-    def _send(self, frame: bytes, segments: list[Descriptor]) -> None:
-        if not segments:
-            self.sock.sendall(frame)
-            return
-        sender = FrameSender(self.sock)
-        sender.put(frame, segments)
-        while sender.pending:
-            try:
-                sender.flush()
-            except OSError as error:
-                if not too_many_in_flight(error):
-                    raise
-                time.sleep(_IN_FLIGHT_WAIT)
+
+def send_frame(sock: socket.socket, frame: bytes, segments: list[Descriptor]) -> None:
+    """Send a frame and the segments that it is about; returns when the kernel has all of it."""
+    if not segments:
+        sock.sendall(frame)
+        return
+    sender = FrameSender(sock)
+    sender.put(frame, segments)
+    while sender.pending:
+        try:
+            sender.flush()
+        except OSError as error:
+            if not too_many_in_flight(error):
+                raise
+            time.sleep(_IN_FLIGHT_WAIT)
 
 
-def _segment(outcome: Any) -> Descriptor | None:
+def segment_of(outcome: Any) -> Descriptor | None:
     """The segment of a result with large buffers."""
     if outcome.__class__ is tuple and type(outcome[1]) is BufferedPickle:
         return outcome[1].segment
     return None
+
+
+def function_of(
+    functions: dict[int, Callable[..., Any] | None], number: int, blob: bytes | None
+) -> Callable[..., Any]:
+    """Return function `number`, which came with its pickle the first time.
+
+    Unpickling imports the user's module and may fail or end the process, so it is
+    left to the first job: `_Unloaded` does it inside that job's own guard.
+    """
+    if blob is not None:
+        return _Unloaded(functions, number, blob)
+    found = functions[number]
+    assert found is not None
+    return found
 
 
 class _Unloaded:
@@ -219,11 +237,11 @@ class _Unloaded:
 
 def exit_worker(code: int) -> None:
     """End the process without unwinding into the fork server's code."""
-    _flush_output()
+    flush_output()
     os._exit(code)
 
 
-def _flush_output() -> None:
+def flush_output() -> None:
     """Let what jobs printed appear before the worker waits, and before it can be killed."""
     for stream in (sys.stdout, sys.stderr):
         # A closed, broken or replaced stream is the job's affair: it must not end the worker.
