@@ -101,7 +101,7 @@ def test_what_a_dead_worker_had_not_begun_waits_for_its_successor_in_order() -> 
         pass
     dispatcher.enqueue(bound(0, 1, 2, 3, retries=1))
     given(dispatcher)
-    assert dispatcher.remove_worker("a", running=True) is None
+    assert [] == dispatcher.remove_worker("a", running=True)
     dispatcher.enqueue(bound(0, 4))
 
     assert [] == given(dispatcher)
