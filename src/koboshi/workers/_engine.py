@@ -147,13 +147,13 @@ class Engine:
         key: int | None = None,
     ) -> R:
         """Run one job; `deadline` is in loop time, and `kill` ends the worker that is still on it then."""
+        began = self._loop.time()
         ref = self.functions.ref(function, self.frame_limit)
         self.check_open(ref.name)
         entry = encode_arguments(ref, args, kwargs, self.frame_limit)
         future: asyncio.Future[R] = self._loop.create_future()
         timer = None
         if deadline is not None:
-            began = self._loop.time()
             timer = self._loop.call_at(deadline, self._expire, future, ref.name, deadline - began, kill)
         try:
             while wait and not future.done() and self.dispatcher.room() <= 0:
