@@ -84,7 +84,14 @@ asyncio.run(main())
 
 
 def open_pidfds(pids: list[int]) -> dict[int, int]:
-    return {os.pidfd_open(pid): pid for pid in pids}
+    """Descriptors of those that live; one may have ended since it was listed."""
+    opened: dict[int, int] = {}
+    for pid in pids:
+        try:
+            opened[os.pidfd_open(pid)] = pid
+        except ProcessLookupError:
+            continue
+    return opened
 
 
 def wait_gone(pidfds: dict[int, int], seconds: float) -> list[int]:

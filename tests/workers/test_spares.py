@@ -7,6 +7,7 @@ import colorsys
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.workers import worker_jobs as jobs
@@ -15,6 +16,7 @@ from tests.workers.rig import Rig, pool_of
 
 import koboshi as kb
 from koboshi.workers import PoolStatistics
+from koboshi.workers._spares import Spares
 
 
 async def with_spares(pool: kb.ActorRef[kb.Pool], count: int) -> PoolStatistics:
@@ -109,3 +111,30 @@ async def works(pool: Rig) -> None:
 async def test_a_pool_that_ends_while_spares_are_started_leaves_none_behind() -> None:
     async with pool_of(1, spares=4) as pool:
         await works(pool)
+
+
+async def test_a_spare_that_is_taken_the_moment_it_is_ready_is_replaced() -> None:
+    made: list[object] = []
+
+    class Process:
+        alive = True
+
+    async def boot() -> Any:
+        made.append(None)
+        return Process()
+
+    async def warm(_: Any) -> None:
+        """It has nothing to import."""
+
+    spares = Spares(1, boot, warm, lambda error: None)
+    spares.fill()
+    while not spares.ready:  # noqa: ASYNC110 - at the very next round of the loop
+        await asyncio.sleep(0)
+    assert spares.take() is not None
+    spares.fill()
+    while not spares.ready:  # noqa: ASYNC110 - at the very next round of the loop
+        await asyncio.sleep(0)
+
+    assert 2 == len(made)
+    spares.close()
+    await spares.wait_closed()

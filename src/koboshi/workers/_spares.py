@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from ._process import WorkerProcess
 
@@ -109,4 +109,6 @@ class Spares:
         while generation != self._generation:
             generation = self._generation
             await self._warm(process)
+        # It is over before it is there to be taken: whoever takes it at once must see that one is missing.
+        self._starts.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._ready.append(process)
