@@ -21,7 +21,6 @@ from ._node import this_node
 
 if TYPE_CHECKING:
     from ._node import Node
-    from ._place import Place
     from ._reasons import ExitReason
     from ._ref import ActorRef
     from ._reply import Alias, ReplyTo
@@ -263,8 +262,3 @@ def _node() -> Node:
         return this_node()
     except RuntimeError:
         raise UsageError("a ref was unpickled where no node runs; refs travel between nodes only") from None
-
-
-def place_of(cell: Cell) -> Place | None:
-    """Where in a tree a cell is."""
-    return None if cell.bonds is None else cell.bonds.place

@@ -45,8 +45,6 @@ NODE_DOWN = 28  # index, bytes of a reason
 PING = 29  #
 PONG = 30  # processes, queued
 PROBE = 31  # cell, node and number of a call, chain of callers: does the cell wait for one of them?
-PLACE = 32  # cell to be, bytes of what to start, placement: the root is asked to find a node and start it
-PLACED = 33  # cell, index of the node
 KILL = (
     34  # address, bytes of a reason: the root is to kill that cell, with its process if that is all its own
 )
