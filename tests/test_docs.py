@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 
 import koboshi as kb
+from koboshi import otp
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(ROOT.joinpath("docs").rglob("*.md"))
@@ -44,6 +45,7 @@ FENCE = re.compile(
 )
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 KB_NAME = re.compile(r"\bkb\.((?:events\.)?[A-Za-z_]\w*)")
+OTP_NAME = re.compile(r"(?<![./\w])otp\.([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,8 @@ def test_names_of_the_library_in_the_text_exist(page: Path) -> None:
 
 
 def missing_names(text: str) -> list[str]:
-    """What the text takes from `kb` and is not there."""
-    missing: list[str] = []
+    """What the text takes from `kb` or `otp` and is not there."""
+    missing = [f"otp.{name}" for name in OTP_NAME.findall(text) if name not in otp.__all__]
     for name in KB_NAME.findall(text):
         found: Any = kb
         for part in name.split("."):
@@ -295,9 +297,10 @@ def test_all_lists_exactly_the_public_names() -> None:
     assert len(set(kb.__all__)) == len(kb.__all__)
 
 
-@pytest.mark.parametrize("name", kb.__all__)
+@pytest.mark.parametrize("name", [*kb.__all__, *(f"otp.{name}" for name in otp.__all__)])
 def test_every_public_name_is_documented(name: str) -> None:
-    found = getattr(kb, name)
+    package = otp if name.startswith("otp.") else kb
+    found = getattr(package, name.removeprefix("otp."))
     if inspect.isclass(found) or inspect.isroutine(found) or inspect.ismodule(found):
         first = (found.__doc__ or "").partition("\n")[0].strip()
         # A dataclass without a docstring gets its signature for one.

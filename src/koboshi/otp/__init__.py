@@ -6,7 +6,15 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from ._partitions import NoPartitions, Partitions, PartitionSupervisor, partition_number, partitions
+
+__all__ = [
+    "NoPartitions",
+    "PartitionSupervisor",
+    "Partitions",
+    "partition_number",
+    "partitions",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:
