@@ -40,7 +40,7 @@ __all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
 # Larger than what is usually there, and small enough that malloc need not map it anew for each read.
 _RECEIVE = 1 << 16
 # Longer than a worker takes from flush to flush, see `_peek_journal`.
-_PEEK_AFTER = 0.005
+_PEEK_AFTER = 0.008
 # How long the fork server may take to tell the status of a worker that has ended: only a starved one does.
 _STATUS_GRACE = 0.5
 _CLOSED_GRACE = 0.05
@@ -85,6 +85,8 @@ class WorkerProcess:
         self._peek: asyncio.TimerHandle | None = None
         self._peek_delay = _PEEK_AFTER
         self._seen_started = 0
+        # When outcomes came the last time: the journal is looked into when none have for a while.
+        self._heard = 0.0
         self._status: int | None = None
         self._peak_memory: int | None = None
         self._detail = ""
@@ -301,6 +303,7 @@ class WorkerProcess:
         if known > 0:
             outcomes = outcomes[known:]
         self._done += len(outcomes)
+        self._heard = self._loop.time()
         self._watch_progress()
         if outcomes:
             self._on_outcomes(self, outcomes)
@@ -314,13 +317,18 @@ class WorkerProcess:
     def _peek_journal(self) -> None:
         """Fetch finished outcomes that wait in the worker behind a slow job.
 
-        After each job that ends three milliseconds or more after the last flush, the worker
+        After each job that ends six milliseconds or more after the last flush, the worker
         flushes. So once a job has been seen running at two looks, nothing can be held
         back before that job ends with a flush, which arms the next look. Until then
         this keeps looking, more slowly when nothing moves (a stopped process).
         """
         self._peek = None
         if self._gone or self._sent == self._done:
+            return
+        soon = self._heard + _PEEK_AFTER - self._loop.time()
+        if soon > 0:  # it flushes as it should; a look now would bring a few of what comes together anyway
+            # At least a millisecond: some loops count in whole ones, and would come back at once.
+            self._peek = self._loop.call_later(max(soon, 0.001), self._peek_journal)
             return
         started = self._journal.state().started
         settled = started == self._seen_started and started > self._done
