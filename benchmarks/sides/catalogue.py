@@ -67,6 +67,8 @@ _PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
     "mp_pool": lambda: _python("mp_pool"),
     "process_pool_executor": lambda: _python("process_pool_executor"),
     "loky": lambda: _python("loky", needs="loky"),
+    "xoscar": lambda: _python("xoscar", needs="xoscar"),
+    "ray": lambda: _python("ray", needs="ray"),
     "limit": lambda: _python("limit"),
 }
 
