@@ -53,7 +53,7 @@ ALLOWED = {
     # Frames on anonymous socket pairs between processes that this program started itself.
     "koboshi.wire": {("pickle", name) for name in DANGEROUS["pickle"]},
     # A worker loads the program's own main script, as the interpreter did in the root process.
-    "koboshi.workers._main_module": {("builtins", "exec")},
+    "koboshi.workers.process._main_module": {("builtins", "exec")},
 }
 
 

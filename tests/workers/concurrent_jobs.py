@@ -10,7 +10,7 @@ import threading
 import time
 
 import koboshi as kb
-from koboshi.workers._journal import Journal
+from koboshi.workers.process._journal import Journal
 
 _arrived: dict[str, int] = {}
 _gates: dict[str, asyncio.Event] = {}

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from tests.workers import worker_jobs
 
 import koboshi as kb
-from koboshi.workers._journal import BASE, COMMITTED, ENDS, STARTED, Journal
+from koboshi.workers.process._journal import BASE, COMMITTED, ENDS, STARTED, Journal
 
 
 class Hostile(kb.Actor):

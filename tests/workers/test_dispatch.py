@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from koboshi.workers import JobQueueFull
-from koboshi.workers._batch import Batch
-from koboshi.workers._dispatch import Dispatcher
-from koboshi.workers._jobs import FunctionRef
-from koboshi.workers._numbered_window import NumberedOutcomes
-from koboshi.workers._window import WINDOW_MAX
+from koboshi.workers.pool._batch import Batch
+from koboshi.workers.pool._dispatch import Dispatcher
+from koboshi.workers.pool._window import WINDOW_MAX
+from koboshi.workers.process._jobs import FunctionRef
+from koboshi.workers.process._outcomes import NumberedOutcomes
 
 FUNCTION = FunctionRef("f", b"")
 

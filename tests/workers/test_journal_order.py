@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from koboshi.workers._journal import ROOM, Journal
-from koboshi.workers._limits import result_frame_limit
-from koboshi.workers._worker import _Worker
+from koboshi.workers.process._journal import ROOM, Journal
+from koboshi.workers.process._limits import result_frame_limit
+from koboshi.workers.process._worker import _Worker
 
 LIMIT = result_frame_limit(0)
 TOO_BIG = ROOM + 1

@@ -19,8 +19,8 @@ from tests.workers.test_process import Owner
 import koboshi as kb
 from koboshi.wire import BuffersLost, DescriptorsExhausted, FrameTooLarge
 from koboshi.workers import ForkServer, WorkerCrashed
-from koboshi.workers._jobs import FunctionTable, encode_arguments
-from koboshi.workers._outcomes import decode
+from koboshi.workers.process._jobs import FunctionTable, encode_arguments
+from koboshi.workers.process._outcomes import decode
 
 LIMIT = 1 << 20
 LARGE = 50_000

@@ -24,7 +24,7 @@ from koboshi.workers import (
     WorkerProcess,
     WorkerStartFailed,
 )
-from koboshi.workers._jobs import FunctionTable
+from koboshi.workers.process._jobs import FunctionTable
 
 LIMIT = 1 << 20
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import koboshi as kb
-from koboshi.workers._sizing import GROW_AFTER, Demand, Sizing
+from koboshi.workers.pool._sizing import GROW_AFTER, Demand, Sizing
 
 SIZING = Sizing(1, 8, idle_after=10.0)
 

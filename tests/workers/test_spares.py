@@ -16,7 +16,7 @@ from tests.workers.rig import Rig, pool_of
 
 import koboshi as kb
 from koboshi.workers import PoolStatistics
-from koboshi.workers._spares import Spares
+from koboshi.workers.pool._spares import Spares
 
 
 async def with_spares(pool: kb.ActorRef[kb.Pool], count: int) -> PoolStatistics:

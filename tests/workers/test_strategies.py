@@ -16,8 +16,8 @@ from tests.workers.rig import pool_of
 from tests.workers.test_dispatch import TAKER, batch
 
 import koboshi as kb
-from koboshi.workers._batch import Batch
-from koboshi.workers._dispatch import Dispatcher
+from koboshi.workers.pool._batch import Batch
+from koboshi.workers.pool._dispatch import Dispatcher
 
 
 def bound(lane: int, *numbers: int, retries: int = 0) -> Batch:

@@ -17,18 +17,7 @@ from ._errors import (
     WorkerError,
     WorkerStartFailed,
 )
-from ._executor import Executor
 from ._exit import WorkerExit
-from ._handle import Jobs, jobs
-from ._pool import Pool
-from ._pool_spec import pool
-from ._pool_statistics import PoolStatistics, WorkerInfo
-from ._process import WorkerDeath, WorkerProcess
-from ._slot import Worker
-from ._spawner import ForkServer, ForkServerStatistics
-from ._stream import Stream
-from ._takers import Progress, Results
-from ._worker_statistics import WorkerStatistics
 from .command import (
     Command,
     CommandError,
@@ -40,8 +29,19 @@ from .command import (
     CommandStatistics,
     command,
 )
+from .executor._executor import Executor
 from .flame import CodeMismatch, ExtraMissing, Flame, FlameStatistics, RunnerLost, Runners, flame, runners
 from .nodes import WorkerNode, WorkerNodeStatistics, node, own_process, spread
+from .pool._handle import Jobs, jobs
+from .pool._pool import Pool
+from .pool._slot import Worker
+from .pool._spec import pool
+from .pool._statistics import PoolStatistics, WorkerInfo
+from .pool._stream import Stream
+from .pool._takers import Progress, Results
+from .process._process import WorkerDeath, WorkerProcess
+from .process._spawner import ForkServer, ForkServerStatistics
+from .process._statistics import WorkerStatistics
 
 __all__ = [
     "CodeMismatch",

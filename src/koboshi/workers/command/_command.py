@@ -19,9 +19,9 @@ from ..._kernel._reasons import ExitReason
 from ..._kernel._reply import defer
 from ..._supervision._spec import ChildSpec
 from .._exit import WorkerExit
-from .._shared import lasting
-from .._terms import whole
 from ..nodes._placement import check_seconds
+from ..pool._terms import whole
+from ..process._shared import lasting
 from ._errors import CommandError, CommandFailed, CommandNotReady, CommandStalled, show
 from ._output import Line, Output, Rate, matches
 from ._program import Launch, Program

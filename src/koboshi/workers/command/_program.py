@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .._exit import WorkerExit
-from .._linux import send_signal
-from .._spawner import ForkServer
+from ..process._linux import send_signal
+from ..process._spawner import ForkServer
 from ._errors import CommandInputClosed, CommandNotFound, show
 from ._output import Output
 

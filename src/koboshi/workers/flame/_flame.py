@@ -22,8 +22,8 @@ from ..._supervision._dynamic import DynamicSupervisor
 from ..._supervision._placement import Placement
 from ..._supervision._root import request
 from ..._supervision._spec import child
-from .._terms import whole
 from ..nodes._placement import Own, check_seconds
+from ..pool._terms import whole
 from ._code import CodeRef
 from ._decide import Limits, Load, choose, next_look, to_boot, to_retire
 from ._errors import RunnerLost

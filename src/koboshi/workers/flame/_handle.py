@@ -18,9 +18,9 @@ from ..._kernel._self import named
 from ..._supervision._child import expect_start, wait_start
 from ..._supervision._placement import Placement
 from ..._supervision._spec import ChildSpec, child
-from .._terms import whole
 from ..nodes._parcel import pack_whole
 from ..nodes._placement import Beside, check_seconds
+from ..pool._terms import whole
 from ._code import refer
 from ._flame import BOOT_TIMEOUT, IDLE_AFTER, Flame
 from ._runner import Runner

@@ -20,7 +20,7 @@ from ...wire._buffers import BufferedPickle, attach
 from ...wire._fd_frames import CONTROL
 from ...wire._fd_frames import COUNT_SHIFT as _COUNT_SHIFT
 from ...wire._pickle import dumps, loads
-from .._outbox import Outbox
+from ..process._outbox import Outbox
 from ._ops import Op
 
 __all__ = ["Connection"]

@@ -21,9 +21,9 @@ from ..._kernel._route import RemoteCell
 from ...wire import Descriptor
 from ...wire._buffers import BufferedPickle
 from ...wire._pickle import loads
-from .._outcomes import set_remote_cause
-from .._shared import lasting
-from .._spawner import ForkServer
+from ..process._outcomes import set_remote_cause
+from ..process._shared import lasting
+from ..process._spawner import ForkServer
 from . import _ops as ops
 from ._arrivals import Arrivals
 from ._connection import Connection, Lane

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...wire import WireError
 from .._errors import WorkerStartFailed
 from .._exit import WorkerExit
-from .._spawner import ForkServer
+from ..process._spawner import ForkServer
 from ._node_main import STACK_SIGNAL
 from ._peer import Peer
 

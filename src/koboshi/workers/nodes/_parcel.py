@@ -17,7 +17,7 @@ from ...wire import FrameTooLarge, NotPicklable, WireError
 from ...wire._buffers import BufferedPickle, unpack
 from ...wire._buffers import pack as pack_buffers
 from ...wire._pickle import dumps, is_small, loads
-from .._outcomes import Failure, decode, encode_error, format_error, set_remote_cause
+from ..process._outcomes import Failure, decode, encode_error, format_error, set_remote_cause
 
 LIMIT = 64 * 1024 * 1024
 _NO_KWARGS: dict[str, Any] = {}

@@ -1,0 +1,1 @@
+"""The drop-in for `ProcessPoolExecutor`: a pool on a thread of its own, for programs without `async`."""

@@ -1,0 +1,1 @@
+"""One worker process: forked from a clean server, given jobs over a socket, known dead by its pidfd."""
