@@ -33,6 +33,15 @@ EXPECTED = {
             r"19 thumbnails of 20 images; image \d+ is the brightest\n"
         ),
     ),
+    "hashit.py": (
+        [],
+        (
+            r"a hashing process ended with Killed\(cause=None\)\n" * 2
+            + r"the same digest after the fall: True\n"
+            + r"7a5eb5b1940680691815ea416c1e6156d773106c94ef6c9da5816e8e6718086c\n" * 2
+            + r"restarts: \[\('md5', 1\), \('sha256', 1\)\]\n"
+        ),
+    ),
     "command.py": ([], r"hello\nhello True\n"),
     "crawler.py": (["60"], r"60 pages, 120180 words; the most frequent: \w+\n"),
     "inference.py": (
