@@ -51,13 +51,17 @@ async def keep_both(owner: kb.ActorRef[Any]) -> None:
             print(f"a hashing process ended with {ended.reason!r}")
 
 
+def question(reply: kb.ReplyTo[str]) -> Compute:
+    return Compute("koboshi", reply)
+
+
 async def by_hand() -> None:
     kb.spawn_link(keep_both, kb.me())
     await kb.receive()
-    first = await kb.named("sha256").ask(lambda reply: Compute("koboshi", reply))
+    first = await kb.named("sha256").ask(question)
     kb.named("md5").kill()
     await kb.receive()  # the pair has been started again
-    again = await kb.named("sha256").ask(lambda reply: Compute("koboshi", reply))
+    again = await kb.named("sha256").ask(question)
     print("the same digest after the fall:", first == again)
 
 
