@@ -62,7 +62,7 @@ class Jobs:
         """The same pool with a key for all jobs: those of one key run in one worker, one by one and in order.
 
         It is always the worker at the same place, also after a restart of it; jobs that it had not begun
-        wait for its successor. Keys are ints, strings, bytes, UUIDs, None and tuples of these. For pools
+        wait for its successor. Keys are numbers, strings, bytes, UUIDs, None and tuples of these. For pools
         with `strategy="by_key"`.
         """
         return Jobs(self._ref, self._retries, self._within, self._when_full, key_number(key))
