@@ -272,7 +272,7 @@ def test_only_what_the_job_raised_counts_as_its_failure(
         ({"max_attempts": 0}, "max_attempts must be at least 1, got 0"),
         ({"max_interruptions": -1}, "max_interruptions must be at least 0, got -1"),
         ({"lease": 0.0}, "lease must be a positive number of seconds, got 0.0"),
-        ({"workers": 0}, "size is a whole number >= 1, got 0"),
+        ({"workers": 0}, "size takes a whole number >= 1, got 0"),
     ],
 )
 def test_an_option_without_sense_is_refused_by_name(options: dict[str, Any], text: str) -> None:

@@ -94,5 +94,5 @@ def test_the_error_survives_pickling() -> None:
 
 @pytest.mark.parametrize("value", [0, None, True, 1.5])
 def test_a_quarantine_that_is_no_count_is_refused(value: object) -> None:
-    with pytest.raises(kb.UsageError, match="quarantine is a whole number >= 1"):
+    with pytest.raises(kb.UsageError, match="quarantine takes a whole number >= 1"):
         kb.pool(size=1, quarantine=value)  # type: ignore[call-overload]

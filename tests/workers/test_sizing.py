@@ -82,8 +82,8 @@ def test_the_size_is_always_between_its_bounds_and_never_below_what_is_busy(
     ("options", "says"),
     [
         ({"size": 2, "max": 3}, "size is for a fixed number of workers"),
-        ({"min": 0}, "min is a whole number >= 1, got 0"),
-        ({"max": 1.5}, "max is a whole number >= 1, got 1.5"),
+        ({"min": 0}, "min takes a whole number >= 1, got 0"),
+        ({"max": 1.5}, "max takes a whole number >= 1, got 1.5"),
         ({"min": 3, "max": 2}, "min is at most max, got min=3 and max=2"),
         ({"size": 2, "idle_after": 1.0}, "idle_after is for pools with min and max"),
         ({"min": 1, "max": 2, "idle_after": 0}, "idle_after takes seconds > 0"),

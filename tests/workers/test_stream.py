@@ -202,7 +202,7 @@ async def test_what_is_no_source_and_no_bound_is_refused() -> None:
     async with pool_of(1) as pool:
         with pytest.raises(kb.UsageError, match="a stream takes an iterable or an asynchronous one, got 7"):
             pool.jobs.stream(jobs.add_one, 7)  # type: ignore[call-overload]
-        with pytest.raises(kb.UsageError, match="ahead is a whole number >= 1"):
+        with pytest.raises(kb.UsageError, match="ahead takes a whole number >= 1"):
             pool.jobs.stream(jobs.add_one, [1], ahead=0)
         with pytest.raises(kb.UsageError, match="within is for call"):
             pool.jobs.within(1).stream(jobs.add_one, [1])

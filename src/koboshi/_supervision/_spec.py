@@ -15,6 +15,7 @@ from .._kernel._cell import POLICIES, Cell
 from .._kernel._errors import UsageError
 from .._kernel._lifecycle import launch
 from .._kernel._process import Process, spawn_cell
+from ._options import one_of
 from ._placement import Placement, placement_of
 from ._restart import RESTARTS, Backoff, Budget, Restart, backoff_of, budget_of
 
@@ -167,11 +168,6 @@ class ChildSpec(Generic[AC]):
         if self.is_process:
             return spawn_cell(node, self.target, args, self.kwargs, parent, prepare)
         return launch(node, self.target._kb_info, args, self.kwargs, parent, prepare)
-
-
-def one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{option} is one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
 @functools.lru_cache(maxsize=512)

@@ -31,10 +31,11 @@ from .._kernel._ref import ActorRef
 from .._kernel._reply import defer
 from .._kernel._self import nobody
 from ._child import ON_THE_WAY, Child, ChildInfo, Counts, SupervisorStatistics
+from ._options import one_of
 from ._restart import AUTO_SHUTDOWNS, STRATEGIES, AutoShutdown, Backoff, Budget, Strategy, backoff_of
 from ._restarting import Restarting
 from ._root import RootContext, request
-from ._spec import ChildSpec, one_of
+from ._spec import ChildSpec
 
 AA = TypeVar("AA", bound=Actor)
 

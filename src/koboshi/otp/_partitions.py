@@ -19,6 +19,7 @@ from .._kernel._node import this_node
 from .._kernel._ref import ActorRef
 from .._kernel._self import named, nobody
 from .._supervision._child import Child
+from .._supervision._options import whole
 from .._supervision._restart import Backoff, Strategy
 from .._supervision._root import request
 from .._supervision._spec import ChildSpec
@@ -93,7 +94,7 @@ class PartitionSupervisor(Supervisor):
         within: float = 5.0,
         backoff: Backoff | tuple[float, ...] | None = None,
     ) -> None:
-        count = len(os.sched_getaffinity(0)) if partitions is None else _whole(partitions)
+        count = len(os.sched_getaffinity(0)) if partitions is None else whole("partitions", partitions, 0)
         options: dict[str, Any] = {
             "strategy": strategy,
             "max_restarts": max_restarts,
@@ -168,7 +169,7 @@ class PartitionSupervisor(Supervisor):
             StartError, NameTaken: one did not start. Those before it are stopped, the size is as it was.
             UsageError: no such number, or no spec for an index.
         """
-        count, old = _whole(partitions), self._size
+        count, old = whole("partitions", partitions, 0), self._size
         if count < old:
             self._size = count
             for index in reversed(range(count, old)):
@@ -291,9 +292,3 @@ def partitions(supervisor: ActorRef[PartitionSupervisor] | Any, cls: type[AA]) -
     if isinstance(supervisor, ActorRef):
         return Partitions(supervisor, cls)  # pyright: ignore[reportUnknownArgumentType]
     return Partitions(named(PartitionSupervisor, supervisor), cls)
-
-
-def _whole(partitions: object) -> int:
-    if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 0:
-        raise UsageError(f"partitions takes a whole number >= 0, got {partitions!r}")
-    return partitions

@@ -17,10 +17,9 @@ from ..._kernel._lifecycle import gone
 from ..._kernel._message import message
 from ..._kernel._reasons import ExitReason
 from ..._kernel._reply import defer
+from ..._supervision._options import seconds, whole
 from ..._supervision._spec import ChildSpec
 from .._exit import WorkerExit
-from ..nodes._placement import check_seconds
-from ..pool._terms import whole
 from ..process._shared import lasting
 from ._errors import CommandError, CommandFailed, CommandNotReady, CommandStalled, show
 from ._output import Line, Output, Rate, matches
@@ -270,9 +269,9 @@ def command(
     if not argv or not argv[0] or any("\0" in each for each in argv):
         raise UsageError(f"a command is a program and its arguments, strings without NUL, got {command!r}")
     _check_ready(ready)
-    check_seconds("ready_timeout", ready_timeout)
-    check_seconds("grace", grace)
-    check_seconds("stall_after", stall_after, none=True)
+    seconds("ready_timeout", ready_timeout)
+    seconds("grace", grace)
+    seconds("stall_after", stall_after, none=True)
     whole("tail", tail, 0)
     if heartbeat is not None and not isinstance(heartbeat, str | re.Pattern):
         raise UsageError(f"heartbeat takes a text or a compiled pattern, got {heartbeat!r}")

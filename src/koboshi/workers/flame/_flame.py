@@ -19,11 +19,11 @@ from ..._kernel._reply import ReplyTo, defer
 from ..._kernel._self import monitor
 from ..._supervision._child import Child
 from ..._supervision._dynamic import DynamicSupervisor
+from ..._supervision._options import seconds, whole
 from ..._supervision._placement import Placement
 from ..._supervision._root import request
 from ..._supervision._spec import child
-from ..nodes._placement import Own, check_seconds
-from ..pool._terms import whole
+from ..nodes._placement import Own
 from ._code import CodeRef
 from ._decide import Limits, Load, choose, next_look, to_boot, to_retire
 from ._errors import RunnerLost
@@ -136,9 +136,9 @@ class Flame(DynamicSupervisor):
             raise UsageError(f"min must not be above max, got min={min}, max={max}")
         whole("max_concurrency", max_concurrency, 1)
         whole("warm_spare", warm_spare, 0)
-        check_seconds("idle_after", idle_after)
-        check_seconds("boot_timeout", boot_timeout)
-        check_seconds("timeout", timeout, none=True)
+        seconds("idle_after", idle_after)
+        seconds("boot_timeout", boot_timeout)
+        seconds("timeout", timeout, none=True)
         super().__init__()
         self._limits = Limits(min, max, max_concurrency, idle_after, warm_spare)
         self._boot_timeout = boot_timeout

@@ -16,11 +16,12 @@ from ..._kernel._ref import ActorRef
 from ..._kernel._route import RemoteCell
 from ..._kernel._self import named
 from ..._supervision._child import expect_start, wait_start
+from ..._supervision._options import seconds as check_seconds
+from ..._supervision._options import whole
 from ..._supervision._placement import Placement
 from ..._supervision._spec import ChildSpec, child
 from ..nodes._parcel import pack_whole
-from ..nodes._placement import Beside, check_seconds
-from ..pool._terms import whole
+from ..nodes._placement import Beside
 from ._code import refer
 from ._flame import BOOT_TIMEOUT, IDLE_AFTER, Flame
 from ._runner import Runner

@@ -11,6 +11,7 @@ from ..._kernel._errors import StartError, UsageError
 from ..._kernel._reasons import Crashed
 from ..._kernel._ref import ActorRef
 from ..._kernel._route import RemoteCell
+from ..._supervision._options import seconds
 from ._hub import Hub, hub_of
 from ._peer import REPORT_AFTER
 from ._spawn import spawn
@@ -113,7 +114,7 @@ def own_process(*, report_after: float = REPORT_AFTER, unresponsive_after: float
             because a handler that computes for long is no fault by itself.
     """
     for name, value in (("report_after", report_after), ("unresponsive_after", unresponsive_after)):
-        check_seconds(name, value, none=name == "unresponsive_after")
+        seconds(name, value, none=name == "unresponsive_after")
     return Own(report_after, unresponsive_after)
 
 
@@ -134,14 +135,6 @@ def check_name(name: object) -> None:
         raise UsageError(
             f'the name of a node is a string other than "process", "thread" and "root", got {name!r}'
         )
-
-
-def check_seconds(option: str, value: object, *, none: bool = False) -> None:
-    """Raise `UsageError` for what is no number of seconds above 0."""
-    if none and value is None:
-        return
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise UsageError(f"{option} takes seconds > 0{' or None' if none else ''}, got {value!r}")
 
 
 def _impossible(place: Place, why: str) -> StartError:

@@ -11,12 +11,13 @@ from ..._kernel._errors import UsageError
 from ..._kernel._lifecycle import gone
 from ..._kernel._message import message
 from ..._kernel._reasons import ExitReason
+from ..._supervision._options import seconds
 from ..._supervision._spec import ChildSpec
 from .._errors import WorkerCrashed
 from .._exit import WorkerExit
 from ._hub import hub_of
 from ._peer import REPORT_AFTER
-from ._placement import check_name, check_seconds
+from ._placement import check_name
 
 GRACE = 4.0
 
@@ -125,9 +126,9 @@ def node(
         UsageError: an option has no such value.
     """
     check_name(name)
-    check_seconds("report_after", report_after)
-    check_seconds("unresponsive_after", unresponsive_after, none=True)
-    check_seconds("grace", grace)
+    seconds("report_after", report_after)
+    seconds("unresponsive_after", unresponsive_after, none=True)
+    seconds("grace", grace)
     options = {
         "preload": tuple(preload),
         "report_after": report_after,

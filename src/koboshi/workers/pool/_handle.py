@@ -10,13 +10,13 @@ from ..._kernel._cell import DEAD
 from ..._kernel._errors import NotRunning, UsageError, WrongThread
 from ..._kernel._node import Node
 from ..._kernel._ref import ActorRef, deadline_of
+from ..._supervision._options import whole
 from ...wire._keys import Key, key_number
 from ._engine import Engine
 from ._pool import Pool
 from ._pool_executor import PoolExecutor
 from ._stream import Stream, StreamTaker, UnorderedStreamTaker
 from ._takers import MapTaker, OrderedTaker, Results
-from ._terms import whole
 
 __all__ = ["Jobs", "jobs"]
 

@@ -14,6 +14,7 @@ from ..._kernel._lifecycle import Stop, gone
 from ..._kernel._reasons import KILLED, SHUTDOWN, ExitReason, as_reason
 from ..._kernel._reply import ReplyTo
 from ..._supervision._child import Child
+from ..._supervision._options import whole
 from ..._supervision._root import request
 from ..._supervision._spec import ChildSpec
 from ...wire import DEFAULT_FRAME_LIMIT
@@ -32,7 +33,7 @@ from ._sizing import Sizing
 from ._slot import Worker
 from ._statistics import PoolStatistics, WorkerInfo
 from ._takers import MessageTaker
-from ._terms import QUARANTINE, Terms, whole
+from ._terms import QUARANTINE, Terms
 
 __all__ = ["Pool", "is_actor", "is_spec"]
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..._kernel._errors import UsageError
+from ..._supervision._options import seconds, whole
 from ..process._process import WorkerProcess
 from ._dispatch import Dispatcher
-from ._terms import seconds, whole
 
 __all__ = ["IDLE_AFTER", "Demand", "Elastic", "Sizing"]
 
@@ -54,7 +54,7 @@ class Sizing:
         most = whole("max", max(cores, least) if most is None else most, 1)
         if least > most:
             raise UsageError(f"min is at most max, got min={least} and max={most}")
-        seconds("idle_after", idle_after)
+        seconds("idle_after", idle_after, none=True)
         return cls(least, most, IDLE_AFTER if idle_after is None else idle_after)
 
     @property

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..._kernel._errors import UsageError
-from ..._supervision._spec import one_of
+from ..._supervision._options import one_of, seconds, whole
 from ..process._in_hand import MOST_IN_HAND
 from ._dispatch import STRATEGIES, Strategy
 
-__all__ = ["QUARANTINE", "Terms", "seconds", "whole"]
+__all__ = ["QUARANTINE", "Terms"]
 
 QUARANTINE = 3
 
@@ -36,9 +35,9 @@ class Terms:
     max_concurrency: int = 1
 
     def __post_init__(self) -> None:
-        seconds("timeout", self.timeout)
+        seconds("timeout", self.timeout, none=True)
         whole("quarantine", self.quarantine, 1)
-        seconds("max_age", self.max_age)
+        seconds("max_age", self.max_age, none=True)
         for name in ("max_jobs", "max_memory"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
@@ -54,17 +53,3 @@ class Terms:
             raise UsageError(f"key takes a function of a message's arguments, got {self.key!r}")
         if self.key is not None and self.strategy != "by_key":
             raise UsageError(f'key means nothing with strategy="{self.strategy}"; add strategy="by_key"')
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The value, if it is a whole number >= `least`; raises `UsageError` otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} is a whole number >= {least}, got {value!r}")
-    return value
-
-
-def seconds(name: str, value: Any) -> None:
-    """Raises `UsageError` unless it is None or a number of seconds above 0."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (number and 0 < value < math.inf):
-        raise UsageError(f"{name} takes seconds > 0 or None, got {value!r}")
