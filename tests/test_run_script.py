@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import shutil
 import subprocess
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -113,6 +114,16 @@ def test_a_python_without_ensurepip_is_told_to_install_venv(
 
     with pytest.raises(script.Refusal, match="apt-get install python3-venv"):
         script.refuse_without_venv(sys.executable)
+
+
+def test_the_whole_suite_is_spread_over_the_processors_and_a_part_of_it_is_not(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(3)))
+    whole, part = script.test_command(["-k", "restart"]), script.test_command(["-q", f"{__file__}::test_it"])
+
+    assert ["-n", "3", "--dist", "loadfile", "-k", "restart"] == whole[6:]
+    assert "-n" not in part
 
 
 def test_the_stamp_changes_with_lock_project_python_and_place(script: ModuleType, tmp_path: Path) -> None:

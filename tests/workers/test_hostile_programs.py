@@ -97,7 +97,7 @@ def without_privileges() -> list[str]:
 def test_a_shortage_of_processes_that_passes_costs_nothing_and_one_that_stays_is_told(tmp_path: Path) -> None:
     text = """
 import resource
-from koboshi.workers import _boot
+from koboshi.workers.pool import _boot
 
 if __name__ == "__main__":
     executor = kb.Executor(1)
