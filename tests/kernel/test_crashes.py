@@ -73,7 +73,9 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_actor_and_interrupts_the_pro
     async def main() -> None:
         ref.append(await kb.start(Raiser))
         if sent == "call":
-            with contextlib.suppress(kb.ActorExited):  # the program is interrupted before anybody could take it
+            with contextlib.suppress(
+                kb.ActorExited
+            ):  # the program is interrupted before anybody could take it
                 await ref[0].call(message, KeyboardInterrupt())
             return
         ref[0].cast(message, KeyboardInterrupt())
