@@ -2,8 +2,8 @@
 
 Run it with:  python examples/hashit.py
 
-The first half is bare processes with receive loops: md5 and sha256 are linked, so the death of one takes the other with it, and a
-process that traps exits starts both again. The second half says the same in a child spec.
+The first half is bare processes with receive loops: md5 and sha256 are linked, so the death of one takes the
+other with it, and a process that traps exits starts both again. The second half says the same in child specs.
 """
 
 from __future__ import annotations

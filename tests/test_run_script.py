@@ -6,9 +6,9 @@ import ast
 import fcntl
 import importlib.machinery
 import importlib.util
+import os
 import shutil
 import subprocess
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
