@@ -65,12 +65,19 @@ def spawn_cell(
     kwargs: dict[str, Any],
     parent: Cell | None,
     prepare: Callable[[Cell], None] | None = None,
+    shown: Callable[..., Any] | None = None,
 ) -> Cell:
-    """Make a bare process; its function begins to run at its first turn."""
-    code = getattr(fn, "__code__", None)
+    """Make a bare process; its function begins to run at its first turn.
+
+    Args:
+        prepare: sets links and names before anything runs.
+        shown: the function that it is named after, where another one wraps it.
+    """
+    code = getattr(shown or fn, "__code__", None)
     info = _infos.get(code)
     if info is None:
-        info = process_class(getattr(fn, "__qualname__", repr(fn)).rpartition("<locals>.")[2])
+        name = getattr(shown or fn, "__qualname__", None) or repr(shown or fn)
+        info = process_class(name.rpartition("<locals>.")[2])
         if code is not None:
             _infos[code] = info
     coro = fn(*args, **kwargs)

@@ -7,13 +7,30 @@ nodes of one machine as inside one process.
 from __future__ import annotations
 
 from ._partitions import NoPartitions, Partitions, PartitionSupervisor, partition_number, partitions
+from .tasks._many import wait_many, yield_many
+from .tasks._outcome import Failed, Ok, Outcome
+from .tasks._stream import task_stream
+from .tasks._supervisor import Tasks, TaskSupervisor, tasks
+from .tasks._task import Task, task, task_nolink
 
 __all__ = [
+    "Failed",
     "NoPartitions",
+    "Ok",
+    "Outcome",
     "PartitionSupervisor",
     "Partitions",
+    "Task",
+    "TaskSupervisor",
+    "Tasks",
     "partition_number",
     "partitions",
+    "task",
+    "task_nolink",
+    "task_stream",
+    "tasks",
+    "wait_many",
+    "yield_many",
 ]
 
 # Tracebacks and pickles name what users import, so files can move.

@@ -1,0 +1,1 @@
+"""Tasks: processes that run one function for somebody who wants its value."""
