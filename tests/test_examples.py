@@ -33,6 +33,14 @@ EXPECTED = {
             r"19 thumbnails of 20 images; image \d+ is the brightest\n"
         ),
     ),
+    "chat.py": (
+        [],
+        (
+            r"eve has missed: \['ada: line 1', 'ada: line 2'\]\n"
+            r"in the lobby: \['ada', 'eve'\]\n"
+            r"ada reads: \['\[lobby\] bob has left', '\[lobby\] we close at ten'\]\n"
+        ),
+    ),
     "hashit.py": (
         [],
         (

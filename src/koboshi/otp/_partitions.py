@@ -11,13 +11,11 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .._kernel._actor import Actor
-from .._kernel._cell import DEAD
 from .._kernel._errors import ChildError, NameTaken, StartError, UsageError
 from .._kernel._lifecycle import Ignored
 from .._kernel._message import Message, message
-from .._kernel._node import this_node
 from .._kernel._ref import ActorRef
-from .._kernel._self import named, nobody
+from .._kernel._self import nobody
 from .._supervision._child import Child
 from .._supervision._options import whole
 from .._supervision._restart import Backoff, Strategy
@@ -25,6 +23,7 @@ from .._supervision._root import request
 from .._supervision._spec import ChildSpec
 from .._supervision._supervisor import Supervisor
 from ..wire._keys import key_number
+from ._here import actor_here, as_ref
 
 __all__ = ["NoPartitions", "PartitionSupervisor", "Partitions", "partition_number", "partitions"]
 
@@ -240,12 +239,12 @@ class Partitions(Generic[AC]):
             UsageError: it is an actor of another class, or no key.
             NotRunning, ActorExited, CallTimeout: the supervisor cannot be asked.
         """
-        here = self._here()
+        here = actor_here(self._ref, PartitionSupervisor)
         return await self._ref.call(_FIND, self._cls, key) if here is None else here.partition(self._cls, key)
 
     async def refs(self) -> list[ActorRef[AC]]:
         """Stable refs to all partitions, by index. Raises as `ref`."""
-        here = self._here()
+        here = actor_here(self._ref, PartitionSupervisor)
         if here is None:
             return await self._ref.call(_ALL, self._cls)
         return [here._partition_at(self._cls, index) for index in range(here.size)]
@@ -267,13 +266,6 @@ class Partitions(Generic[AC]):
         """Send to the partition that a key belongs to. Raises as `ref` and `ActorRef.send`."""
         await (await self.ref(key)).send(message, *args, **kwargs)
 
-    def _here(self) -> PartitionSupervisor | None:
-        """The supervisor, if it runs on this event loop; of another one there is no more than its address."""
-        cell = self._ref._target()
-        actor: object = cell.actor
-        here = isinstance(actor, PartitionSupervisor) and cell.state != DEAD and cell.node is this_node()
-        return actor if here else None  # type: ignore[return-value]
-
     def __repr__(self) -> str:
         return f"<Partitions of {self._cls.__name__} at {self._ref!r}>"
 
@@ -289,6 +281,4 @@ def partitions(supervisor: ActorRef[PartitionSupervisor] | Any, cls: type[AA]) -
         supervisor: its ref, or its registered name.
         cls: the class of the copies.
     """
-    if isinstance(supervisor, ActorRef):
-        return Partitions(supervisor, cls)  # pyright: ignore[reportUnknownArgumentType]
-    return Partitions(named(PartitionSupervisor, supervisor), cls)
+    return Partitions(as_ref(PartitionSupervisor, supervisor), cls)

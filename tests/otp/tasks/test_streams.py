@@ -1,4 +1,4 @@
-"""Streams of tasks: places, order, bounds, time, and what an early end leaves; rule 64, and its betterment."""
+"""Streams of tasks: places, order, bounds, time, and what an early end leaves; rule 64, bettered."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""A registry: keys of any kind, held by processes, gone with them."""
