@@ -202,7 +202,7 @@ def test_the_live_view_shows_workers_and_gives_the_cursor_back(tree: Path) -> No
             "--input",
             str(tree),
             "--seconds",
-            "1",
+            "3",
             "--kill-every",
             "0.3",
         ],

@@ -496,6 +496,17 @@ async def test_calls_of_one_tick_share_one_commit(new_ledger: NewLedger) -> None
         assert statistics.last_commit > 0.0
 
 
+async def test_counts_that_share_a_commit_with_changes_have_those_changes(new_ledger: NewLedger) -> None:
+    async with new_ledger() as ledger:
+        putting = asyncio.ensure_future(ledger.put("a", b""))
+        counting = asyncio.ensure_future(ledger.counts())
+        claiming = asyncio.ensure_future(ledger.claim("w"))
+        again = asyncio.ensure_future(ledger.counts())
+        await asyncio.gather(putting, claiming)
+
+        assert (Counts(pending=1), Counts(claimed=1)) == (await counting, await again)
+
+
 async def test_a_cancelled_caller_leaves_no_claim_behind(new_ledger: NewLedger) -> None:
     async with new_ledger() as ledger:
         await ledger.put_many([(str(number), b"") for number in range(20)])

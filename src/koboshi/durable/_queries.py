@@ -9,8 +9,9 @@ __all__ = ["counts", "dead_letters", "job", "next_due", "results"]
 
 
 def counts(tx: Transaction) -> Counts:
-    """How many jobs stand where."""
-    return Counts(**dict(tx.cursor.execute("SELECT state, jobs FROM tally").fetchall()))
+    """How many jobs stand where, with what this transaction has moved: the tally has that at its end."""
+    tally = tx.cursor.execute("SELECT state, jobs FROM tally").fetchall()
+    return Counts(**{state: jobs + tx.moved.get(state, 0) for state, jobs in tally})
 
 
 def job(tx: Transaction, id: str) -> Job | None:
