@@ -431,7 +431,7 @@ async def test_actors_end_in_order_with_their_worker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "4", None, 1025])
 def test_what_is_no_number_of_jobs_is_refused(value: Any) -> None:
-    with pytest.raises(kb.UsageError, match="max_concurrency (is|takes)"):
+    with pytest.raises(kb.UsageError, match=r"max_concurrency (is|takes)"):
         kb.pool(max_concurrency=value)
 
 

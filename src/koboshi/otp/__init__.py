@@ -6,12 +6,18 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from ._partitions import NoPartitions, Partitions, PartitionSupervisor, partition_number, partitions
 from .pubsub._groups import Groups, Joined, Left, Membership, NotJoined, groups
 from .pubsub._pubsub import PubSub, PubSubStatistics, Topics, pubsub
 from .registry._entries import Entry
 from .registry._partition import AlreadyRegistered, Registered, Unregistered
 from .registry._registry import KeyRegistry, Registry, RegistryStatistics, registry
+from .statemachine._declare import event, timeout, when
+from .statemachine._machine import Snapshot, StateMachine, StateMachineStatistics
+from .statemachine._table import ANY, ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT
+from .statemachine._turn import UnexpectedEvent
 from .tasks._many import wait_many, yield_many
 from .tasks._outcome import Failed, Ok, Outcome
 from .tasks._stream import task_stream
@@ -19,6 +25,11 @@ from .tasks._supervisor import Tasks, TaskSupervisor, tasks
 from .tasks._task import Task, task, task_nolink
 
 __all__ = [
+    "ANY",
+    "ENTER",
+    "EVENT_TIMEOUT",
+    "INFO",
+    "STATE_TIMEOUT",
     "AlreadyRegistered",
     "Entry",
     "Failed",
@@ -38,11 +49,16 @@ __all__ = [
     "Registered",
     "Registry",
     "RegistryStatistics",
+    "Snapshot",
+    "StateMachine",
+    "StateMachineStatistics",
     "Task",
     "TaskSupervisor",
     "Tasks",
     "Topics",
+    "UnexpectedEvent",
     "Unregistered",
+    "event",
     "groups",
     "partition_number",
     "partitions",
@@ -52,11 +68,14 @@ __all__ = [
     "task_nolink",
     "task_stream",
     "tasks",
+    "timeout",
     "wait_many",
+    "when",
     "yield_many",
 ]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:
-    if str(getattr(globals()[_name], "__module__", "")).startswith("koboshi.otp."):
-        globals()[_name].__module__ = "koboshi.otp"
+    _found = globals()[_name]
+    if isinstance(_found, type | FunctionType) and _found.__module__.startswith("koboshi.otp."):
+        _found.__module__ = "koboshi.otp"

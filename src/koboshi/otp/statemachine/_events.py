@@ -1,0 +1,82 @@
+"""What a machine has still to handle, in the order of gen_statem; and its timeouts. No clock of its own.
+
+Inserted events come first, in the order of their insertion; then postponed ones, the oldest first, once the
+state has really changed; then the ends of zero timeouts; and only then new mail.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from ..._kernel._reply import ReplyTo
+
+__all__ = ["Event", "EventQueue"]
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """Something to be handled. `kind` is call, cast, info, internal, or one of the timeouts."""
+
+    kind: str
+    key: Any
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] | None = None
+    # Where the answer goes, once it cannot be the return value of the handler in hand.
+    reply: ReplyTo[Any] | None = None
+    # Which timeout it ends, and which setting of it: one that was set anew or cancelled since is not meant.
+    timeout: tuple[Hashable, int] | None = None
+    # False for the end of a timeout that did not count any more.
+    handled: bool = True
+
+
+class EventQueue:
+    """The events that wait inside the machine."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Event] = deque()
+        self._postponed: list[Event] = []
+        self._inserted: list[Event] = []
+        self._zero: list[Event] = []
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def postponed(self) -> int:
+        """Events that wait for another state."""
+        return len(self._postponed)
+
+    def postpone(self, event: Event) -> None:
+        """Keep an event until the state has changed."""
+        self._postponed.append(event)
+
+    def has(self, event: Event) -> bool:
+        """Whether an event is postponed or waits to be handled again."""
+        return event in self._postponed or event in self._queue
+
+    def insert(self, event: Event) -> None:
+        """Handle an event next, behind those inserted by the same handler before."""
+        self._inserted.append(event)
+
+    def end_at_once(self, event: Event) -> None:
+        """Handle the end of a zero timeout, behind all that waits here."""
+        self._zero.append(event)
+
+    def settle(self, *, changed: bool) -> None:
+        """A handler has returned: bring what it has left into its order."""
+        if changed and self._postponed:
+            self._queue.extendleft(reversed(self._postponed))
+            self._postponed.clear()
+        if self._inserted:
+            self._queue.extendleft(reversed(self._inserted))
+            self._inserted.clear()
+        if self._zero:
+            self._queue.extend(self._zero)
+            self._zero.clear()
+
+    def next(self) -> Event | None:
+        """The event to be handled now."""
+        return self._queue.popleft() if self._queue else None
