@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import FunctionType
 
 from ._partitions import NoPartitions, Partitions, PartitionSupervisor, partition_number, partitions
+from .checkout._handle import Checkout, Checkouts, checkout_pool
+from .checkout._pool import CheckoutPool, CheckoutStatistics, NoWorkerFree, TooManyWaiting
 from .pubsub._groups import Groups, Joined, Left, Membership, NotJoined, groups
 from .pubsub._pubsub import PubSub, PubSubStatistics, Topics, pubsub
 from .registry._entries import Entry
@@ -31,6 +33,10 @@ __all__ = [
     "INFO",
     "STATE_TIMEOUT",
     "AlreadyRegistered",
+    "Checkout",
+    "CheckoutPool",
+    "CheckoutStatistics",
+    "Checkouts",
     "Entry",
     "Failed",
     "Groups",
@@ -39,6 +45,7 @@ __all__ = [
     "Left",
     "Membership",
     "NoPartitions",
+    "NoWorkerFree",
     "NotJoined",
     "Ok",
     "Outcome",
@@ -55,9 +62,11 @@ __all__ = [
     "Task",
     "TaskSupervisor",
     "Tasks",
+    "TooManyWaiting",
     "Topics",
     "UnexpectedEvent",
     "Unregistered",
+    "checkout_pool",
     "event",
     "groups",
     "partition_number",

@@ -1,0 +1,115 @@
+"""Who has which worker, who waits for one, and what follows from each event. Decisions alone, no messages.
+
+The rules are poolboy's: a worker that comes back goes to the oldest waiter; else it is dismissed if there are
+more than the regular ones; else it is free. One that dies is replaced if it is a regular one, or somebody
+waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+__all__ = ["Desk", "Lease", "Order", "Waiter"]
+
+W = TypeVar("W")
+
+Order = Literal["lifo", "fifo"]
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """Somebody who waits. `token` is the caller's name for this checkout, `owner` the process it is for."""
+
+    token: Any
+    owner: Any
+    reply: Any
+    watch: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A worker is lent: under which token, to which process, and the watch over that."""
+
+    token: Any
+    owner: Any
+    watch: Any
+
+
+class Desk(Generic[W]):
+    """The books of one pool, for workers of type W.
+
+    Args:
+        size: regular workers.
+        overflow: how many more there may be while all are lent.
+        order: which free worker is next: the one that came back last, or first.
+        max_waiting: how many may wait, None for any number.
+    """
+
+    def __init__(self, size: int, overflow: int, order: Order, max_waiting: int | None) -> None:
+        self.size = size
+        self.overflow = overflow
+        self.order: Order = order
+        self.max_waiting = max_waiting
+        self.free: deque[W] = deque()
+        self.lent: dict[W, Lease] = {}
+        # Alive and not to be lent just now: being reset, or asked whether they are well.
+        self.held: dict[W, None] = {}
+        # Workers that are being started, or wait to be.
+        self.starting = 0
+        self.waiters: dict[Any, Waiter] = {}
+
+    @property
+    def total(self) -> int:
+        """Workers, those on their way included."""
+        return len(self.free) + len(self.lent) + len(self.held) + self.starting
+
+    @property
+    def alive(self) -> int:
+        """Workers that live."""
+        return self.total - self.starting
+
+    @property
+    def extra(self) -> int:
+        """Workers beyond the regular ones."""
+        return max(0, self.total - self.size)
+
+    def take_free(self) -> W | None:
+        """The free worker that is next."""
+        if not self.free:
+            return None
+        return self.free.pop() if self.order == "lifo" else self.free.popleft()
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether one more worker may be started for somebody who waits."""
+        return self.total < self.size + self.overflow
+
+    @property
+    def wants_start(self) -> bool:
+        """Whether a worker is missing: a regular one, or one for somebody who waits."""
+        return self.total < self.size or (len(self.waiters) > self.starting and self.may_grow)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether one more may wait."""
+        return self.max_waiting is None or len(self.waiters) < self.max_waiting
+
+    def oldest(self) -> Waiter | None:
+        """Take out who has waited longest."""
+        if not self.waiters:
+            return None
+        return self.waiters.pop(next(iter(self.waiters)))
+
+    def leave(self, worker: W) -> Lease | None:
+        """Take a worker out of the books, wherever it is; its lease, if it was lent."""
+        lease = self.lent.pop(worker, None)
+        self.held.pop(worker, None)
+        if worker in self.free:
+            self.free.remove(worker)
+        return lease
+
+    def lent_under(self, token: Any) -> W | None:
+        """The worker that is lent under a token."""
+        return next((worker for worker, lease in self.lent.items() if lease.token == token), None)

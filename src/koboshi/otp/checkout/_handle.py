@@ -1,0 +1,123 @@
+"""`checkout_pool`: how workers are borrowed, from any node."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from ..._kernel._actor import Actor
+from ..._kernel._errors import CallError, UsageError
+from ..._kernel._node import this_node
+from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
+from .._here import as_ref
+from ._pool import CheckoutPool, CheckoutStatistics
+
+__all__ = ["Checkout", "Checkouts", "checkout_pool"]
+
+AA = TypeVar("AA", bound=Actor)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_numbers = itertools.count(1)
+
+
+class Checkout(Generic[AA]):
+    """A worker to come: `await` it and give it back by `checkin`, or use it as an `async with`."""
+
+    __slots__ = ("_block", "_pool", "_ref", "_timeout")
+
+    def __init__(self, pool: Checkouts[AA], timeout: float | None, block: bool) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._block = block
+        self._ref: ActorRef[AA] | None = None
+
+    def __await__(self) -> Generator[Any, Any, ActorRef[AA]]:
+        return self._pool._take(self._timeout, self._block).__await__()
+
+    async def __aenter__(self) -> ActorRef[AA]:
+        if self._ref is not None:
+            raise UsageError("this checkout is in use; make one for each `async with`: pool.checkout()")
+        self._ref = await self
+        return self._ref
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ref, self._ref = self._ref, None
+        if ref is not None:
+            self._pool.checkin(ref)
+
+
+class Checkouts(Generic[AA]):
+    """Borrows workers of a pool; made by `checkout_pool`. It keeps an address, nothing else."""
+
+    __slots__ = ("_cls", "_ref")
+
+    def __init__(self, ref: ActorRef[CheckoutPool], cls: type[AA]) -> None:
+        self._ref = ref
+        self._cls = cls
+
+    def checkout(self, timeout: float | None = DEFAULT_DEADLINE, *, block: bool = True) -> Checkout[AA]:
+        """A worker for the current process alone: `async with pool.checkout() as worker`.
+
+        It comes back when the block ends, and when the process ends.
+
+        Args:
+            timeout: seconds to wait for one, 5 by default; None waits for ever.
+            block: False raises `NoWorkerFree` instead of waiting.
+
+        Raises:
+            CallTimeout: there was none in time.
+            NoWorkerFree, TooManyWaiting: there is none, and no waiting.
+            StartError: the one that was started for this caller failed.
+            CallError: the pool cannot be asked.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise UsageError(f"timeout takes seconds >= 0 or None, got {timeout!r}")
+        return Checkout(self, timeout, block)
+
+    def checkin(self, worker: ActorRef[Any]) -> None:
+        """Give a worker back; one that is not lent, or dead, is no error."""
+        # A pool that is gone has taken its workers with it.
+        with contextlib.suppress(CallError):
+            self._ref.cast(CheckoutPool.checkin, worker)
+
+    async def transaction(
+        self,
+        fn: Callable[Concatenate[ActorRef[AA], P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """`await fn(worker, *args)` with a worker that comes back afterwards. Raises as `checkout`."""
+        async with self.checkout() as worker:
+            return await fn(worker, *args, **kwargs)
+
+    async def status(self) -> CheckoutStatistics:
+        """Figures of the pool."""
+        return await self._ref.call(CheckoutPool.status)
+
+    async def _take(self, timeout: float | None, block: bool) -> ActorRef[AA]:
+        current = this_node().current
+        owner = None if current is None else ActorRef[Any](current)
+        token = f"{os.getpid()}-{next(_numbers)}"
+        try:
+            return await self._ref.within(timeout).call(CheckoutPool.checkout, owner, token, block)
+        except BaseException:
+            # A worker may be on its way to us, or come while nobody looks.
+            with contextlib.suppress(CallError):
+                self._ref.cast(CheckoutPool.cancel, token)
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Checkouts of {self._cls.__name__} at {self._ref!r}>"
+
+
+def checkout_pool(where: ActorRef[CheckoutPool] | Any, cls: type[AA]) -> Checkouts[AA]:
+    """How workers are borrowed, by a pool's ref or registered name: `checkout_pool("db", Connection)`."""
+    return Checkouts(as_ref(CheckoutPool, where), cls)

@@ -1,0 +1,451 @@
+"""`CheckoutPool`: the actor that lends workers, and starts and ends them. What to do is decided by `_desk`.
+
+Workers are its children, never restarted by the rules of supervisors: whether one that has died is replaced
+depends on who waits. Starts, resets and pings are waited for in the background, so the desk is never closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..._kernel import _bonds
+from ..._kernel._cell import NO_KWARGS, Cell
+from ..._kernel._errors import KoboshiError, NameTaken, StartError, UsageError
+from ..._kernel._events import RestartFailed
+from ..._kernel._lifecycle import Ignored, Stop
+from ..._kernel._message import MARK, message
+from ..._kernel._reasons import Down, ExitReason, FailedToStart, Shutdown, as_reason
+from ..._kernel._ref import ActorRef
+from ..._kernel._reply import ReplyTo, defer
+from ..._supervision._child import Child
+from ..._supervision._dynamic import DynamicSupervisor
+from ..._supervision._options import one_of, seconds, whole
+from ..._supervision._restart import Backoff, backoff_of
+from ..._supervision._root import request
+from ..._supervision._spec import ChildSpec
+from ._desk import Desk, Lease, Order, Waiter
+
+__all__ = ["CheckoutPool", "CheckoutStatistics", "NoWorkerFree", "OnOwnerDeath", "TooManyWaiting"]
+
+OnOwnerDeath = Literal["discard", "reuse"]
+
+_BACKOFF = Backoff(0.1, 30.0, 2.0, 0.2)
+# The part of a worker's lifetime by which it is drawn shorter, so that those started together do not end so.
+_LIFETIME_JITTER = 0.1
+
+
+class NoWorkerFree(KoboshiError):
+    """All workers are lent, and the caller would not wait."""
+
+
+class TooManyWaiting(KoboshiError):
+    """All workers are lent, and `max_waiting` wait for one already."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutStatistics:
+    """A pool at one moment, and since its start.
+
+    Attributes:
+        state: "ready" when a worker is free or may be started, "overflow" when there are more than the
+            regular ones, "full" when nobody can have one.
+        free, lent, starting, waiting: how many workers, and how many wait.
+        overflow: workers beyond the regular ones.
+        checkouts, discarded, failed_starts: since the start.
+    """
+
+    state: str
+    free: int
+    lent: int
+    starting: int
+    waiting: int
+    overflow: int
+    checkouts: int
+    discarded: int
+    failed_starts: int
+
+
+class CheckoutPool(DynamicSupervisor):
+    """Lends workers: `kb.child(otp.CheckoutPool, kb.child(Connection, dsn), size=10, overflow=5)`.
+
+    Args:
+        worker: how each worker is started.
+        size: regular workers, 5 by default.
+        overflow: how many more are started while all are lent, 10 by default; each is ended when it comes
+            back and nobody waits.
+        strategy: "lifo" (default) lends the worker that came back last, "fifo" the one that is free longest.
+        max_waiting: how many may wait for a worker; None, the default, any number.
+        on_owner_death: "discard" (default) ends the worker whose owner has died, which may be at work for it;
+            "reuse" lends it on.
+        reset: a message without arguments that is called on a worker that comes back, before it is lent on;
+            if it fails, or takes longer than `reset_timeout`, 5 s by default, the worker is replaced.
+        ping, ping_every: a message that is called on each free worker every so many seconds, 30 by default,
+            with the same consequence.
+        max_lifetime: seconds after which a worker is replaced, once it is not lent.
+        start_async: go on when the workers are still starting, and try again those that do not start.
+        backoff: how long to wait before a failed start is tried again.
+
+    Raises:
+        UsageError: an option has no such value.
+    """
+
+    def __init__(
+        self,
+        worker: ChildSpec[Any],
+        *,
+        size: int = 5,
+        overflow: int = 10,
+        strategy: Order = "lifo",
+        max_waiting: int | None = None,
+        on_owner_death: OnOwnerDeath = "discard",
+        reset: Any = None,
+        reset_timeout: float = 5.0,
+        ping: Any = None,
+        ping_every: float = 30.0,
+        max_lifetime: float | None = None,
+        start_async: bool = False,
+        backoff: Backoff | tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        options = {
+            name: value for name, value in locals().items() if name not in ("self", "worker", "__class__")
+        }
+        self._made_with = (worker,), options
+        if not isinstance(worker, ChildSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"worker takes a child spec, got {worker!r}; write kb.child(Connection, ...)")
+        one_of("strategy", strategy, ("lifo", "fifo"))
+        one_of("on_owner_death", on_owner_death, ("discard", "reuse"))
+        if max_waiting is not None:
+            whole("max_waiting", max_waiting, 0)
+        seconds("reset_timeout", reset_timeout)
+        seconds("ping_every", ping_every)
+        seconds("max_lifetime", max_lifetime, none=True)
+        for name, call in (("reset", reset), ("ping", ping)):
+            if call is not None and not getattr(call, MARK, False):
+                raise UsageError(f"{name} takes a message of the worker's class, got {call!r}")
+        self._worker = self._accept(worker.options(restart="temporary"))
+        self._desk: Desk[Cell] = Desk(
+            whole("size", size, 0), whole("overflow", overflow, 0), strategy, max_waiting
+        )
+        self._on_owner_death = on_owner_death
+        self._reset, self._reset_timeout = reset, reset_timeout
+        self._ping, self._ping_every = ping, ping_every
+        self._max_lifetime = max_lifetime
+        self._start_async = start_async
+        self._retry_after = backoff_of(backoff) or _BACKOFF
+        # Failed starts in a row, since when the time to the next attempt is counted.
+        self._failures = 0
+        # Old ones that are still lent, and are replaced when they come back.
+        self._expired: set[Cell] = set()
+        self._lifetimes: dict[Cell, asyncio.TimerHandle] = {}
+        self._checkouts = self._discarded = self._failed_starts = 0
+        self._stopping = False
+
+    # -- start and end ------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        self.trap_exits()
+        if self._ping is not None:
+            self.me.send_interval(self._ping_every, CheckoutPool.ping_round)
+        first = [self._new_worker() for _ in range(self._desk.size)]
+        if self._start_async:
+            for child in first:
+                self._begin(child)
+            return
+        results = await asyncio.gather(*(self._bring_up(child) for child in first), return_exceptions=True)
+        for child, failure in zip(first, results, strict=True):
+            if failure is None:
+                assert child.cell is not None
+                self._desk.starting -= 1
+                self._desk.free.append(child.cell)
+                self._keep_time(child.cell)
+        for failure in results:
+            if failure is not None:
+                await self._stop_all()
+                if not isinstance(failure, Exception):
+                    raise failure
+                reason = failure.reason if isinstance(failure, StartError) else as_reason(failure)
+                raise Stop(Shutdown(FailedToStart("worker", reason))) from failure
+
+    async def on_stop(self, reason: Any) -> None:
+        self._stopping = True
+        for handle in self._lifetimes.values():
+            handle.cancel()
+        await super().on_stop(reason)
+
+    # -- the desk -----------------------------------------------------------------------------------
+
+    @message
+    def checkout(self, owner: ActorRef[Any] | None, token: Any, block: bool) -> ActorRef[Any]:
+        """Lend a worker to `owner`; what the handle calls. Raises `NoWorkerFree`, `TooManyWaiting`."""
+        desk = self._desk
+        watch = None if owner is None else _bonds.monitor(self._kb_cell, owner._target(), owner)
+        worker = desk.take_free()
+        if worker is not None:
+            desk.lent[worker] = Lease(token, owner, watch)
+            self._checkouts += 1
+            return ActorRef(worker)
+        reply = defer()
+        waiter = Waiter(token, owner, reply, watch)
+        if desk.may_grow or (block and desk.may_wait):
+            desk.waiters[token] = waiter
+            self._fill()
+        else:
+            _unwatch(waiter)
+            label = self._kb_cell.label()
+            reply.fail(
+                TooManyWaiting(f"{len(desk.waiters)} wait for a worker of {label}, which is as many as may")
+                if block
+                else NoWorkerFree(f"all {desk.total} workers of {label} are lent")
+            )
+        return None  # type: ignore[return-value]  # the reply is deferred
+
+    @message
+    def checkin(self, ref: ActorRef[Any]) -> None:
+        """Take a worker back; one that is not lent is no error."""
+        worker = ref._target()
+        lease = self._desk.lent.pop(worker, None)
+        if lease is not None:
+            self._came_back(worker, lease)
+
+    @message
+    def cancel(self, token: Any) -> None:
+        """The caller has given up waiting, or never saw the worker that it was lent."""
+        waiter = self._desk.waiters.pop(token, None)
+        if waiter is not None:
+            _unwatch(waiter)
+            return
+        worker = self._desk.lent_under(token)
+        if worker is not None:
+            self._came_back(worker, self._desk.lent.pop(worker))
+
+    @message
+    def status(self) -> CheckoutStatistics:
+        """Figures of the pool."""
+        desk = self._desk
+        state = "full" if not desk.free and not desk.may_grow else "overflow" if desk.extra else "ready"
+        return CheckoutStatistics(
+            state,
+            len(desk.free),
+            len(desk.lent),
+            desk.starting,
+            len(desk.waiters),
+            desk.extra,
+            self._checkouts,
+            self._discarded,
+            self._failed_starts,
+        )
+
+    def on_down(self, down: Down) -> None:
+        """An owner, or somebody who waits, has died."""
+        for worker, lease in list(self._desk.lent.items()):
+            if lease.watch is down.monitor:
+                del self._desk.lent[worker]
+                lease.watch = None
+                if self._on_owner_death == "discard":
+                    self._discard(worker)
+                else:
+                    self._came_back(worker, lease)
+        for waiter in list(self._desk.waiters.values()):
+            if waiter.watch is down.monitor:
+                del self._desk.waiters[waiter.token]
+
+    def _came_back(self, worker: Cell, lease: Lease) -> None:
+        _unwatch(lease)
+        if worker in self._expired:
+            self._discard(worker)
+        elif self._reset is not None:
+            self._hold(worker, self._reset)
+        else:
+            self._offer(worker)
+
+    def _offer(self, worker: Cell) -> None:
+        """Give a worker that is nobody's to the oldest waiter; else dismiss it, or keep it."""
+        desk = self._desk
+        while (waiter := desk.oldest()) is not None:
+            if self._lend(worker, waiter):
+                return
+        if desk.total + 1 > desk.size:
+            self._dismiss(worker)
+        else:
+            desk.free.append(worker)
+
+    def _lend(self, worker: Cell, waiter: Waiter) -> bool:
+        """Hand a worker over; False when who waited has given up, and the worker is still nobody's."""
+        reply: ReplyTo[ActorRef[Any]] = waiter.reply
+        if not reply.wanted:
+            _unwatch(waiter)
+            return False
+        self._desk.lent[worker] = Lease(waiter.token, waiter.owner, waiter.watch)
+        self._checkouts += 1
+        reply.send(ActorRef(worker))
+        return True
+
+    # -- workers come and go ------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Start what is missing."""
+        while self._desk.wants_start and not self._stopping:
+            self._begin(self._new_worker())
+
+    def _new_worker(self) -> Child:
+        self._desk.starting += 1
+        child = self._new_child(next(self._numbers), self._worker)
+        child.status = "starting"
+        return child
+
+    def _begin(self, child: Child) -> None:
+        """Start a worker in the background, after a while if the last ones have failed."""
+        if self._failures:
+            delay = self._retry_after.delay(self._failures, random.random)
+            loop = self._kb_cell.node.loop
+            item = (CheckoutPool._begin_now, (child,), NO_KWARGS, copy_context(), None)
+            loop.call_later(delay, self._kb_cell.post, item, context=self._kb_cell.node.context)
+        else:
+            self._begin_now(child)
+
+    def _begin_now(self, child: Child) -> None:
+        if self._stopping or child.id not in self._children:
+            return
+        try:
+            self._start_in_background(child, None)
+        except (StartError, NameTaken, Ignored) as error:
+            self._not_up(child, error)
+        else:
+            if child.cell is not None:
+                self._restarted(child)
+
+    def _restarted(self, child: Child) -> None:
+        """A worker is up."""
+        assert child.cell is not None
+        self._failures = 0
+        self._desk.starting -= 1
+        self._keep_time(child.cell)
+        self._offer(child.cell)
+        self._fill()
+
+    def _not_up(self, child: Child, error: Exception) -> None:
+        """A worker did not start: whoever waits longest hears of it, if it was for somebody who waits."""
+        self._desk.starting -= 1
+        self._failed_starts += 1
+        self._failures += 1
+        self._forget(child)
+        reason = error.reason if isinstance(error, StartError) else as_reason(error)
+        self._kb_cell.node.instruments.emit(RestartFailed(self._kb_cell.label(), repr(child.id), reason))
+        waiter = None if self._desk.alive else self._desk.oldest()
+        if waiter is not None:  # there is no worker that might come back to it
+            _unwatch(waiter)
+            waiter.reply.fail(StartError(f"a worker of {self._kb_cell.label()}", reason))
+        self._fill()
+
+    def _ended(self, child: Child, reason: ExitReason) -> Coroutine[Any, Any, None] | None:
+        """A worker has died."""
+        assert child.cell is not None
+        self._leave(child.cell)
+        following = super()._ended(child, reason)
+        self._fill()
+        return following
+
+    def _leave(self, worker: Cell) -> None:
+        """A worker is no more, or about to be."""
+        lease = self._desk.leave(worker)
+        if lease is not None:
+            _unwatch(lease)
+        self._expired.discard(worker)
+        handle = self._lifetimes.pop(worker, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _discard(self, worker: Cell) -> None:
+        """End a worker that nobody shall have again, and replace it."""
+        self._discarded += 1
+        self._dismiss(worker, kill=True)
+        self._fill()
+
+    def _dismiss(self, worker: Cell, *, kill: bool = False) -> None:
+        """End a worker in the background."""
+        self._leave(worker)
+        child = self._by_cell.get(worker)
+        if child is None:
+            return
+        task = worker.node.loop.create_task(self._end(child, kill=kill))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _end(self, child: Child, *, kill: bool) -> None:
+        if kill and child.cell is not None:
+            ActorRef[Any](child.cell).kill()
+        await self._stop(child)
+        self._children.pop(child.id, None)
+
+    # A message is contravariant in its actor, so each one that is overridden narrows what it takes.
+    @request
+    async def start_child(self, spec: ChildSpec[Any]) -> ActorRef[Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Refused: the pool starts its workers itself."""
+        raise UsageError("a checkout pool starts its workers itself; give it another size")
+
+    @request
+    async def terminate_child(self, id: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Refused: a worker that is to go is killed, and replaced."""
+        raise UsageError("a checkout pool ends its workers itself; kill the one that is to go")
+
+    # -- looking after them -------------------------------------------------------------------------
+
+    def _keep_time(self, worker: Cell) -> None:
+        """Have a worker replaced when its time is over."""
+        if self._max_lifetime is None:
+            return
+        delay = self._max_lifetime * (1 - _LIFETIME_JITTER * random.random())
+        item = (CheckoutPool._too_old, (worker,), NO_KWARGS, copy_context(), None)
+        loop, cell = worker.node.loop, self._kb_cell
+        self._lifetimes[worker] = loop.call_later(delay, cell.post, item, context=cell.node.context)
+
+    def _too_old(self, worker: Cell) -> None:
+        self._lifetimes.pop(worker, None)
+        if worker in self._desk.free:
+            self._discard(worker)
+        elif worker in self._desk.lent or worker in self._desk.held:
+            self._expired.add(worker)
+
+    @message
+    def ping_round(self) -> None:
+        """Ask every free worker whether it is well."""
+        for worker in list(self._desk.free):
+            self._desk.free.remove(worker)
+            self._hold(worker, self._ping)
+
+    def _hold(self, worker: Cell, call: Any) -> None:
+        """Call a message on a worker in the background, and lend it on when it has answered."""
+        self._desk.held[worker] = None
+        task = worker.node.loop.create_task(self._examine(worker, call))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _examine(self, worker: Cell, call: Any) -> None:
+        try:
+            await ActorRef[Any](worker, within=self._reset_timeout).call(call)
+        except Exception:  # whatever it is, this worker is not lent again; its own crash report says more
+            well = False
+        else:
+            well = True
+        self._kb_cell.post((CheckoutPool._examined, (worker, well), NO_KWARGS, copy_context(), None))
+
+    def _examined(self, worker: Cell, well: bool) -> None:
+        if worker not in self._desk.held:
+            return  # it has died meanwhile
+        del self._desk.held[worker]
+        if well and worker not in self._expired:
+            self._offer(worker)
+        else:
+            self._discard(worker)
+
+
+def _unwatch(who: Lease | Waiter) -> None:
+    if who.watch is not None:
+        who.watch.cancel(flush=True)
+        who.watch = None
