@@ -20,6 +20,18 @@ from .statemachine._declare import event, timeout, when
 from .statemachine._machine import Snapshot, StateMachine, StateMachineStatistics
 from .statemachine._table import ANY, ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT
 from .statemachine._turn import UnexpectedEvent
+from .tables._anywhere import TableHandle
+from .tables._owner import TableOwner
+from .tables._table import (
+    AccessDenied,
+    NoTable,
+    Table,
+    TableExists,
+    TableInfo,
+    TableTransfer,
+    new_table,
+    table,
+)
 from .tasks._many import wait_many, yield_many
 from .tasks._outcome import Failed, Ok, Outcome
 from .tasks._stream import task_stream
@@ -32,6 +44,7 @@ __all__ = [
     "EVENT_TIMEOUT",
     "INFO",
     "STATE_TIMEOUT",
+    "AccessDenied",
     "AlreadyRegistered",
     "Checkout",
     "CheckoutPool",
@@ -45,6 +58,7 @@ __all__ = [
     "Left",
     "Membership",
     "NoPartitions",
+    "NoTable",
     "NoWorkerFree",
     "NotJoined",
     "Ok",
@@ -59,6 +73,12 @@ __all__ = [
     "Snapshot",
     "StateMachine",
     "StateMachineStatistics",
+    "Table",
+    "TableExists",
+    "TableHandle",
+    "TableInfo",
+    "TableOwner",
+    "TableTransfer",
     "Task",
     "TaskSupervisor",
     "Tasks",
@@ -69,10 +89,12 @@ __all__ = [
     "checkout_pool",
     "event",
     "groups",
+    "new_table",
     "partition_number",
     "partitions",
     "pubsub",
     "registry",
+    "table",
     "task",
     "task_nolink",
     "task_stream",
