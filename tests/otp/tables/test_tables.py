@@ -203,15 +203,10 @@ async def test_an_ordered_set_is_gone_through_in_order_whatever_is_deleted_meanw
 
     rows = [(n, n) for n in (5, 1, 3, 7)]
     assert ([1, 3, 4, 7], None, None) == await using(work, *rows, kind="ordered_set")
-    steps: Callable[[otp.Table], Any] = lambda t: (
-        t.first(),
-        t.last(),
-        t.next(3),
-        t.prev(3),
-        t.next(7),
-        t.next(4),
-        t.prev(1),
-    )
+
+    def steps(t: otp.Table) -> Any:
+        return t.first(), t.last(), t.next(3), t.prev(3), t.next(7), t.next(4), t.prev(1)
+
     assert (1, 7, 5, 1, None, 5, None) == await using(steps, *rows, kind="ordered_set")
 
 

@@ -56,7 +56,7 @@ class Rows:
 
     def key_of(self, row: Any) -> Any:
         """The key of a row. Raises `UsageError` for what is no row of this table."""
-        if (row.__class__ is not tuple and not isinstance(row, tuple)) or len(row) <= self.key:
+        if not _is_tuple(row) or len(row) <= self.key:
             raise UsageError(f"a row is a tuple with its key at position {self.key}, got {row!r}")
         key = row[self.key]
         try:
