@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Operation = Callable[..., Any]
 
 
-def serve(actor: Actor, operation: Operation, args: tuple[Any, ...]) -> Any:
+def serve(actor: Actor, operation: Operation, /, *args: Any) -> Any:
     """Run one system message: this stands where the function of an ordinary one does."""
     cell = actor._kb_cell
     node = cell.node
@@ -72,7 +72,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
         beyond = refuse_cycle(caller, cell, operation)
     ref._set_deadline(request, caller, node)
     try:
-        cell.post((cell.info.system, (operation, args), NO_KWARGS, copy_context(), request))
+        cell.post((cell.info.system, (operation, *args), NO_KWARGS, copy_context(), request))
         if beyond is not None:
             beyond.route.probe(beyond, request)
         return await request.outcome(own_task(caller, node), node.loop)

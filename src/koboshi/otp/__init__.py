@@ -6,7 +6,51 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .introspection import (
+    DONE,
+    ActorStatistics,
+    ActorStatus,
+    DebugRemoved,
+    MessageFailed,
+    MessageIn,
+    MessageOut,
+    StateChange,
+    TraceEvent,
+    get_state,
+    get_status,
+    install,
+    log,
+    no_debug,
+    remove,
+    replace_state,
+    resume,
+    statistics,
+    suspend,
+    trace,
+)
+
+__all__ = [
+    "DONE",
+    "ActorStatistics",
+    "ActorStatus",
+    "DebugRemoved",
+    "MessageFailed",
+    "MessageIn",
+    "MessageOut",
+    "StateChange",
+    "TraceEvent",
+    "get_state",
+    "get_status",
+    "install",
+    "log",
+    "no_debug",
+    "remove",
+    "replace_state",
+    "resume",
+    "statistics",
+    "suspend",
+    "trace",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:

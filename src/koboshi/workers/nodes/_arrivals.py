@@ -131,7 +131,7 @@ class Arrivals:
         """A system message: for a cell it goes past its limit, for this node it is served at once."""
         mesh = self.mesh
         args, kwargs = unpack_args(packed)
-        operation, given = args
+        operation, *given = args
         if name == NODE_ID:
             mesh.answer(source, number, operation(self.node, *given), None)
             return

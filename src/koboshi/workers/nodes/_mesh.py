@@ -163,7 +163,7 @@ class Mesh(Addresses):
         name = cell.id[1]
         carried = context.get(correlation_id)
         if kind is MESSAGE or kind is SYSTEM:
-            packed = pack_args(args, kwargs, message.__qualname__)
+            packed = pack_args(args, kwargs, describe(message if kind is MESSAGE else args[0]))
             if request is not None:
                 self._call(CALL, cell, lane, message.name, packed, carried, request)
                 return
