@@ -80,6 +80,7 @@ from ._supervision._run import run
 from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
 from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
+from .otp import upgrade
 from .workers import (
     CodeMismatch,
     Command,
@@ -261,6 +262,7 @@ __all__ = [
     "trap_exits",
     "unlink",
     "unregister",
+    "upgrade",
     "whereis",
 ]
 

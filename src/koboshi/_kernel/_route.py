@@ -80,7 +80,7 @@ class Route(Protocol):
         """Suspend or resume the cell."""
         ...
 
-    def nodes(self) -> list[RemoteCell]:
+    def other_nodes(self) -> list[RemoteCell]:
         """Stands for each of the other nodes itself; takes system messages, whose operations get the node."""
         ...
 

@@ -6,6 +6,7 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
+from .hot_code import UpgradeFailed, upgrade, upgrade_module
 from .introspection import (
     DONE,
     ActorStatistics,
@@ -39,6 +40,7 @@ __all__ = [
     "MessageOut",
     "StateChange",
     "TraceEvent",
+    "UpgradeFailed",
     "get_state",
     "get_status",
     "install",
@@ -50,6 +52,8 @@ __all__ = [
     "statistics",
     "suspend",
     "trace",
+    "upgrade",
+    "upgrade_module",
 ]
 
 # Tracebacks and pickles name what users import, so files can move.

@@ -53,7 +53,7 @@ class Addresses:
         self._aliases: WeakValueDictionary[int, Alias] = WeakValueDictionary()
         self._alias_numbers: WeakKeyDictionary[Alias, int] = WeakKeyDictionary()
 
-    def nodes(self) -> list[RemoteCell]:
+    def other_nodes(self) -> list[RemoteCell]:
         """Stand-ins for the other nodes themselves."""
         info = Actor._kb_info
         return [
