@@ -79,8 +79,8 @@ from ._supervision._restart import Backoff, Budget
 from ._supervision._run import run
 from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
-from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
 from .otp import upgrade
+from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
 from .workers import (
     CodeMismatch,
     Command,

@@ -63,7 +63,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
         if isinstance(cell.doom, NoConnection):
             raise ActorExited(cell.label(), what, cell.doom, maybe_executed=False)
         raise NotRunning(repr(ref), what)
-    refuse_bare(cell, what)
+    system = server_of(cell, what)
     node = cell.node
     caller = node.current
     request = Request(cell, operation, node.loop.time(), None)
@@ -72,7 +72,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
         beyond = refuse_cycle(caller, cell, operation)
     ref._set_deadline(request, caller, node)
     try:
-        cell.post((cell.info.system, (operation, *args), NO_KWARGS, copy_context(), request))
+        cell.post((system, (operation, *args), NO_KWARGS, copy_context(), request))
         if beyond is not None:
             beyond.route.probe(beyond, request)
         return await request.outcome(own_task(caller, node), node.loop)
@@ -80,10 +80,15 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
         given_up(request)
 
 
-def refuse_bare(cell: Cell, what: str) -> None:
-    """Raise `UsageError` for a process that has no runtime to serve a system message."""
+def server_of(cell: Cell, what: str) -> Callable[..., Any]:
+    """What stands in a system message for this cell.
+
+    Raises:
+        UsageError: it is a bare process, with no runtime to serve one.
+    """
     if cell.info.system is None:
         raise UsageError(
             f"{cell.label()} is a bare process and takes its mail itself, so nobody can serve {what} there; "
             "kb.info tells what can be seen of it from outside"
         )
+    return cell.info.system

@@ -54,7 +54,7 @@ def prepare(cell: Cell, cls: type[Actor]) -> Prepared:
         UpgradeFailed: nothing has changed.
     """
     actor, traits = cell.actor, cell.own_traits()
-    old = type(actor)
+    old: type[Actor] = actor.__class__
     if _KEY in traits.kept:
         raise _failed(cell, old, cls, "another upgrade of it is under way")
     if issubclass(old, Supervisor) != issubclass(cls, Supervisor):
@@ -81,10 +81,13 @@ def prepare(cell: Cell, cls: type[Actor]) -> Prepared:
 def prepare_named(cell: Cell, module: str, qualname: str) -> None:
     """The same with a class that the actor's node finds in a module of its own."""
     found = class_named(module, qualname)
-    old = type(cell.actor)
+    old: type[Actor] = cell.actor.__class__
     if found is None:
         raise UpgradeFailed(
-            cell.label(), f"{module} has no actor class {qualname} any more", old=old.__qualname__, new=qualname
+            cell.label(),
+            f"{module} has no actor class {qualname} any more",
+            old=old.__qualname__,
+            new=qualname,
         )
     prepare(cell, found)
 
@@ -99,7 +102,7 @@ def class_named(module: str, qualname: str) -> type[Actor] | None:
 
 def class_now(cell: Cell) -> type[Actor]:
     """The actor's class."""
-    cls: type[Actor] = type(cell.actor)
+    cls: type[Actor] = cell.actor.__class__
     return cls
 
 
@@ -141,7 +144,7 @@ def adopt(cell: Cell, child: ActorRef[Any], cls: type[Actor]) -> ActorRef[Any] |
 
 
 def succeed(old: type[Actor], info: ActorClass, cls: type[Actor]) -> None:
-    """Have a class answer for the one before it: by its messages' functions, and where it is the type of a ref."""
+    """Have a class answer for the one before it: by its messages' functions, and as the type of refs."""
     answer_for(info.protocol, cls._kb_info.protocol)
     if old not in cls._kb_info.replaces and old is not cls:
         cls._kb_info.replaces += (old, *(each for each in info.replaces if each is not cls))
@@ -160,7 +163,9 @@ def _use(cell: Cell, info: ActorClass) -> None:
 def _check_state(cls: type[Actor], state: object) -> None:
     if inspect.iscoroutine(state):
         state.close()
-        raise UsageError(f"{cls.__qualname__}.code_change is called between two messages, so it is a plain def")
+        raise UsageError(
+            f"{cls.__qualname__}.code_change is called between two messages, so it is a plain def"
+        )
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):  # pyright: ignore[reportUnknownVariableType]
         raise UsageError(
             f"{cls.__qualname__}.code_change returns the new attributes in a dict by name, got {state!r}"

@@ -49,10 +49,10 @@ _reloads: dict[str, _Reload] = {}
 
 
 async def upgrade_module(module: ModuleType | str) -> int:
-    """Load a module again, on every node that has it, and upgrade all actors of its classes; returns how many.
+    """Load a module again on every node that has it, and upgrade the actors of its classes; returns how many.
 
-    Each actor goes on with the class of the same name, as by `upgrade`. Whatever starts one of the old classes
-    from now on, such as a child spec, starts the new one. If anything fails, the old module is back
+    Each actor goes on with the class of the same name, as by `upgrade`. Whatever starts one of the old
+    classes from now on, such as a child spec, starts the new one. If anything fails, the old module is back
     on all nodes, and every actor has its old class and its old state.
 
     Raises:
@@ -60,7 +60,7 @@ async def upgrade_module(module: ModuleType | str) -> int:
         UsageError: it is no module that has been imported.
         CallTimeout: an actor was busy for 5 s.
     """
-    name = module.__name__ if isinstance(module, ModuleType) else module
+    name: object = module.__name__ if isinstance(module, ModuleType) else module
     if not isinstance(name, str) or name not in sys.modules:
         raise UsageError(f"upgrade_module takes a module that has been imported, or its name; got {module!r}")
     token = f"{os.getpid()}.{next(_numbers)}"
@@ -96,7 +96,8 @@ def find(node: Node, name: str) -> Named:
     return [
         (ActorRef(cell), type(cell.actor).__qualname__)
         for cell in node.cells.values()
-        if type(cell.actor).__module__ == name and cell.info.system is not None
+        if type(cell.actor).__module__ == name
+        and cell.info.system is not None
         # One that a function has made is not made again by loading the module.
         and "<locals>" not in type(cell.actor).__qualname__
     ]
@@ -185,4 +186,5 @@ def _classes_in(namespace: Mapping[str, Any], module: str) -> Iterator[type[Acto
         if isinstance(value, type) and value.__module__ == module:
             if issubclass(value, Actor):
                 yield value
-            yield from _classes_in(vars(value), module)
+            inside: type[Any] = value
+            yield from _classes_in(vars(inside), module)

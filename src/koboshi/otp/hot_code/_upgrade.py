@@ -31,8 +31,8 @@ async def upgrade(ref: Target, cls: type[Actor]) -> None:
         cls: for an actor of another node it goes by its name.
 
     Raises:
-        UpgradeFailed: `code_change` raised, or the two classes do not go together; the actor has gone on with its
-            old class and its old state.
+        UpgradeFailed: `code_change` raised, or the two classes do not go together; the actor has gone on with
+            its old class and its old state.
         UsageError: `cls` is no actor class, its constructor does not take the arguments of the child's spec,
             or there is a bare process at `ref`. The actor has gone on as it was.
         CallTimeout, ActorExited, NotRunning, CallCycle: as `ref.call`.
@@ -72,7 +72,7 @@ async def finish(refs: Iterable[ActorRef[Any]], operation: Operation) -> None:
 
 
 async def on_all_nodes(operation: Operation, *args: Any) -> list[Any]:
-    """Run `operation(node, *args)` on this node and on all others; nodes that are lost meanwhile are left out."""
+    """Run `operation(node, *args)` on this node and on all others, but for those lost meanwhile."""
     node = this_node()
     results = [operation(node, *args)]
     for other in [] if node.route is None else node.route.other_nodes():

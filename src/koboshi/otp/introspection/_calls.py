@@ -50,8 +50,8 @@ async def get_state(ref: Target) -> Any:
 async def replace_state(ref: Target, fn: Callable[[Any], Any]) -> Any:
     """Have the actor go on with `fn(state)`, where `state` is what `get_state` gives; returns the new one.
 
-    A function that raises, or returns what cannot be a state, leaves actor and state as they were. What it has
-    changed inside of the objects of the state, and not by putting others in their place, stays changed.
+    A function that raises, or returns what cannot be a state, leaves actor and state as they were. What it
+    has changed inside of the objects of the state, and not by putting others in their place, stays changed.
 
     Raises:
         Exception: what `fn` raised.
@@ -65,7 +65,8 @@ async def replace_state(ref: Target, fn: Callable[[Any], Any]) -> Any:
 async def suspend(ref: Target) -> None:
     """Have the actor handle no more mail until `resume`: it waits, in order. Twice is the same as once.
 
-    What was sent before is handled first. `ref.suspend()` does not wait for that. Calls made meanwhile time out.
+    What was sent before is handled first. `ref.suspend()` does not wait for that. Calls made meanwhile time
+    out.
     """
     await ask(ref_to(ref), operations.suspend)
 
@@ -146,7 +147,7 @@ async def statistics(ref: Target, what: str = "get") -> ActorStatistics | None:
 
 
 async def install(ref: Target, fn: Hook, state: Any = None, *, id: Any = None) -> bool:
-    """Have `fn(state, event)` called in the actor with each of its events; it returns its next state, or `DONE`.
+    """Have `fn(state, event)` called in the actor with each event; it returns its next state, or `DONE`.
 
     A function that raises is removed, and the event `DebugRemoved` says so; the actor goes on.
 

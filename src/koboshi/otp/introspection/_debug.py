@@ -167,9 +167,7 @@ class _Look:
 
     __slots__ = ("actor", "before", "cell", "debug", "message")
 
-    def __init__(
-        self, debug: Debug, actor: Actor, message: str, args: tuple[Any, ...], kwargs: Any
-    ) -> None:
+    def __init__(self, debug: Debug, actor: Actor, message: str, args: tuple[Any, ...], kwargs: Any) -> None:
         self.debug = debug
         self.actor = actor
         self.cell = debug.cell

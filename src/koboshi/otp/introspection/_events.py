@@ -43,7 +43,7 @@ class MessageIn(TraceEvent):
 
 @dataclass(frozen=True, slots=True)
 class MessageOut(TraceEvent):
-    """The actor's handler has returned the reply to a call. Deferred and forwarded replies are not told of."""
+    """The actor's handler has returned the reply to a call; deferred and forwarded ones are not told of."""
 
     message: str
     reply: Any

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..._kernel._actor import Actor
 from ..._kernel._cell import Cell
 from ..._kernel._errors import UsageError
 from ..._kernel._ref import ActorRef
@@ -76,7 +77,7 @@ def resume(cell: Cell) -> None:
 def get_status(cell: Cell) -> ActorStatus:
     """What can be said of the actor."""
     actor, bonds, debug = cell.actor, cell.bonds, debug_of(cell)
-    cls = type(actor)
+    cls: type[Actor] = actor.__class__
     state = actor.format_status()
     return ActorStatus(
         ref=ActorRef(cell),

@@ -106,7 +106,7 @@ class TraceTo:
 
 
 class Installed:
-    """A function of the user's with a state of its own: `fn(state, event)` returns the next state, or `DONE`."""
+    """A function of the user's with a state: `fn(state, event)` returns the next state, or `DONE`."""
 
     wants_state = True
 

@@ -18,7 +18,7 @@ from ..._kernel._events import Dropped
 from ..._kernel._message import Entry, describe
 from ..._kernel._reasons import NOPROC, Crashed
 from ..._kernel._route import NODE_ID, SYSTEM, RemoteCell, messages_by_name
-from ..._kernel._system import refuse_bare
+from ..._kernel._system import server_of
 from ...wire._buffers import BufferedPickle, unpack
 from ...wire._pickle import dumps
 from . import _ops as ops
@@ -138,18 +138,17 @@ class Arrivals:
         cell = mesh.resolve(name)
         if cell is None or cell.state == DEAD:
             raise NotRunning(f"an actor of node {mesh.name!r}", describe(operation))
-        refuse_bare(cell, describe(operation))
-        assert cell.info.system is not None
+        system = server_of(cell, describe(operation))
         deadline = None if left is None else self.node.loop.time() + left
         request = Incoming(mesh, source, number, cell, operation, deadline, chain)
         mesh.incoming[source, number] = request
         beyond = self._beyond(cell, chain, describe(operation))
-        cell.post((cell.info.system, args, kwargs, self._context(carried), request))
+        cell.post((system, args, kwargs, self._context(carried), request))
         if beyond is not None:
             mesh.send(beyond.id[0], (ops.PROBE, beyond.id[1], source, number, chain))
 
     def _beyond(self, cell: Cell, chain: Chain, message: str) -> RemoteCell | None:
-        """The cell of yet another node that a callee waits for; raises `CallCycle` if it waits for its caller."""
+        """The cell of yet another node that a callee waits for; `CallCycle` if it waits for its caller."""
         if not chain or (cell.task is None and cell.state != REMOTE):
             return None
         path, beyond = follow(self.mesh, cell, chain)
