@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -178,6 +179,9 @@ class Actor:
         """Have `on_idle` called each time no message has come for `seconds`; None turns it off."""
         cell = self._kb_running()
         cell.own_traits().idle_after = seconds
+        if cell.mailbox is None:
+            # A call that runs on its caller's stack looks at nothing but this for whether to `rest`.
+            cell.mailbox = deque()
 
     def trap_exits(self, on: bool = True) -> None:
         """Get exit signals as `on_exit` messages instead of dying of them."""

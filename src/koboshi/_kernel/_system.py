@@ -34,7 +34,6 @@ def serve(actor: Actor, operation: Operation, /, *args: Any) -> Any:
     assert item is not None
     assert len(item) == 5
     request = item[4]
-    cell.handled -= 1  # a turn will count it with the messages
     try:
         return operation(cell, *args)
     except KeyboardInterrupt:
@@ -43,6 +42,8 @@ def serve(actor: Actor, operation: Operation, /, *args: Any) -> Any:
         if request is not None:
             request.fail(error)
         return None
+    finally:
+        cell.handled -= 1  # the turn will count it with the messages
 
 
 async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:

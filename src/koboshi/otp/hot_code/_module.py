@@ -186,5 +186,4 @@ def _classes_in(namespace: Mapping[str, Any], module: str) -> Iterator[type[Acto
         if isinstance(value, type) and value.__module__ == module:
             if issubclass(value, Actor):
                 yield value
-            inside: type[Any] = value
-            yield from _classes_in(vars(inside), module)
+            yield from _classes_in(value.__dict__, module)
