@@ -330,7 +330,8 @@ def _runtime_names() -> frozenset[str]:
     """Attributes of every supervisor that are the runtime's and not of a subclass."""
     from ._dynamic import DynamicSupervisor
 
-    return frozenset(vars(DynamicSupervisor()))
+    of_a_root = ("_root_task", "_exit_reason", "_cancelled_body", "_owner", "_guard", "_unwatch")
+    return frozenset((*vars(DynamicSupervisor()), *of_a_root))
 
 
 def _why(error: Exception) -> ExitReason:

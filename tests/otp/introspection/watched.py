@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import koboshi as kb
@@ -101,6 +102,17 @@ class Unprintable(kb.Actor):
     @kb.message
     def echo(self, what: Any) -> Any:
         return what
+
+
+class Locked(kb.Actor):
+    """Has a state that no other process can have."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    @kb.message
+    def ping(self) -> str:
+        return "pong"
 
 
 class Listener(kb.Actor):
