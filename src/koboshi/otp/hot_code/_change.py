@@ -82,7 +82,7 @@ def prepare_named(cell: Cell, module: str, qualname: str) -> None:
     """The same with a class that the actor's node finds in a module of its own."""
     found = class_named(module, qualname)
     old: type[Actor] = cell.actor.__class__
-    if found is None:
+    if found is None or found is old:  # a module that is loaded again keeps names that it does not set
         raise UpgradeFailed(
             cell.label(),
             f"{module} has no actor class {qualname} any more",
