@@ -119,7 +119,9 @@ async def test_an_order_to_suspend_stops_the_turn_that_it_is_served_in() -> None
     assert 1 == await ask(ref, total)
 
 
-async def test_suspending_a_queued_actor_from_outside_does_not_leave_a_waiting_system_message_behind() -> None:
+async def test_suspending_a_queued_actor_from_outside_does_not_leave_a_waiting_system_message_behind() -> (
+    None
+):
     ref = await kb.start(Counter)
     ref.cast(Counter.add, 1)
     asked = asyncio.ensure_future(ask(ref, total))
@@ -226,7 +228,9 @@ async def test_a_bare_process_is_refused_in_so_many_words() -> None:
         await kb.receive()
 
     ref = kb.spawn(body)
-    with pytest.raises(kb.UsageError, match="bare process and takes its mail itself, so nobody can serve total"):
+    with pytest.raises(
+        kb.UsageError, match="bare process and takes its mail itself, so nobody can serve total"
+    ):
         await ask(ref, total)
     ref.kill()
 

@@ -81,7 +81,7 @@ class Agent(_Messages, Generic[S]):
         args, kwargs: its arguments.
     """
 
-    def __init__(self, make: Callable[P, S], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def __init__(self, make: Callable[..., S], /, *args: Any, **kwargs: Any) -> None:
         _check(make)
         self._value: S = make(*args, **kwargs)
 

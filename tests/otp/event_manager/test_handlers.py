@@ -187,7 +187,7 @@ async def test_a_handler_that_raises_stop_is_removed_without_a_report() -> None:
 
 async def test_a_handler_that_fails_in_a_call_is_removed_and_its_caller_is_told() -> None:
     manager = await started(otp.handler(Keeps), otp.handler(Mute))
-    with pytest.raises(otp.HandlerFailed, match="'Keeps' of EventManager#1 failed in on_call.*bad request"):
+    with pytest.raises(otp.HandlerFailed, match=r"'Keeps' of EventManager#1 failed in on_call.*bad request"):
         await manager.call("Keeps", "fail")
 
     assert ["Mute"] == await manager.which_handlers()
@@ -195,7 +195,7 @@ async def test_a_handler_that_fails_in_a_call_is_removed_and_its_caller_is_told(
 
 async def test_a_handler_that_fails_at_its_end_is_gone_and_its_deleter_is_told() -> None:
     manager = await started(otp.handler(NoStop))
-    with pytest.raises(otp.HandlerFailed, match="failed in on_stop.*stuck"):
+    with pytest.raises(otp.HandlerFailed, match=r"failed in on_stop.*stuck"):
         await manager.delete_handler("NoStop")
 
     assert [] == await manager.which_handlers()
@@ -270,14 +270,14 @@ async def test_the_state_of_a_manager_is_that_of_its_handlers() -> None:
 async def test_mistakes_are_refused_where_they_are_made() -> None:
     manager = await started()
     nonsense: Any = Keeps
-    with pytest.raises(kb.UsageError, match="expected otp.handler.Name, ...., got"):
+    with pytest.raises(kb.UsageError, match=r"expected otp.handler.Name, ...., got"):
         await manager.add_handler(nonsense)
-    with pytest.raises(kb.UsageError, match="expected otp.handler"):
+    with pytest.raises(kb.UsageError, match=r"expected otp.handler"):
         await manager.swap_handler("a", nonsense)
-    with pytest.raises(kb.UsageError, match="expected otp.handler"):
+    with pytest.raises(kb.UsageError, match=r"expected otp.handler"):
         await manager.ref.call(otp.EventManager.add_handler, nonsense)
     wrong: Any = dict
-    with pytest.raises(kb.UsageError, match="a handler is a subclass of otp.EventHandler"):
+    with pytest.raises(kb.UsageError, match=r"a handler is a subclass of otp.EventHandler"):
         otp.handler(wrong)
     with pytest.raises(kb.UsageError, match="an id is something that can be a key"):
         otp.handler(Keeps).options(id=[])

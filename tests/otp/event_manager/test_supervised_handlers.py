@@ -153,9 +153,7 @@ async def test_managers_handlers_and_owners_may_be_on_different_nodes() -> None:
     ) as tree:
         bus = otp.event_manager("bus")
         stop = kb.listen((events := list[Any]()).append)
-        owner = await tree.start_child(
-            kb.child(Owner, bus).options(id="owner", on="n2", restart="temporary")
-        )
+        owner = await tree.start_child(kb.child(Owner, bus).options(id="owner", on="n2", restart="temporary"))
         await owner.call(Owner.add, otp.handler(Other, 0))
         bus.notify(1)
         await bus.sync_notify(2)

@@ -1,4 +1,4 @@
-"""`upgrade`: a running actor gets another class, with its mail, its ties and its names, or nothing changes."""
+"""`upgrade`: a running actor gets another class and keeps its mail, ties and names, or nothing changes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ async def test_nothing_in_the_mailbox_is_lost_and_its_order_stays() -> None:
     await otp.resume(ref)
 
     assert [{"apples": 1}, {"apples": 3}] == [await each for each in calls]
-    with pytest.raises(kb.UsageError, match="Counter.only_old is not a message of Counter2, which its actor is now"):
+    with pytest.raises(
+        kb.UsageError, match=r"Counter.only_old is not a message of Counter2, which its actor is now"
+    ):
         await gone
     assert [("from", 1), "object"] == (await otp.get_state(ref))["seen"]
     assert ["Counter.only_old"] == [each.message for each in events if isinstance(each, kb.events.Unhandled)]
@@ -260,7 +262,7 @@ async def test_what_is_no_actor_or_no_actor_class_is_refused() -> None:
 
     ref, process = await kb.start(Counter), kb.spawn(body)
     nonsense: Any = dict
-    with pytest.raises(kb.UsageError, match="expected a subclass of kb.Actor"):
+    with pytest.raises(kb.UsageError, match=r"expected a subclass of kb.Actor"):
         await otp.upgrade(ref, nonsense)
     with pytest.raises(kb.UsageError, match="is a bare process"):
         await otp.upgrade(process, Counter)

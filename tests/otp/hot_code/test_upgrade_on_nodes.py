@@ -66,7 +66,9 @@ async def test_refs_on_all_nodes_know_the_new_class(on: str | None, upgrader: st
             await user.call(User.use)
         await tree.ref(User, upgrader).call(User.upgrade)
 
-        assert [{"apples": 9}, {"apples": 10}, {"apples": 11}] == [await each.call(User.use) for each in users]
+        assert [{"apples": 9}, {"apples": 10}, {"apples": 11}] == [
+            await each.call(User.use) for each in users
+        ]
         for user in users:
             assert {"apples": 11, "pears": 1} == await user.call(User.use_new)
             again: Any = await user.call(User.give_back)

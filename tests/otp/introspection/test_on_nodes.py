@@ -86,7 +86,7 @@ async def test_functions_go_by_name_and_their_errors_come_back() -> None:
     async with kb.Supervisor(kb.node("n1"), kb.child(Slotted).options(on="n1")) as tree:
         far = tree.ref(Slotted, "Slotted")
         assert {"one": 1, "three": 3} == await otp.get_state(far)
-        with pytest.raises(NotPicklable, match="argument 2 .function. of replace_state"):
+        with pytest.raises(NotPicklable, match=r"argument 2 .function. of replace_state"):
             await otp.replace_state(far, lambda state: state)
         with pytest.raises(KeyError, match="total"):
             await otp.replace_state(far, doubled)
@@ -134,9 +134,7 @@ async def test_one_worker_looks_into_another_and_into_the_root() -> None:
 
 
 async def test_a_system_message_goes_past_a_full_mailbox_on_another_node() -> None:
-    async with kb.Supervisor(
-        kb.node("n1"), kb.child(Slotted).options(on="n1", id="far", mailbox=1)
-    ) as tree:
+    async with kb.Supervisor(kb.node("n1"), kb.child(Slotted).options(on="n1", id="far", mailbox=1)) as tree:
         far = tree.ref(Slotted, "far")
         await otp.suspend(far)
         far.cast(Slotted.sum)
@@ -151,7 +149,9 @@ async def test_a_system_message_goes_past_a_full_mailbox_on_another_node() -> No
 
 async def test_a_process_that_is_gone_or_bare_is_told_apart_across_nodes() -> None:
     async with kb.Supervisor(
-        kb.node("n1"), kb.child(bare).options(on="n1", id="bare"), kb.child(Slotted).options(on="n1", id="far", restart="temporary")
+        kb.node("n1"),
+        kb.child(bare).options(on="n1", id="bare"),
+        kb.child(Slotted).options(on="n1", id="far", restart="temporary"),
     ) as tree:
         with pytest.raises(kb.UsageError, match="is a bare process"):
             await otp.get_state(tree.ref(kb.Process, "bare"))

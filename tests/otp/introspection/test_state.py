@@ -38,7 +38,7 @@ async def test_an_actor_may_be_named() -> None:
     with pytest.raises(kb.NotRunning):
         await otp.get_state("nobody")
     nonsense: Any = 5
-    with pytest.raises(kb.UsageError, match="expected a ref or a registered name.*got 5"):
+    with pytest.raises(kb.UsageError, match=r"expected a ref or a registered name.*got 5"):
         await otp.get_state(nonsense)
 
 
@@ -57,7 +57,7 @@ async def test_rule_32_a_replace_state_that_fails_leaves_state_and_actor() -> No
     ref = await kb.start(Till, 3)
     with pytest.raises(KeyError, match="half way"):
         await otp.replace_state(ref, failing)
-    with pytest.raises(kb.UsageError, match="the state of a Till is a dict.*got None"):
+    with pytest.raises(kb.UsageError, match=r"the state of a Till is a dict.*got None"):
         await otp.replace_state(ref, no_state)
     with pytest.raises(SystemExit):
         await otp.replace_state(ref, lambda _: exit(3))
