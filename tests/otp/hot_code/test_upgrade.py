@@ -218,6 +218,68 @@ async def test_a_class_that_the_spec_could_not_start_is_refused_and_undone() -> 
         assert 6 == await ref.call(Counter.add, 1)
 
 
+class Upgrader(kb.Actor):
+    """Upgrades others."""
+
+    @kb.message
+    async def upgrade(self, ref: kb.ActorRef[Any]) -> None:
+        await otp.upgrade(ref, Counter2)
+
+
+class Busy(kb.Supervisor):
+    """Can be kept from answering."""
+
+    @kb.message
+    async def hold(self, entered: asyncio.Event, gate: asyncio.Event) -> None:
+        entered.set()
+        await gate.wait()
+
+
+@pytest.mark.parametrize("reason", [kb.Shutdown(), kb.Kill()])
+async def test_an_upgrader_that_ends_half_way_leaves_the_actor_as_it_was(reason: kb.ExitReason) -> None:
+    entered, gate = asyncio.Event(), asyncio.Event()
+    async with Busy(kb.child(Counter, 5)) as tree:
+        ref: Any = tree.ref(Counter, "Counter")
+        held = asyncio.ensure_future(tree.me.call(Busy.hold, entered, gate))
+        await entered.wait()
+        upgrader = await kb.start(Upgrader)
+        upgrader.cast(Upgrader.upgrade, ref)
+        while "suspended" != kb.info(ref).state:
+            await asyncio.sleep(0)
+        assert 2 == (await otp.get_status(ref)).version
+        waiting = asyncio.ensure_future(ref.call(Counter.add, 1))
+        upgrader.exit(reason)
+        gate.set()
+        await upgrader.wait_exit()
+        await held
+
+        assert 6 == await waiting
+        ref.kill()
+        await ref.wait_exit()
+        await tree.wait_ready()
+        assert 6 == await ref.call(Counter.add, 1)
+
+
+def test_a_supervisor_that_does_not_answer_in_time_undoes_the_upgrade() -> None:
+    async def main() -> None:
+        entered, gate = asyncio.Event(), asyncio.Event()
+        async with Busy(kb.child(Counter, 5)) as tree:
+            held = asyncio.ensure_future(tree.me.within(None).call(Busy.hold, entered, gate))
+            await entered.wait()
+            ref = tree.ref(Counter, "Counter")
+            with pytest.raises(kb.CallTimeout):
+                await otp.upgrade(ref, Counter2)
+            assert 6 == await ref.call(Counter.add, 1)
+            gate.set()
+            await held
+            ref.kill()
+            await ref.wait_exit()
+            await tree.wait_ready()
+            assert 6 == await ref.call(Counter.add, 1)
+
+    run_virtual(main)
+
+
 async def test_two_upgrades_of_one_actor_do_not_mix() -> None:
     ref = await kb.start(Counter)
     done = await asyncio.gather(

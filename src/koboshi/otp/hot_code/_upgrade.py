@@ -7,7 +7,7 @@ from typing import Any
 
 from ..._kernel._actor import Actor
 from ..._kernel._cell import REMOTE
-from ..._kernel._errors import ActorExited, NotRunning
+from ..._kernel._errors import ActorExited, CallError, NotRunning, UsageError
 from ..._kernel._node import Node, this_node
 from ..._kernel._reasons import NoConnection
 from ..._kernel._ref import ActorRef
@@ -38,28 +38,57 @@ async def upgrade(ref: Target, cls: type[Actor]) -> None:
         CallTimeout, ActorExited, NotRunning, CallCycle: as `ref.call`.
     """
     actor_class(cls)  # refuses what is none
-    target = ref_to(ref)
-    prepared: Prepared = await ask(target, prepare, cls)
+    prepared: Prepared = await ask(ref_to(ref), prepare, cls)
+    told = _Told(prepared)
     try:
-        await _tell(prepared, cls)
+        await told.tell(cls)
     except BaseException:
         await finish([prepared.ref], roll_back)
-        await _tell(prepared, await ask(prepared.ref, class_now))
+        await told.take_back()
         raise
     await finish([prepared.ref], commit)
 
 
-async def _tell(prepared: Prepared, cls: type[Actor]) -> None:
-    """Tell all who know the actor what its class is: other nodes, and its supervisor."""
-    await on_all_nodes(know, [(prepared.ref, cls)])
-    if prepared.supervisor is None:
-        return
-    try:
-        place = await ask(prepared.supervisor, adopt, prepared.ref, cls)
-    except (ActorExited, NotRunning):  # whoever starts the child next does so by a spec of its own
-        return
-    if place is not None:
-        await on_all_nodes(know, [(place, cls)])
+class _Told:
+    """Who has been told of an actor's new class: other nodes, and its supervisor."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._ref = prepared.ref
+        self._supervisor = prepared.supervisor
+        # Whether the supervisor may start the new class from now on.
+        self._adopted = False
+
+    async def tell(self, cls: type[Actor]) -> None:
+        """Tell all."""
+        await on_all_nodes(know, [(self._ref, cls)])
+        await self._adopt(cls)
+
+    async def take_back(self) -> None:
+        """Tell those that have been told of the class that the actor has again."""
+        try:
+            old = await ask(self._ref, class_now)
+        except (ActorExited, NotRunning):
+            return  # whoever starts it next does so by its spec
+        await on_all_nodes(know, [(self._ref, old)])
+        if self._adopted:
+            await self._adopt(old)
+
+    async def _adopt(self, cls: type[Actor]) -> None:
+        if self._supervisor is None:
+            return
+        self._adopted = True
+        try:
+            place = await ask(self._supervisor, adopt, self._ref, cls)
+        except CallError as failed:
+            self._adopted = failed.maybe_executed
+            if isinstance(failed, ActorExited | NotRunning):
+                return  # the actor ends with its supervisor, or lives on as nobody's child
+            raise
+        except UsageError:
+            self._adopted = False
+            raise
+        if place is not None:
+            await on_all_nodes(know, [(place, cls)])
 
 
 async def finish(refs: Iterable[ActorRef[Any]], operation: Operation) -> None:
