@@ -222,8 +222,8 @@ class Upgrader(kb.Actor):
     """Upgrades others."""
 
     @kb.message
-    async def upgrade(self, ref: kb.ActorRef[Any]) -> None:
-        await otp.upgrade(ref, Counter2)
+    async def upgrade(self, ref: kb.ActorRef[Any], cls: type[kb.Actor]) -> None:
+        await otp.upgrade(ref, cls)
 
 
 class Busy(kb.Supervisor):
@@ -237,15 +237,20 @@ class Busy(kb.Supervisor):
 
 @pytest.mark.parametrize("reason", [kb.Shutdown(), kb.Kill()])
 async def test_an_upgrader_that_ends_half_way_leaves_the_actor_as_it_was(reason: kb.ExitReason) -> None:
-    entered, gate = asyncio.Event(), asyncio.Event()
+    entered, gate, changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Telling(Counter2):
+        def code_change(self, old_version: Any, state: dict[str, Any]) -> dict[str, Any]:
+            changed.set()
+            return super().code_change(old_version, state)
+
     async with Busy(kb.child(Counter, 5)) as tree:
         ref: Any = tree.ref(Counter, "Counter")
         held = asyncio.ensure_future(tree.me.call(Busy.hold, entered, gate))
         await entered.wait()
         upgrader = await kb.start(Upgrader)
-        upgrader.cast(Upgrader.upgrade, ref)
-        while "suspended" != kb.info(ref).state:
-            await asyncio.sleep(0)
+        upgrader.cast(Upgrader.upgrade, ref, Telling)
+        await changed.wait()
         assert 2 == (await otp.get_status(ref)).version
         waiting = asyncio.ensure_future(ref.call(Counter.add, 1))
         upgrader.exit(reason)
