@@ -107,7 +107,7 @@ class Actor:
     @classmethod
     def _kb_answers_for(cls, other: type[Actor]) -> bool:
         """Whether a ref that is typed with `other` may lead to this class."""
-        return issubclass(cls, (other,)) or any(issubclass(each, other) for each in cls._kb_info.replaces)
+        return issubclass(cls, other) or any(issubclass(each, other) for each in cls._kb_info.replaces)
 
     # -- callbacks ---------------------------------------------------------------------------
     # Positional-only, so that a subclass may name its parameters as it likes.

@@ -40,7 +40,7 @@ def serve(actor: Actor, operation: Operation, /, *args: Any) -> Any:
         raise
     except BaseException as error:
         if request is not None:
-            request.fail(error)
+            request.fail(error if isinstance(error, Exception) else _harmless(error, operation))
         return None
     finally:
         cell.handled -= 1  # the turn will count it with the messages
@@ -79,6 +79,13 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
         return await request.outcome(own_task(caller, node), node.loop)
     finally:
         given_up(request)
+
+
+def _harmless(error: BaseException, operation: Operation) -> UsageError:
+    """Stands for what would end or cancel the one who asked."""
+    refused = UsageError(f"what {describe(operation)} ran raised {error!r}, and ran in another process")
+    refused.__cause__ = error
+    return refused
 
 
 def server_of(cell: Cell, what: str) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from tests.otp.hot_code.versions import (
     NoDict,
     OtherArguments,
     OtherLayout,
+    Stops,
 )
 from tests.virtual import run_virtual
 
@@ -126,6 +127,7 @@ def test_an_actor_that_is_busy_for_too_long_is_not_upgraded_later() -> None:
     ("cls", "why"),
     [
         (CannotMigrate, "LookupError: no such fruit"),
+        (Stops, "Stop: "),
         (NoDict, "code_change returns the new attributes in a dict by name, got None"),
         (Awaits, "so it is a plain def"),
         (OtherLayout, "layout differs"),

@@ -81,6 +81,13 @@ class CannotMigrate(Counter2):
         raise LookupError("no such fruit")
 
 
+class Stops(Counter2):
+    """Asks to end in the middle of it."""
+
+    def code_change(self, old_version: Any, state: dict[str, Any]) -> dict[str, Any]:
+        raise kb.Stop("not this one")
+
+
 class NoDict(Counter2):
     """Returns no state."""
 

@@ -59,8 +59,14 @@ async def test_rule_32_a_replace_state_that_fails_leaves_state_and_actor() -> No
         await otp.replace_state(ref, failing)
     with pytest.raises(kb.UsageError, match=r"the state of a Till is a dict.*got None"):
         await otp.replace_state(ref, no_state)
-    with pytest.raises(SystemExit):
-        await otp.replace_state(ref, lambda _: exit(3))
+
+    def end(error: BaseException) -> Any:
+        raise error
+
+    for error in (SystemExit(3), kb.Stop(), asyncio.CancelledError()):
+        with pytest.raises(kb.UsageError, match="and ran in another process") as caught:
+            await otp.replace_state(ref, lambda _, error=error: end(error))
+        assert error is caught.value.__cause__
 
     async def coroutine(state: Any) -> Any:
         return state

@@ -292,6 +292,23 @@ async def test_a_supervisor_is_traced_as_any_actor() -> None:
         assert ["DynamicSupervisor.start_child", "Supervisor.which_children"] == messages
 
 
+async def test_a_traced_dynamic_supervisor_still_starts_its_children_side_by_side() -> None:
+    started = [asyncio.Event(), asyncio.Event()]
+
+    class Waits(kb.Actor):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        async def on_start(self) -> None:
+            started[self.number].set()
+            await started[1 - self.number].wait()
+
+    async with kb.DynamicSupervisor() as tree:
+        await otp.log(tree.me)
+
+        assert 2 == len(await asyncio.gather(*(tree.start_child(kb.child(Waits, n)) for n in (0, 1))))
+
+
 async def test_what_is_traced_still_obeys_orders_to_end() -> None:
     for end in ("stop", "exit", "kill"):
         ref = await kb.start(Till)
@@ -320,6 +337,9 @@ async def test_options_that_do_not_exist_are_refused() -> None:
         await otp.trace(ref, wrong)
     with pytest.raises(kb.UsageError, match="trace takes a ref or None for to, got 'yes'"):
         await otp.trace(ref, to=wrong)
+    with pytest.raises(kb.UsageError, match="id takes something that can be a key, got"):
+        await otp.install(ref, failing_hook, id=[])
+    assert not await otp.remove(ref, [])
     with pytest.raises(kb.UsageError, match="fn takes a function, got 'yes'"):
         await otp.install(ref, wrong)
 

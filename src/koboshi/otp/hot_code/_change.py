@@ -65,12 +65,11 @@ def prepare(cell: Cell, cls: type[Actor]) -> Prepared:
         state = actor.code_change(getattr(old, "version", None), dict(before.attributes))
         _check_state(cls, state)
         actor._kb_set_attributes(state)
-    except Exception as error:
+    except BaseException as error:
         _put_back(cell, before)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _failed(cell, old, cls, f"{type(error).__name__}: {error}") from error
-    except BaseException:
-        _put_back(cell, before)
-        raise
     succeed(old, before.info, cls)
     traits.kept[_KEY] = before
     _use(cell, cls._kb_info)

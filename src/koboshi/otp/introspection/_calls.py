@@ -160,12 +160,20 @@ async def install(ref: Target, fn: Hook, state: Any = None, *, id: Any = None) -
         False when one of this id is installed already.
     """
     _check_callable("fn", fn)
+    try:
+        hash(id)
+    except TypeError:
+        raise UsageError(f"id takes something that can be a key, got {id!r}") from None
     done: bool = await ask(ref_to(ref), operations.install, fn if id is None else id, fn, state)
     return done
 
 
 async def remove(ref: Target, id: Any) -> bool:
     """Remove a debug function by its id, or by itself if it has none; False when it is not installed."""
+    try:
+        hash(id)
+    except TypeError:
+        return False  # it is nobody's id
     done: bool = await ask(ref_to(ref), operations.remove, id)
     return done
 
