@@ -267,6 +267,29 @@ async def test_an_upgrader_that_ends_half_way_leaves_the_actor_as_it_was(reason:
         assert 6 == await ref.call(Counter.add, 1)
 
 
+async def test_an_upgrade_that_is_cancelled_after_its_supervisor_has_adopted_it_is_undone_there_too() -> None:
+    upgrading: list[asyncio.Task[None]] = []
+
+    class Cancels(kb.Supervisor):
+        def _extra(self) -> tuple[Any, ...]:
+            if upgrading:  # asked for while it looks whether the child's arguments fit
+                upgrading.pop().cancel()
+            return ()
+
+    async with Cancels(kb.child(Counter, 5)) as tree:
+        ref = tree.ref(Counter, "Counter")
+        task = asyncio.ensure_future(otp.upgrade(ref, Counter2))
+        upgrading.append(task)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert 6 == await ref.call(Counter.add, 1)
+        ref.kill()
+        await ref.wait_exit()
+        await tree.wait_ready()
+
+        assert 6 == await ref.call(Counter.add, 1)
+
+
 def test_a_supervisor_that_does_not_answer_in_time_undoes_the_upgrade() -> None:
     async def main() -> None:
         entered, gate = asyncio.Event(), asyncio.Event()

@@ -15,6 +15,8 @@ import pytest
 
 import koboshi as kb
 from koboshi import otp
+from koboshi._kernel._node import this_node
+from koboshi.otp.hot_code import _module
 
 FIRST = """
 import koboshi as kb
@@ -177,6 +179,39 @@ async def test_if_anything_fails_all_is_as_before(village: Village, text: str) -
             await shop.call(old.crash)
         await tree.wait_ready()
         assert ("one", 4) == await shop.call(old.sell, 1)
+
+
+async def test_what_was_renewed_on_a_node_is_undone_there(village: Village) -> None:
+    old, node = village.module.Shop, this_node()
+    async with kb.Supervisor(kb.child(old, 5), kb.child(kb.Supervisor)) as tree:
+        village.write(SECOND)
+        _module.reload(node, village.name, "token")
+        _module.reload(node, village.name, "token")  # a thread that is a node of the same process
+        new = village.module.Shop
+        assert [(tree.ref(old, "Shop"), "Shop")] == _module.renew(node, "token")
+        assert new is tree._children["Shop"].spec.target
+        assert new is old._kb_info.cls
+        _module.undo(node, "token")
+        _module.undo(node, "token")
+
+        assert old is village.module.Shop
+        assert old is old._kb_info.cls
+        assert old is tree._children["Shop"].spec.target
+        assert [] == _module.renew(node, "token")
+
+
+@pytest.mark.slow
+async def test_a_supervisor_that_is_restarted_starts_the_new_class_elsewhere_too(village: Village) -> None:
+    inner = kb.child(kb.Supervisor, kb.child(village.module.Shop, 5).options(on="n1")).options(id="inner")
+    async with kb.Supervisor(kb.node("n1"), inner) as tree:
+        village.write(SECOND)
+        assert 1 == await otp.upgrade_module(village.name)
+        tree.ref(kb.Supervisor, "inner").kill()
+        await tree.ref(kb.Supervisor, "inner").wait_exit()
+        await tree.wait_ready()
+        shop: Any = await tree.ref(kb.Supervisor, "inner").call(kb.Supervisor.child, "Shop")
+
+        assert ("two", {"all": 4}) == await shop.call(village.module.Shop.sell, 1)
 
 
 async def test_what_is_no_module_is_refused() -> None:
