@@ -1,10 +1,11 @@
-"""Whatever is done to an actor from outside, in whatever order: no message is lost, doubled or out of turn."""
+"""Whatever is done to an actor from outside, in any order: no message is lost, doubled or out of turn."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.virtual import run_virtual
@@ -92,66 +93,91 @@ OPERATIONS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(OPERATIONS, max_size=40))
 @settings(max_examples=150, deadline=None)
 def test_nothing_is_lost_doubled_or_out_of_turn(operations: list[str]) -> None:
-    run_virtual(lambda: follow(operations))
+    async def main() -> None:
+        model = Model(await kb.start(Ledger))
+        for operation in operations:
+            await model.do(operation)
+        await model.end()
+
+    run_virtual(main)
 
 
-async def follow(operations: list[str]) -> None:
-    """Do all that, with a model beside it."""
-    ref: Any = await kb.start(Ledger)
-    sent: list[int] = []  # in the order in which they were sent
-    handled = 0  # how many of them a state that is read now must show
-    suspended, version, traced = False, 1, False
-    calls: list[asyncio.Future[int]] = []
-    for operation in operations:
+class Model:
+    """A ledger, what was sent to it, and what must have become of that."""
+
+    def __init__(self, ref: Any) -> None:
+        self.ref = ref
+        self.sent: list[int] = []
+        # How many of them had been sent when it was suspended, None while it is not.
+        self.held_at: int | None = None
+        self.version = 1
+        self.traced = False
+        self.calls: list[asyncio.Future[int]] = []
+
+    async def do(self, operation: str) -> None:
+        """One operation, and a look at what it has done."""
         if operation in ("cast", "slow", "tell", "call"):
-            sent.append(len(sent) + 1)
-        if operation == "cast":
-            ref.cast(Ledger.put, sent[-1])
-        elif operation == "slow":
-            ref.cast(Ledger.put_slowly, sent[-1])
-        elif operation == "tell":
-            ref.tell(sent[-1])
-        elif operation == "call":
-            calls.append(asyncio.ensure_future(ref.within(None).call(Ledger.put, sent[-1])))
-            await asyncio.sleep(0)
-        elif operation == "suspend":
-            await otp.suspend(ref)
-            handled = handled if suspended else len(sent)
-            suspended = True
-        elif operation == "resume":
-            await otp.resume(ref)
-            suspended = False
-        elif operation == "state":
-            assert sent[: handled if suspended else len(sent)] == numbers(await otp.get_state(ref))
-        elif operation == "replace":
-            await otp.replace_state(ref, dict)
-        elif operation in ("trace", "untrace"):
-            await (otp.log(ref) if operation == "trace" else otp.no_debug(ref))
-            traced = operation == "trace"
-        elif operation == "up" and version != 2:
-            await otp.upgrade(ref, Ledger2)
-            version = 2
-        elif operation == "down" and version == 2:
-            await otp.upgrade(ref, Ledger3)
-            version = 3
-        elif operation == "down":
-            try:
-                await otp.upgrade(ref, Ledger3)
-            except otp.UpgradeFailed as failed:
-                assert f"not from version {version}" in str(failed)
-        status = await otp.get_status(ref)
-        assert (suspended, version, traced) == (
+            await self.send(operation)
+        elif operation in ("up", "down"):
+            await self.upgrade(operation)
+        else:
+            await self.look(operation)
+        status = await otp.get_status(self.ref)
+        assert (self.held_at is not None, self.version, self.traced) == (
             status.suspended,
             status.version,
             bool(status.looked_at_by),
         )
-    await otp.resume(ref)
-    assert sent == numbers(await otp.get_state(ref))
-    await asyncio.gather(*calls)
-    await ref.stop()
+
+    async def send(self, operation: str) -> None:
+        number = len(self.sent) + 1
+        self.sent.append(number)
+        if operation == "cast":
+            self.ref.cast(Ledger.put, number)
+        elif operation == "slow":
+            self.ref.cast(Ledger.put_slowly, number)
+        elif operation == "tell":
+            self.ref.tell(number)
+        else:
+            self.calls.append(asyncio.ensure_future(self.ref.within(None).call(Ledger.put, number)))
+            await asyncio.sleep(0)
+
+    async def upgrade(self, operation: str) -> None:
+        if operation == "up" and self.version != 2:
+            await otp.upgrade(self.ref, Ledger2)
+            self.version = 2
+        elif operation == "down" and self.version == 2:
+            await otp.upgrade(self.ref, Ledger3)
+            self.version = 3
+        elif operation == "down":
+            with pytest.raises(otp.UpgradeFailed, match=f"not from version {self.version}"):
+                await otp.upgrade(self.ref, Ledger3)
+
+    async def look(self, operation: str) -> None:
+        if operation == "suspend":
+            await otp.suspend(self.ref)
+            self.held_at = len(self.sent) if self.held_at is None else self.held_at
+        elif operation == "resume":
+            await otp.resume(self.ref)
+            self.held_at = None
+        elif operation == "state":
+            assert self.sent[: self.held_at] == numbers(await otp.get_state(self.ref))
+        elif operation == "replace":
+            await otp.replace_state(self.ref, dict)
+        else:
+            await (otp.log(self.ref) if operation == "trace" else otp.no_debug(self.ref))
+            self.traced = operation == "trace"
+
+    async def end(self) -> None:
+        """Let all be handled: it must be what was sent, in that order."""
+        await otp.resume(self.ref)
+        assert self.sent == numbers(await otp.get_state(self.ref))
+        assert sorted(await asyncio.gather(*self.calls)) == [await each for each in self.calls]
+        await self.ref.stop()
 
 
 def numbers(state: dict[str, Any]) -> list[int]:

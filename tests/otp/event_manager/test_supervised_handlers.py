@@ -85,6 +85,16 @@ async def test_a_manager_that_is_killed_takes_an_owner_along_that_does_not_trap_
     assert [kb.Exit(made.manager.ref, kb.Killed())] == await trapping.call(Owner.all_told, 1)
 
 
+async def test_an_exit_signal_of_a_stranger_is_reported_and_costs_no_handler(made: Tree) -> None:
+    events: list[Any] = []
+    kb.listen(events.append)
+    made.manager.ref.exit(kb.Shutdown("not yours"))
+
+    assert ["Keeps"] == await made.manager.which_handlers()
+    assert [] == await made.manager.call("Keeps", "heard")
+    assert 1 == len([each for each in events if isinstance(each, kb.events.Unhandled)])
+
+
 async def test_an_owner_without_handlers_is_tied_no_more(made: Tree) -> None:
     await made.owner.call(Owner.add, otp.handler(Mute))
     await made.manager.delete_handler("Keeps")

@@ -170,7 +170,7 @@ class EventManager(Actor):
             each.owner = None  # nobody is left to be told
             await self._take_out(each, exit.reason, NORMAL)
         if not owned:
-            await self._run_all("on_info", exit)
+            Actor.on_info(self, exit)  # a stranger's is reported and dropped
 
     # -- what becomes of a handler ----------------------------------------------------------------
 
