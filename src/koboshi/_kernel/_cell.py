@@ -9,7 +9,7 @@ A cell is in exactly one state, and only the event loop's thread changes it:
     PARKED     its task waits for a reply, a message or a future; other mail waits meanwhile
     STOPPING   its own code asked for the end; the handler in hand finishes first
     DOOMED     an exit signal reached it; it is in the run queue, or on the stack, to be ended
-    SUSPENDED  it takes mail and handles none until it is resumed
+    SUSPENDED  it takes mail and handles none but system messages until it is resumed
     DEAD       gone; whatever was waiting for it has been told
     REMOTE     it stands for a cell of another node, see `_route`
 

@@ -102,6 +102,20 @@ async def test_a_reply_that_is_deferred_is_not_told_of_as_a_reply() -> None:
     assert [IN] * 3 == [type(event) for event in await otp.log(ref, "get")]
 
 
+@pytest.mark.parametrize("idle", [True, False])
+async def test_a_call_that_is_passed_on_is_answered_and_told_of_where_it_is_answered(idle: bool) -> None:
+    ref, other = await kb.start(Till), await kb.start(Till)
+    await otp.log(ref)
+    await otp.log(other)
+    if not idle:
+        ref.cast(Till.remember, 1)
+    assert 3 == await ref.call(Till.pass_on, other, 3)
+
+    last = (await otp.log(ref, "get"))[-1]
+    assert IN("Till#1", "Till.pass_on", (other, 3), {}, call=True) == last
+    assert [IN, OUT, CHANGE] == [type(event) for event in await otp.log(other, "get")]
+
+
 async def test_a_handler_that_raises_is_told_of_before_its_actor_ends() -> None:
     ref, listener = await kb.start(Till), await kb.start(Listener)
     await otp.trace(ref, to=listener)

@@ -44,6 +44,10 @@ class Till(kb.Actor):
         self.replies.append(kb.defer())
 
     @kb.message
+    def pass_on(self, other: kb.ActorRef[Till], amount: int) -> int:
+        return other.forward(Till.add, amount)
+
+    @kb.message
     def fail(self) -> None:
         raise ValueError("no change")
 

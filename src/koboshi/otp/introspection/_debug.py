@@ -205,4 +205,4 @@ class _Look:
         item = self.cell.node.item if self.cell.task is None else self.cell.task.item
         if item is None:
             return False
-        return len(item) == 3 or (item[4] is not None and not item[4].deferred)
+        return len(item) == 3 or (item[4] is not None and item[4].due_from(self.cell))
