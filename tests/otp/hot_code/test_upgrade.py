@@ -267,6 +267,24 @@ async def test_an_upgrader_that_ends_half_way_leaves_the_actor_as_it_was(reason:
         assert 6 == await ref.call(Counter.add, 1)
 
 
+async def test_an_upgrade_that_is_cancelled_while_the_state_is_migrated_is_undone() -> None:
+    upgrading: list[asyncio.Task[None]] = []
+
+    class Cancels(Counter2):
+        def code_change(self, old_version: Any, state: dict[str, Any]) -> dict[str, Any]:
+            upgrading[0].cancel()
+            return super().code_change(old_version, state)
+
+    ref = await kb.start(Counter, 5)
+    upgrading.append(asyncio.ensure_future(otp.upgrade(ref, Cancels)))
+    await asyncio.wait(upgrading)
+
+    assert upgrading[0].cancelled()
+    assert 6 == await ref.call(Counter.add, 1)
+    await otp.upgrade(ref, Counter2)
+    assert {"apples": 7} == await ref.call(Counter.add, 1)
+
+
 async def test_an_upgrade_that_is_cancelled_after_its_supervisor_has_adopted_it_is_undone_there_too() -> None:
     upgrading: list[asyncio.Task[None]] = []
 

@@ -80,6 +80,11 @@ class Street(kb.Supervisor):
         return "two and more"
 """
 WITHOUT = SECOND.replace("class Shop", "class Store")
+CANCELS = "import asyncio" + SECOND.replace(
+    'return {"stocks": {"all": state["stock"]',
+    """[task.cancel() for task in asyncio.all_tasks() if task.get_name() == "upgrading"]
+        return {"stocks": {"all": state["stock"]""",
+)
 BROKEN = FIRST + "\nraise ImportError('half a module')\n"
 
 _numbers = itertools.count(1)
@@ -179,6 +184,18 @@ async def test_if_anything_fails_all_is_as_before(village: Village, text: str) -
             await shop.call(old.crash)
         await tree.wait_ready()
         assert ("one", 4) == await shop.call(old.sell, 1)
+
+
+async def test_one_that_is_cancelled_half_way_is_undone(village: Village) -> None:
+    old = village.module.Shop
+    shops = [await kb.start(old, 5) for _ in range(3)]
+    village.write(CANCELS)
+    upgrading = asyncio.create_task(otp.upgrade_module(village.module), name="upgrading")
+    await asyncio.wait([upgrading])
+
+    assert upgrading.cancelled()
+    assert old is village.module.Shop
+    assert [("one", 4)] * 3 == [await shop.call(old.sell, 1) for shop in shops]
 
 
 async def test_what_was_renewed_on_a_node_is_undone_there(village: Village) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -77,6 +78,21 @@ async def test_refs_on_all_nodes_know_the_new_class(on: str | None, upgrader: st
             await ref.call(Counter2.crash)
         await tree.wait_ready()
         assert {"apples": 6} == await tree.ref(Counter, "counter").call(Counter.add, 1)
+
+
+async def test_an_upgrade_that_is_cancelled_on_its_way_has_happened_or_not_and_holds_nobody_up() -> None:
+    async with tree_of(on="n1") as tree:
+        ref: Any = tree.ref(Counter, "counter")
+        for rounds in range(8):
+            upgrading = asyncio.ensure_future(otp.upgrade(ref, Counter2))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            upgrading.cancel()
+            await asyncio.wait([upgrading])
+            assert upgrading.cancelled()
+            status = await otp.get_status(ref)
+            assert (False, 1) == (status.suspended, status.version)
+            assert rounds + 6 == await ref.call(Counter.add, 1)
 
 
 async def test_an_upgrade_that_fails_elsewhere_is_undone_on_all_nodes() -> None:

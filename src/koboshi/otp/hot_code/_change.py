@@ -26,8 +26,9 @@ _KEY = "upgrade"
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What an actor goes back to."""
+    """What an actor goes back to, and the name of the upgrade that it would go back from."""
 
+    token: str
     cls: type[Actor]
     info: ActorClass
     attributes: dict[str, Any]
@@ -47,8 +48,8 @@ class Prepared:
     supervisor: ActorRef[Any] | None
 
 
-def prepare(cell: Cell, cls: type[Actor]) -> Prepared:
-    """Give the actor another class and have its state migrated.
+def prepare(cell: Cell, token: str, cls: type[Actor]) -> Prepared:
+    """Give the actor another class and have its state migrated, for the upgrade of this name.
 
     Raises:
         UpgradeFailed: nothing has changed.
@@ -59,7 +60,7 @@ def prepare(cell: Cell, cls: type[Actor]) -> Prepared:
         raise _failed(cell, old, cls, "another upgrade of it is under way")
     if issubclass(old, Supervisor) != issubclass(cls, Supervisor):
         raise _failed(cell, old, cls, "a supervisor stays a supervisor, and no other actor becomes one")
-    before = _Before(old, class_of(cell), actor._kb_attributes(), traits.suspended)
+    before = _Before(token, old, class_of(cell), actor._kb_attributes(), traits.suspended)
     try:
         actor.__class__ = cls
         state = actor.code_change(getattr(old, "version", None), dict(before.attributes))
@@ -77,7 +78,7 @@ def prepare(cell: Cell, cls: type[Actor]) -> Prepared:
     return Prepared(ActorRef(cell), _supervisor_of(cell))
 
 
-def prepare_named(cell: Cell, module: str, qualname: str) -> None:
+def prepare_named(cell: Cell, token: str, module: str, qualname: str) -> None:
     """The same with a class that the actor's node finds in a module of its own."""
     found = class_named(module, qualname)
     old: type[Actor] = cell.actor.__class__
@@ -88,7 +89,7 @@ def prepare_named(cell: Cell, module: str, qualname: str) -> None:
             old=old.__qualname__,
             new=qualname,
         )
-    prepare(cell, found)
+    prepare(cell, token, found)
 
 
 def class_named(module: str, qualname: str) -> type[Actor] | None:
@@ -105,15 +106,25 @@ def class_now(cell: Cell) -> type[Actor]:
     return cls
 
 
-def commit(cell: Cell) -> None:
+def is_prepared(cell: Cell, token: str) -> bool:
+    """Whether the actor has a class of this upgrade, and is suspended for it."""
+    before: _Before | None = None if cell.traits is None else cell.traits.kept.get(_KEY)
+    return before is not None and before.token == token
+
+
+def commit(cell: Cell, token: str) -> None:
     """Let the actor go on with its new class."""
+    if not is_prepared(cell, token):
+        return
     before: _Before = cell.own_traits().kept.pop(_KEY)
     if not before.suspended:
         cell.node.resume(cell)
 
 
-def roll_back(cell: Cell) -> None:
-    """Let the actor go on with its old class and its old state."""
+def roll_back(cell: Cell, token: str) -> None:
+    """Let the actor go on with its old class and its old state; nothing happens when it has them."""
+    if not is_prepared(cell, token):
+        return
     before: _Before = cell.own_traits().kept.pop(_KEY)
     _put_back(cell, before)
     _use(cell, before.info)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import itertools
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,18 +18,15 @@ from ..._kernel._errors import ActorExited, NotRunning, UsageError
 from ..._kernel._node import Node
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import nobody
-from ..._kernel._system import ask
 from ..._supervision._child import Child
 from ..._supervision._spec import ChildSpec
 from ..._supervision._supervisor import Supervisor
 from ._change import class_named, commit, prepare_named, roll_back, succeed
 from ._errors import UpgradeFailed
-from ._upgrade import finish, know, on_all_nodes
+from ._upgrade import finish, know, new_token, on_all_nodes, prepared_for
 
 # Refs with the names that their actors' classes have in the module.
 Named = list[tuple[ActorRef[Any], str]]
-
-_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -63,7 +58,7 @@ async def upgrade_module(module: ModuleType | str) -> int:
     name: object = module.__name__ if isinstance(module, ModuleType) else module
     if not isinstance(name, str) or name not in sys.modules:
         raise UsageError(f"upgrade_module takes a module that has been imported, or its name; got {module!r}")
-    token = f"{os.getpid()}.{next(_numbers)}"
+    token = new_token()
     found: Named = [each for here in await on_all_nodes(find, name) for each in here]
     prepared: Named = []
     places: Named = []
@@ -71,7 +66,7 @@ async def upgrade_module(module: ModuleType | str) -> int:
         await on_all_nodes(reload, name, token)
         for ref, qualname in found:
             try:
-                await ask(ref, prepare_named, name, qualname)
+                await prepared_for(ref, token, prepare_named, name, qualname)
             except (ActorExited, NotRunning):  # it has ended meanwhile
                 continue
             prepared.append((ref, qualname))
@@ -80,10 +75,10 @@ async def upgrade_module(module: ModuleType | str) -> int:
         await on_all_nodes(know_named, name, places)
     except BaseException:
         await on_all_nodes(undo, token)
-        await finish([ref for ref, _ in prepared], roll_back)
+        await finish([ref for ref, _ in prepared], roll_back, token)
         await on_all_nodes(know_named, name, prepared + places)
         raise
-    await finish([ref for ref, _ in prepared], commit)
+    await finish([ref for ref, _ in prepared], commit, token)
     await on_all_nodes(forget, token)
     return len(prepared)
 

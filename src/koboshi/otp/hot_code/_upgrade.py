@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,9 +16,15 @@ from ..._kernel._ref import ActorRef
 from ..._kernel._self import actor_class
 from ..._kernel._system import Operation, ask
 from .._target import Target, ref_to
-from ._change import Prepared, adopt, class_now, commit, prepare, roll_back
+from ._change import Prepared, adopt, class_now, commit, is_prepared, prepare, roll_back
+from ._errors import UpgradeFailed
 
 Known = list[tuple[ActorRef[Any], type[Actor]]]
+
+# Seconds that are waited for an actor which may have been prepared in vain.
+_TAKE_BACK = 1.0
+
+_numbers = itertools.count(1)
 
 
 async def upgrade(ref: Target, cls: type[Actor]) -> None:
@@ -38,15 +46,38 @@ async def upgrade(ref: Target, cls: type[Actor]) -> None:
         CallTimeout, ActorExited, NotRunning, CallCycle: as `ref.call`.
     """
     actor_class(cls)  # refuses what is none
-    prepared: Prepared = await ask(ref_to(ref), prepare, cls)
+    token = new_token()
+    prepared: Prepared = await prepared_for(ref_to(ref), token, prepare, cls)
     told = _Told(prepared)
     try:
         await told.tell(cls)
     except BaseException:
-        await finish([prepared.ref], roll_back)
+        await finish([prepared.ref], roll_back, token)
         await told.take_back()
         raise
-    await finish([prepared.ref], commit)
+    await finish([prepared.ref], commit, token)
+
+
+def new_token() -> str:
+    """The name of one upgrade, unlike that of any other."""
+    return f"{this_node().id}.{next(_numbers)}"
+
+
+async def prepared_for(ref: ActorRef[Any], token: str, operation: Operation, *args: Any) -> Any:
+    """Have an actor prepared; if nobody will know whether it has been, it is as it was."""
+    try:
+        return await ask(ref, operation, token, *args)
+    except (UpgradeFailed, UsageError):
+        raise
+    except BaseException as error:
+        cell = ref._target()
+        never = isinstance(error, CallError) and not error.maybe_executed
+        if not never and (cell.state == REMOTE or is_prepared(cell, token)):
+            # One that is prepared is suspended and answers at once. One that does not is busy, and will
+            # leave out what has been given up here.
+            with contextlib.suppress(CallError):
+                await ask(ref.within(_TAKE_BACK), roll_back, token)
+        raise
 
 
 class _Told:
@@ -91,11 +122,11 @@ class _Told:
             await on_all_nodes(know, [(place, cls)])
 
 
-async def finish(refs: Iterable[ActorRef[Any]], operation: Operation) -> None:
+async def finish(refs: Iterable[ActorRef[Any]], operation: Operation, token: str) -> None:
     """Commit or roll back; an actor that has ended meanwhile needs neither."""
     for ref in refs:
         try:
-            await ask(ref.within(None), operation)
+            await ask(ref.within(None), operation, token)
         except (ActorExited, NotRunning):
             continue
 
