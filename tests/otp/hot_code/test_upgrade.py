@@ -285,6 +285,33 @@ async def test_an_upgrade_that_is_cancelled_while_the_state_is_migrated_is_undon
     assert {"apples": 7} == await ref.call(Counter.add, 1)
 
 
+@pytest.mark.parametrize("supervised", [False, True])
+async def test_an_upgrade_that_is_cancelled_at_any_step_has_happened_or_not(supervised: bool) -> None:
+    versions: set[Any] = set()
+    async with kb.Supervisor(max_restarts=100) as tree:
+        for steps in range(12):
+            spec = kb.child(Counter, 5).options(id=steps)
+            ref = await (tree.start_child(spec) if supervised else kb.start(Counter, 5))
+            upgrading = asyncio.ensure_future(otp.upgrade(ref, Counter2))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            upgrading.cancel()
+            await asyncio.wait([upgrading])
+            status = await otp.get_status(ref)
+            versions.add(status.version)
+            assert not status.suspended
+            answer = 6 if status.version == 1 else {"apples": 6}
+            assert answer == await ref.call(Counter.add, 1)
+            if supervised:
+                ref.kill()
+                await ref.wait_exit()
+                await tree.wait_ready()
+                assert answer == await tree.ref(Counter, steps).call(Counter.add, 1)
+                await tree.terminate_child(steps)
+
+    assert {1, 2} == versions
+
+
 async def test_an_upgrade_that_is_cancelled_after_its_supervisor_has_adopted_it_is_undone_there_too() -> None:
     upgrading: list[asyncio.Task[None]] = []
 

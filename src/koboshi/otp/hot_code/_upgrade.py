@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ Known = list[tuple[ActorRef[Any], type[Actor]]]
 
 # Seconds that are waited for an actor which may have been prepared in vain.
 _TAKE_BACK = 1.0
+# Cancellations in spite of which an actor is told to go on; one more, and its node may hang.
+_CANCELLATIONS = 3
 
 _numbers = itertools.count(1)
 
@@ -123,12 +126,23 @@ class _Told:
 
 
 async def finish(refs: Iterable[ActorRef[Any]], operation: Operation, token: str) -> None:
-    """Commit or roll back; an actor that has ended meanwhile needs neither."""
+    """Commit or roll back; an actor that has ended meanwhile needs neither.
+
+    Whoever is cancelled meanwhile still does it, for all of them: each is suspended until then.
+    """
+    cancelled: asyncio.CancelledError | None = None
     for ref in refs:
-        try:
-            await ask(ref.within(None), operation, token)
-        except (ActorExited, NotRunning):
-            continue
+        for _ in range(_CANCELLATIONS):
+            try:
+                await ask(ref.within(None), operation, token)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                continue
+            except (ActorExited, NotRunning):
+                pass
+            break
+    if cancelled is not None:
+        raise cancelled
 
 
 async def on_all_nodes(operation: Operation, *args: Any) -> list[Any]:
