@@ -10,6 +10,9 @@ from tests.otp.hot_code.versions import CannotMigrate, Counter, Counter2, OtherA
 
 import koboshi as kb
 from koboshi import otp
+from koboshi._kernel._system import ask
+from koboshi.otp.hot_code._change import commit, prepare
+from koboshi.otp.hot_code._upgrade import finish
 from koboshi.wire import NotPicklable
 
 pytestmark = pytest.mark.slow
@@ -93,6 +96,32 @@ async def test_an_upgrade_that_is_cancelled_on_its_way_has_happened_or_not_and_h
             status = await otp.get_status(ref)
             assert (False, 1) == (status.suspended, status.version)
             assert rounds + 6 == await ref.call(Counter.add, 1)
+
+
+class Finisher(kb.Actor):
+    """Commits, or ends another one that does."""
+
+    @kb.message
+    async def finish(self, ref: kb.ActorRef[Any]) -> None:
+        await finish([ref], commit, "token")
+
+    @kb.message
+    def end(self, other: kb.ActorRef[Any]) -> None:
+        other.exit(kb.Shutdown())
+
+
+async def test_a_commit_that_is_cancelled_on_its_way_is_sent_again() -> None:
+    async with kb.Supervisor(kb.node("n1"), kb.child(Counter, 5).options(on="n1")) as tree:
+        ref: Any = tree.ref(Counter, "Counter")
+        finisher, other = await kb.start(Finisher), await kb.start(Finisher)
+        await ask(ref, prepare, "token", Counter2)
+        # In one tick, so that the commit and its cancellation leave together.
+        finisher.cast(Finisher.finish, ref)
+        other.cast(Finisher.end, finisher)
+        assert kb.Shutdown() == await finisher.wait_exit(5)
+        status = await otp.get_status(ref)
+
+        assert (False, 2) == (status.suspended, status.version)
 
 
 async def test_an_upgrade_that_fails_elsewhere_is_undone_on_all_nodes() -> None:
