@@ -13,6 +13,7 @@ from tests.otp.hot_code.versions import (
     CannotMigrate,
     Counter,
     Counter2,
+    Counter3,
     NoDict,
     OtherArguments,
     OtherLayout,
@@ -22,6 +23,8 @@ from tests.virtual import run_virtual
 
 import koboshi as kb
 from koboshi import otp
+from koboshi._kernel._system import ask
+from koboshi.otp.hot_code._change import prepare, roll_back
 
 
 async def test_the_state_is_migrated_and_the_new_class_handles_the_next_message() -> None:
@@ -366,6 +369,20 @@ async def test_two_upgrades_of_one_actor_do_not_mix() -> None:
     assert 10 == await ref.call(Counter.add, 1)
     await otp.upgrade(ref, Counter)
     assert 11 == await ref.call(Counter.add, 1)
+
+
+async def test_an_actor_whose_upgrade_was_left_half_way_goes_on_when_it_is_resumed() -> None:
+    ref = await kb.start(Counter, 5)
+    await ask(ref, prepare, "of an upgrader that is gone", Counter2)
+    with pytest.raises(otp.UpgradeFailed, match="another upgrade of it is under way"):
+        await otp.upgrade(ref, Counter2)
+    await otp.resume(ref)
+    assert {"apples": 6} == await ref.call(Counter.add, 1)
+    await ask(ref, roll_back, "of an upgrader that is gone")  # which comes too late
+    assert {"apples": 7} == await ref.call(Counter.add, 1)
+    await otp.upgrade(ref, Counter3)
+
+    assert {"apples": 8} == await ref.call(Counter.add, 1)
 
 
 async def test_a_supervisor_of_ones_own_keeps_its_children() -> None:

@@ -72,6 +72,15 @@ class Counter2(kb.Actor):
         self.seen.append("stopped")
 
 
+class Counter3(Counter2):
+    """The second once more."""
+
+    version = 3
+
+    def code_change(self, old_version: Any, state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+
 class CannotMigrate(Counter2):
     """Changes what it can and then fails."""
 

@@ -56,7 +56,7 @@ def prepare(cell: Cell, token: str, cls: type[Actor]) -> Prepared:
     """
     actor, traits = cell.actor, cell.own_traits()
     old: type[Actor] = actor.__class__
-    if _KEY in traits.kept:
+    if _KEY in traits.kept and traits.suspended:
         raise _failed(cell, old, cls, "another upgrade of it is under way")
     if issubclass(old, Supervisor) != issubclass(cls, Supervisor):
         raise _failed(cell, old, cls, "a supervisor stays a supervisor, and no other actor becomes one")
@@ -107,8 +107,14 @@ def class_now(cell: Cell) -> type[Actor]:
 
 
 def is_prepared(cell: Cell, token: str) -> bool:
-    """Whether the actor has a class of this upgrade, and is suspended for it."""
-    before: _Before | None = None if cell.traits is None else cell.traits.kept.get(_KEY)
+    """Whether the actor has a class of this upgrade, and is suspended for it.
+
+    Whoever has resumed it meanwhile has decided: it has handled messages, and goes on with that class.
+    """
+    traits = cell.traits
+    if traits is None or not traits.suspended:
+        return False
+    before: _Before | None = traits.kept.get(_KEY)
     return before is not None and before.token == token
 
 
