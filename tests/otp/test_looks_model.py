@@ -95,7 +95,7 @@ OPERATIONS = st.sampled_from(
 
 @pytest.mark.slow
 @given(st.lists(OPERATIONS, max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_nothing_is_lost_doubled_or_out_of_turn(operations: list[str]) -> None:
     async def main() -> None:
         model = Model(await kb.start(Ledger))

@@ -46,7 +46,7 @@ STEPS = st.one_of(
 
 @pytest.mark.slow
 @given(st.lists(STEPS, max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_each_handler_hears_exactly_the_events_of_its_time(steps: list[tuple[str, ...]]) -> None:
     run_virtual(lambda: follow(steps))
 
