@@ -79,6 +79,7 @@ from ._supervision._restart import Backoff, Budget
 from ._supervision._run import run
 from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
+from .otp import upgrade
 from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
 from .workers import (
     CodeMismatch,
@@ -261,6 +262,7 @@ __all__ = [
     "trap_exits",
     "unlink",
     "unregister",
+    "upgrade",
     "whereis",
 ]
 

@@ -57,6 +57,32 @@ def test_on_idle_comes_after_that_time_without_a_message_and_again() -> None:
     run_virtual(main)
 
 
+def test_a_timeout_set_in_a_message_counts_from_its_end() -> None:
+    class Late(Idle):
+        def __init__(self, record: list[Any]) -> None:
+            Recorder.__init__(self, record)
+
+        @kb.message
+        def begin(self, seconds: float) -> None:
+            self.set_idle_timeout(seconds)
+
+    async def main() -> None:
+        for cast in (False, True):
+            record: list[Any] = []
+            ref = await kb.start(Late, record)
+            began = asyncio.get_running_loop().time() - 1000.0
+            if cast:
+                ref.cast(Late.begin, 2.0)
+            else:
+                await ref.call(Late.begin, 2.0)
+            await asyncio.sleep(3.0)
+
+            assert [began + 2.0] == pytest.approx(record)
+            await ref.stop()
+
+    run_virtual(main)
+
+
 def test_any_message_puts_the_idle_timeout_off() -> None:
     async def main() -> None:
         record: list[Any] = []

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from ._bonds import bonds_of
 from ._cell import DEFAULT_LIMIT, RUNNING, STOPPING, Cell
-from ._errors import NotInProcess
+from ._errors import NotInProcess, UsageError
 from ._events import Unhandled
-from ._message import Protocol, protocol_of
+from ._message import Entry, Protocol, protocol_of
 from ._node import this_node
 from ._reasons import NORMAL, Down, Exit, ExitReason, as_reason
 from ._ref import ActorRef
+from ._system import serve
 from ._watchdog import guarded
 
 
@@ -20,6 +22,7 @@ class ActorClass:
     """What the runtime needs of one actor class, worked out once when the class is made."""
 
     __slots__ = (
+        "by_name",
         "cls",
         "limit",
         "name",
@@ -32,7 +35,9 @@ class ActorClass:
         "on_stop",
         "parent_exit",
         "protocol",
+        "replaces",
         "stop_request",
+        "system",
     )
 
     def __init__(self, cls: type[Actor]) -> None:
@@ -50,6 +55,12 @@ class ActorClass:
         self.on_idle: Callable[..., Any] = cls.on_idle
         self.parent_exit: Callable[..., Any] = _end_with
         self.stop_request: Callable[..., Any] = _end_with
+        # None for processes that nobody serves system messages for.
+        self.system: Callable[..., Any] | None = serve
+        # Messages by the names that they have between nodes; made when one comes from another node.
+        self.by_name: dict[str, Entry] | None = None
+        # Classes whose running actors have been given this one, so that refs typed with them lead here.
+        self.replaces: tuple[type[Actor], ...] = ()
 
 
 def _own(cls: type[Actor], name: str) -> Callable[..., Any] | None:
@@ -96,7 +107,7 @@ class Actor:
     @classmethod
     def _kb_answers_for(cls, other: type[Actor]) -> bool:
         """Whether a ref that is typed with `other` may lead to this class."""
-        return issubclass(cls, other)
+        return issubclass(cls, other) or any(issubclass(each, other) for each in cls._kb_info.replaces)
 
     # -- callbacks ---------------------------------------------------------------------------
     # Positional-only, so that a subclass may name its parameters as it likes.
@@ -132,6 +143,15 @@ class Actor:
         """What logs and observers may see of the state. Override it to leave secrets out."""
         return vars(self)
 
+    def code_change(self, old_version: Any, state: dict[str, Any], /) -> dict[str, Any]:
+        """Called when a running actor is given this class; returns its attributes, the old ones by default.
+
+        Args:
+            old_version: `version` of the class that it had, None where that has none.
+            state: the attributes as they were, in a dict of its own.
+        """
+        return state
+
     # -- what an actor asks of its runtime ----------------------------------------------------
 
     @property
@@ -159,10 +179,52 @@ class Actor:
         """Have `on_idle` called each time no message has come for `seconds`; None turns it off."""
         cell = self._kb_running()
         cell.own_traits().idle_after = seconds
+        if cell.mailbox is None:
+            # A call that runs on its caller's stack looks at nothing but this for whether to `rest`.
+            cell.mailbox = deque()
 
     def trap_exits(self, on: bool = True) -> None:
         """Get exit signals as `on_exit` messages instead of dying of them."""
         bonds_of(self._kb_running()).traps = on
+
+    # -- what layers above ask of an actor ------------------------------------------------------
+
+    def _kb_attributes(self) -> dict[str, Any]:
+        """All that the actor's own code has kept in it, in a new dict."""
+        found = {name: getattr(self, name) for name in self._kb_slots() if hasattr(self, name)}
+        return found | {name: each for name, each in vars(self).items() if not name.startswith("_kb_")}
+
+    def _kb_set_attributes(self, attributes: dict[str, Any]) -> None:
+        """Have exactly these attributes."""
+        slots = self._kb_slots()
+        for name in self._kb_attributes():
+            if name not in attributes:
+                delattr(self, name)
+        for name, value in attributes.items():
+            if name in slots:
+                setattr(self, name, value)
+            else:
+                vars(self)[name] = value
+
+    @classmethod
+    def _kb_slots(cls) -> list[str]:
+        found: list[str] = []
+        for base in cls.__mro__:
+            named = vars(base).get("__slots__", ())
+            found += [named] if isinstance(named, str) else named
+        return [name for name in found if not name.startswith(("__", "_kb_"))]
+
+    def _kb_state(self) -> Any:
+        """What is shown, and may be replaced, as the actor's state."""
+        return self._kb_attributes()
+
+    def _kb_put_state(self, state: Any) -> None:
+        """Go on with another state. Raises `UsageError` for what cannot be one."""
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):  # pyright: ignore[reportUnknownVariableType]
+            raise UsageError(
+                f"the state of a {type(self).__qualname__} is a dict of its attributes by name, got {state!r}"
+            )
+        self._kb_set_attributes(state)  # pyright: ignore[reportUnknownArgumentType]
 
     def _kb_running(self) -> Cell:
         """Our cell.

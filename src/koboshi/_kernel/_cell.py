@@ -9,7 +9,7 @@ A cell is in exactly one state, and only the event loop's thread changes it:
     PARKED     its task waits for a reply, a message or a future; other mail waits meanwhile
     STOPPING   its own code asked for the end; the handler in hand finishes first
     DOOMED     an exit signal reached it; it is in the run queue, or on the stack, to be ended
-    SUSPENDED  it takes mail and handles none until it is resumed
+    SUSPENDED  it takes mail and handles none but system messages until it is resumed
     DEAD       gone; whatever was waiting for it has been told
     REMOTE     it stands for a cell of another node, see `_route`
 
@@ -72,13 +72,15 @@ NO_KWARGS: dict[str, Any] = {}
 class Traits:
     """What sets a cell apart from the ordinary one; only such a cell has it."""
 
-    __slots__ = ("idle_after", "idle_timer", "policy", "room", "suspended")
+    __slots__ = ("idle_after", "idle_timer", "kept", "policy", "room", "suspended")
 
     def __init__(self) -> None:
         self.policy = "reject"
         # Senders that wait for room, each with what it will have delivered.
         self.room: deque[tuple[Wait, Item]] | None = None
         self.suspended = False
+        # What upper layers keep of the cell, each under a key of its own.
+        self.kept: dict[str, Any] = {}
         self.idle_after: float | None = None
         self.idle_timer: Any = None
 
@@ -172,8 +174,11 @@ class Cell:
         elif state <= RESTING:
             self.state = QUEUED
             self.node.enqueue(self)
-        elif state == SUSPENDED and self.must_end(item):
-            self.condemn(item[1])
+        elif state == SUSPENDED:
+            if self.must_end(item):
+                self.condemn(item[1])
+            elif item[0] is self.info.system:
+                self.rest()
 
     def must_end(self, item: Item) -> bool:
         """Whether an item is its parent's exit or a stop request: suspended or not, it is obeyed."""
@@ -209,7 +214,7 @@ class Cell:
         fn, info = item[0], self.info
         if fn is info.on_info:  # all mail of a bare process comes so, its signals too
             return not isinstance(item[1], Down | Exit)
-        own = (info.on_down, info.on_exit, info.on_continue, info.on_idle)
+        own = (info.on_down, info.on_exit, info.on_continue, info.on_idle, info.system)
         return fn not in own and not self.must_end(item)
 
     def rest(self) -> None:
@@ -220,10 +225,7 @@ class Cell:
                 self.admit(traits.room)
             if traits.suspended:
                 self.state = SUSPENDED
-                for item in self.mailbox or ():
-                    if self.must_end(item):
-                        self.condemn(item[1])
-                        break
+                self.look_for_orders()
                 return
         if self.mailbox:
             self.state = QUEUED
@@ -234,6 +236,21 @@ class Cell:
             if traits is not None and traits.idle_after is not None:
                 self.state = RESTING
                 self.node.arm_idle(self, traits)
+
+    def look_for_orders(self) -> None:
+        """Find what a suspended cell still obeys: a system message is served, an order to end is followed."""
+        mailbox = self.mailbox
+        for index, item in enumerate(mailbox or ()):
+            if self.must_end(item):
+                self.condemn(item[1])
+                return
+            if item[0] is self.info.system:
+                assert mailbox is not None
+                del mailbox[index]
+                mailbox.appendleft(item)
+                self.state = QUEUED
+                self.node.enqueue(self)
+                return
 
     def wait_room(self, sender: Wait, item: Item) -> None:
         """Take an item in as soon as there is room, and wake its sender then."""
@@ -256,6 +273,18 @@ class Cell:
             sender, item = room.popleft()
             if sender.wake(None, None):
                 self.mailbox.append(item)
+
+    def become(self, info: ActorClass, run: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Go on with another class record; `run` gives what is run in place of what the mail names."""
+        self.info, self.protocol = info, info.protocol
+        if self.mailbox:
+            renamed = [(run(item[0]), *item[1:]) for item in self.mailbox]
+            self.mailbox.clear()  # the same deque: a turn may be going through it
+            self.mailbox.extend(renamed)
+        if self.traits is not None and self.traits.room:
+            room = [(sender, (run(item[0]), *item[1:])) for sender, item in self.traits.room]
+            self.traits.room.clear()
+            self.traits.room.extend(room)
 
     # -- the end ---------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from ._reasons import KILLED, NORMAL, Crashed, ExitReason, Killed, Shutdown, as_
 from ._task import BODY, HANDLER, START, STOP, CellTask
 
 if TYPE_CHECKING:
-    from ._actor import ActorClass
+    from ._actor import Actor, ActorClass
     from ._node import Node
 
 # Characters of an actor's state in a crash report.
@@ -225,25 +225,29 @@ def report(cell: Cell, error: BaseException, message: str, context: Context) -> 
     """Emit the crash report, if anybody wants it; `context` is the one that the code ran in."""
     if not cell.node.instruments.wants(CrashReport.level):
         return
-    actor = cell.actor
-    try:
-        state = "-" if actor is None else repr(actor.format_status())
-    except Exception as unprintable:
-        state = f"<format_status failed: {unprintable!r}>"
-    if len(state) > MAX_STATE:
-        state = f"{state[:MAX_STATE]}... ({len(state):,} characters)"
     cell.node.instruments.emit(
         CrashReport(
             process=cell.label(),
             error=error,
             message=message,
-            state=state,
+            state="-" if cell.actor is None else shown_state(cell.actor),
             links=() if cell.bonds is None else tuple(peer.label() for peer in cell.bonds.links),
             ancestors=cell.ancestors(),
             waiting=len(cell.mailbox) if cell.mailbox else 0,
             correlation_id=context.get(correlation_id),
         )
     )
+
+
+def shown_state(actor: Actor) -> str:
+    """An actor's state as logs and observers may see it: through its `format_status`, and not too long."""
+    try:
+        state = repr(actor.format_status())
+    except Exception as unprintable:
+        state = f"<format_status failed: {unprintable!r}>"
+    if len(state) > MAX_STATE:
+        state = f"{state[:MAX_STATE]}... ({len(state):,} characters)"
+    return state
 
 
 def task_ended(task: CellTask, value: Any, failure: BaseException | None) -> bool:
@@ -431,6 +435,9 @@ def completed(cell: Cell, item: Item, result: Any) -> bool:
     if cell.state == RUNNING:
         if request is not None and request.due_from(cell):
             request.answer(result)
+        if cell.traits is not None and cell.traits.suspended:
+            cell.rest()  # it was a system message, and no other message may follow in this turn
+            return False
         return True
     if request is not None and request.due_from(cell):
         if cell.doom is None:

@@ -78,7 +78,10 @@ else:
 
 
 CALLBACKS = frozenset(
-    {"__init__", "on_start", "on_continue", "on_stop", "on_info", "on_down", "on_exit", "on_idle"}
+    {
+        *("__init__", "on_start", "on_continue", "on_stop", "on_info", "on_down", "on_exit", "on_idle"),
+        *("code_change", "format_status"),
+    }
 )
 
 
@@ -142,6 +145,20 @@ def protocol_of(cls: type[Any], wrap: Callable[[Callable[..., Any]], Callable[..
                 named[name] = Entry(current, wrap(current))
             protocol[fn] = named[name]
     return protocol
+
+
+def wire_name(entry: Entry) -> str:
+    """What a message is called on its way to another node, and in another version of its class."""
+    return entry.name.rpartition(".")[2]
+
+
+def answer_for(old: Protocol, new: Protocol) -> None:
+    """Have what is sent by the functions of `old` reach the messages of the same names in `new`."""
+    by_name = {wire_name(entry): entry for entry in new.values()}
+    for fn, entry in old.items():
+        successor = by_name.get(wire_name(entry))
+        if successor is not None:
+            new.setdefault(fn, successor)
 
 
 def describe(message: object) -> str:

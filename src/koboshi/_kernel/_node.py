@@ -240,7 +240,10 @@ class Node:
         cell.own_traits().suspended = True
         # A task goes on until it is over; `rest` sees to it then.
         if cell.task is None and cell.state in (IDLE, RESTING, QUEUED, RUNNING):
+            on_stack = cell.state == RUNNING
             cell.state = SUSPENDED
+            if not on_stack:
+                cell.look_for_orders()
 
     def resume(self, cell: Cell) -> None:
         """Take the suspension back."""

@@ -52,6 +52,7 @@ def process_class(name: str) -> ActorClass:
     # its turn: the first is an ordinary exit message, the second ends the process at once.
     info.parent_exit = _mail
     info.stop_request = _mail
+    info.system = None
     return info
 
 

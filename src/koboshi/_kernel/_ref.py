@@ -132,19 +132,19 @@ class ActorRef(Generic[AC]):
             request = Request(cell, message, node.loop.time(), None)
             beyond = None
             if caller is not None and cell.state != IDLE and cell.state != REMOTE:
-                beyond = _refuse_cycle(caller, cell, message)
+                beyond = refuse_cycle(caller, cell, message)
             self._set_deadline(request, caller, node)
             try:
                 cell.offer((entry.fn, args, kwargs, copy_context(), request))
                 if beyond is not None:
                     beyond.route.probe(beyond, request)
             except BaseException:
-                _given_up(request)
+                given_up(request)
                 raise
         try:
-            return cast("RR", await request.outcome(_own_task(caller, node), node.loop))
+            return cast("RR", await request.outcome(own_task(caller, node), node.loop))
         finally:
-            _given_up(request)
+            given_up(request)
 
     def cast(
         self: ActorRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -214,9 +214,9 @@ class ActorRef(Generic[AC]):
         self._set_deadline(room, node.current, node)
         try:
             cell.wait_room(room, item)
-            await room.outcome(_own_task(node.current, node), node.loop)
+            await room.outcome(own_task(node.current, node), node.loop)
         finally:
-            _given_up(room)
+            given_up(room)
 
     def tell(self, value: object) -> None:
         """Send any object: a bare process receives it, an actor's `on_info` gets it.
@@ -253,9 +253,9 @@ class ActorRef(Generic[AC]):
         try:
             cell.offer((cell.info.on_info, message, None, copy_context(), None))
             node.owe(cell, request)
-            return cast("V", await request.outcome(_own_task(caller, node), node.loop))
+            return cast("V", await request.outcome(own_task(caller, node), node.loop))
         finally:
-            _given_up(request)
+            given_up(request)
 
     def forward(
         self: ActorRef[AA], message: Message[AA, P, RR, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -281,7 +281,7 @@ class ActorRef(Generic[AC]):
             caller = item[1] if len(item) == 3 else None if request.task is None else request.task.cell
             if caller is not None:
                 try:
-                    _refuse_cycle(caller, cell, message)
+                    refuse_cycle(caller, cell, message)
                 except CallCycle as cycle:  # the caller's mistake and not ours
                     request.fail(cycle)
                     return cast("RR", None)
@@ -523,7 +523,7 @@ class ActorRef(Generic[AC]):
         return f"<ActorRef {self._place.label()} {STATE_NAMES[cell.state]}>"
 
 
-def _own_task(caller: Cell | None, node: Node) -> CellTask | None:
+def own_task(caller: Cell | None, node: Node) -> CellTask | None:
     """The caller's task, if it is what runs now and not an asyncio task started by its handler."""
     if caller is None or caller.task is None:
         return None
@@ -539,7 +539,7 @@ def deadline_of(caller: Cell | None) -> float | None:
     return None if request is None else request.deadline
 
 
-def _given_up(request: Request) -> None:
+def given_up(request: Request) -> None:
     """Nobody waits for the request any more: its deadline and its target need not keep it."""
     request.done = True
     request.future = None  # which has the reply, and a deadline's queue may keep the request for seconds
@@ -547,7 +547,7 @@ def _given_up(request: Request) -> None:
         request.timer.cancel()
 
 
-def _refuse_cycle(caller: Cell, target: Cell, message: Any) -> RemoteCell | None:
+def refuse_cycle(caller: Cell, target: Cell, message: Any) -> RemoteCell | None:
     """Raise `CallCycle` when the target waits, through any chain of calls, for the caller.
 
     Returns the cell of another node that the target waits for, if the chain goes on there.

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._actor import ActorClass
 from ._cell import DEAD, REMOTE, Cell, Item
 from ._errors import UsageError
 from ._lifecycle import end
-from ._message import Entry
+from ._message import Entry, answer_for, wire_name
 from ._node import this_node
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from ._wait import Request, Wait
 
 MESSAGE, INFO, STOP = "message", "info", "stop"
+# Also what a system message is called on its way: no method has this name.
+SYSTEM = "<system>"
+# What a node itself is called by others, as the target of operations over it and not over a cell.
+NODE_ID = "node"
 
 # Of nothing but its length, 0, which is the limit of a `RemoteCell`: nothing ever lies here.
 _FULL: deque[Any] = deque(maxlen=0)
@@ -73,6 +78,10 @@ class Route(Protocol):
 
     def suspend(self, cell: RemoteCell, on: bool) -> None:
         """Suspend or resume the cell."""
+        ...
+
+    def other_nodes(self) -> list[RemoteCell]:
+        """Stands for each of the other nodes itself; takes system messages, whose operations get the node."""
         ...
 
     def publish(self, name: Any, cell: Cell, *, taken: bool) -> None:
@@ -165,6 +174,13 @@ class RemoteCell(Cell):
     def wait_room(self, sender: Wait, item: Item) -> None:
         self.route.deliver_with_room(self, sender, item)
 
+    def become(self, info: ActorClass, run: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Know the real cell as one of another class."""
+        old, self.info = self.info, remote_class(info)
+        answer_for(old.protocol, self.info.protocol)
+        if self.state == REMOTE:
+            self.protocol = self.info.protocol
+
     def condemn(self, reason: ExitReason, *, kill: bool = False) -> None:
         if self.state == REMOTE:
             self.route.condemn(self, reason, kill=kill)
@@ -211,18 +227,17 @@ def remote_class(info: ActorClass) -> ActorClass:
     # A bare process would not know a stop request, see `ActorRef.stop`.
     made.stop_request = taken if info.stop_request is info.on_info else stop
     made.parent_exit = made.stop_request
+    system: Any = None if info.system is None else RemoteMessage(SYSTEM, SYSTEM, SYSTEM)
+    made.system = system
+    made.by_name = None
     return made
 
 
-def wire_name(entry: Entry) -> str:
-    """What a message is called on its way to another node."""
-    return entry.name.rpartition(".")[2]
-
-
-@functools.cache
 def messages_by_name(info: ActorClass) -> dict[str, Entry]:
     """The messages of an actor class by what they are called on their way here."""
-    return {wire_name(entry): entry for entry in info.protocol.values()}
+    if info.by_name is None:
+        info.by_name = {wire_name(entry): entry for entry in info.protocol.values()}
+    return info.by_name
 
 
 # -- how addresses travel ------------------------------------------------------------------------

@@ -162,6 +162,19 @@ class Supervisor(RootContext, Restarting):
     def format_status(self) -> object:
         return {id: child.status for id, child in self._children.items()}
 
+    def _kb_attributes(self) -> dict[str, Any]:
+        own = _runtime_names()
+        return {name: value for name, value in super()._kb_attributes().items() if name not in own}
+
+    def _kb_state(self) -> Any:
+        return self.format_status()
+
+    def _kb_put_state(self, state: Any) -> None:
+        raise UsageError(
+            f"the state of {self._kb_cell.label()} is its children, which start_child, terminate_child, "
+            "restart_child and delete_child change; it cannot be replaced"
+        )
+
     def __repr__(self) -> str:
         cell = getattr(self, "_kb_cell", None)
         if cell is None:
@@ -311,6 +324,15 @@ class Supervisor(RootContext, Restarting):
         if isinstance(target, type) and issubclass(target, Actor) and not target._kb_answers_for(cls):
             raise UsageError(f"the child {id!r} is a {target.__name__}, not a {cls.__name__}")
         return ActorRef(child.cell if child.cell is not None else nobody(cls), child.place)
+
+
+@functools.cache
+def _runtime_names() -> frozenset[str]:
+    """Attributes of every supervisor that are the runtime's and not of a subclass."""
+    from ._dynamic import DynamicSupervisor
+
+    of_a_root = ("_root_task", "_exit_reason", "_cancelled_body", "_owner", "_guard", "_unwatch")
+    return frozenset((*vars(DynamicSupervisor()), *of_a_root))
 
 
 def _why(error: Exception) -> ExitReason:

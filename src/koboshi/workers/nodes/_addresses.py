@@ -17,7 +17,7 @@ from ..._kernel._process import Process, process_class
 from ..._kernel._reasons import NOPROC, NoConnection
 from ..._kernel._ref import ActorRef
 from ..._kernel._reply import Alias, ReplyTo
-from ..._kernel._route import RemoteCell
+from ..._kernel._route import NODE_ID, RemoteCell
 from ..._kernel._wait import Request
 from ...wire._pickle import dumps, loads
 from ._calls import Incoming, InFlight
@@ -52,6 +52,14 @@ class Addresses:
         self._place_numbers: WeakKeyDictionary[Place, int] = WeakKeyDictionary()
         self._aliases: WeakValueDictionary[int, Alias] = WeakValueDictionary()
         self._alias_numbers: WeakKeyDictionary[Alias, int] = WeakKeyDictionary()
+
+    def other_nodes(self) -> list[RemoteCell]:
+        """Stand-ins for the other nodes themselves."""
+        info = Actor._kb_info
+        return [
+            RemoteCell(self.node, info, None, self._mesh(), (index, NODE_ID), f"node {name!r}")
+            for index, name in self._mesh().nodes.items()
+        ]
 
     def _mesh(self) -> Mesh:
         """This object, as its stand-ins and calls know it."""

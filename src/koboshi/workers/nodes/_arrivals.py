@@ -15,9 +15,10 @@ from ..._kernel._cell import DEAD, REMOTE, Cell, Item
 from ..._kernel._context import correlation_id
 from ..._kernel._errors import CallCycle, KoboshiError, MailboxFull, NameTaken, NotRunning, UsageError
 from ..._kernel._events import Dropped
-from ..._kernel._message import Entry
+from ..._kernel._message import Entry, describe
 from ..._kernel._reasons import NOPROC, Crashed
-from ..._kernel._route import RemoteCell, messages_by_name
+from ..._kernel._route import NODE_ID, SYSTEM, RemoteCell, messages_by_name
+from ..._kernel._system import server_of
 from ...wire._buffers import BufferedPickle, unpack
 from ...wire._pickle import dumps
 from . import _ops as ops
@@ -99,24 +100,61 @@ class Arrivals:
     ) -> None:
         mesh = self.mesh
         try:
+            if message == SYSTEM:
+                self._system(source, name, packed, carried, number, left, chain)
+                return
             cell, entry = self._find(name, message)
             args, kwargs = unpack_args(packed)
             deadline = None if left is None else self.node.loop.time() + left
             request = Incoming(mesh, source, number, cell, entry.fn, deadline, chain)
-            beyond = None
-            if chain and (cell.task is not None or cell.state == REMOTE):
-                path, beyond = follow(mesh, cell, chain)
-                if path is not None:
-                    raise CallCycle(path, entry.name)
+            beyond = self._beyond(cell, chain, entry.name) if chain else None
             if cell.traits is not None and cell.traits.room:  # those that wait for room come first
                 raise MailboxFull(cell.label(), entry.name, cell.limit)
             mesh.incoming[source, number] = request
             cell.offer((entry.fn, args, kwargs, self._context(carried), request))
-            if beyond is not None and beyond is not cell:
+            if beyond is not None:
                 mesh.send(beyond.id[0], (ops.PROBE, beyond.id[1], source, number, chain))
         except BaseException as error:  # also what users' code raises while arguments are unpickled
             mesh.incoming.pop((source, number), None)
             mesh.answer(source, number, None, error)
+
+    def _system(
+        self,
+        source: int,
+        name: Any,
+        packed: Any,
+        carried: str | None,
+        number: int,
+        left: float | None,
+        chain: Chain,
+    ) -> None:
+        """A system message: for a cell it goes past its limit, for this node it is served at once."""
+        mesh = self.mesh
+        args, kwargs = unpack_args(packed)
+        operation, *given = args
+        if name == NODE_ID:
+            mesh.answer(source, number, operation(self.node, *given), None)
+            return
+        cell = mesh.resolve(name)
+        if cell is None or cell.state == DEAD:
+            raise NotRunning(f"an actor of node {mesh.name!r}", describe(operation))
+        system = server_of(cell, describe(operation))
+        deadline = None if left is None else self.node.loop.time() + left
+        request = Incoming(mesh, source, number, cell, operation, deadline, chain)
+        mesh.incoming[source, number] = request
+        beyond = self._beyond(cell, chain, describe(operation))
+        cell.post((system, args, kwargs, self._context(carried), request))
+        if beyond is not None:
+            mesh.send(beyond.id[0], (ops.PROBE, beyond.id[1], source, number, chain))
+
+    def _beyond(self, cell: Cell, chain: Chain, message: str) -> RemoteCell | None:
+        """The cell of yet another node that a callee waits for; `CallCycle` if it waits for its caller."""
+        if not chain or (cell.task is None and cell.state != REMOTE):
+            return None
+        path, beyond = follow(self.mesh, cell, chain)
+        if path is not None:
+            raise CallCycle(path, message)
+        return None if beyond is cell else beyond
 
     def cast(self, source: int, name: Any, message: str, packed: Any, carried: str | None) -> None:
         try:

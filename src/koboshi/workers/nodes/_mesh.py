@@ -16,7 +16,7 @@ from ..._kernel._errors import ActorExited, MailboxFull, StartError
 from ..._kernel._lifecycle import hear_by_error
 from ..._kernel._message import describe
 from ..._kernel._reasons import ExitReason, NoConnection
-from ..._kernel._route import INFO, MESSAGE, STOP, RemoteCell, RemoteMessage
+from ..._kernel._route import INFO, MESSAGE, STOP, SYSTEM, RemoteCell, RemoteMessage
 from ..._kernel._wait import Request, Wait
 from ...wire import NotPicklable, WireError
 from ...wire._buffers import BufferedPickle
@@ -153,7 +153,7 @@ class Mesh(Addresses):
         lane = cell.way
         if lane is None:
             lane = cell.way = self.transport.lane(cell.id[0])
-        if message.kind is not STOP:  # an end is refused nowhere
+        if message.kind is not STOP and message.kind is not SYSTEM:  # these are refused nowhere
             if self.full and cell in self.full:
                 raise MailboxFull(cell.label(), describe(message), self.full[cell])
             if lane.connection.unsent_bytes > CONGESTED:
@@ -162,8 +162,8 @@ class Mesh(Addresses):
         kind = message.kind
         name = cell.id[1]
         carried = context.get(correlation_id)
-        if kind is MESSAGE:
-            packed = pack_args(args, kwargs, message.__qualname__)
+        if kind is MESSAGE or kind is SYSTEM:
+            packed = pack_args(args, kwargs, describe(message if kind is MESSAGE else args[0]))
             if request is not None:
                 self._call(CALL, cell, lane, message.name, packed, carried, request)
                 return

@@ -64,7 +64,8 @@ def spawn(
     info = process_class(spec.target.__qualname__) if spec.is_process else spec.target._kb_info
     cell = RemoteCell(mesh.node, info, parent, mesh, (dest, number), place.label())
     order = (
-        spec.target,
+        # A class whose module was loaded again stands for its successor, and only that has a name.
+        spec.target if spec.is_process else spec.target._kb_info.cls,
         args,
         spec.kwargs,
         mesh.describe(parent),
