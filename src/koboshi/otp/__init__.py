@@ -6,7 +6,14 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .routers._router import RouteeInfo, Router, RouterStatistics, router
+
+__all__ = [
+    "RouteeInfo",
+    "Router",
+    "RouterStatistics",
+    "router",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:

@@ -11,7 +11,7 @@ from .._kernel._errors import NotRunning, UsageError, WrongThread
 from .._kernel._node import Node
 from .._kernel._ref import ActorRef, deadline_of
 from ._engine import Engine
-from ._keys import Key, key_number
+from ..wire._keys import Key, key_number
 from ._pool import Pool
 from ._pool_executor import PoolExecutor
 from ._stream import Stream, StreamTaker, UnorderedStreamTaker

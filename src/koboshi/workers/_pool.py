@@ -25,7 +25,7 @@ from ._engine import Engine, Refusal
 from ._host import handle, load, open_host
 from ._jobs import Entry as Arguments
 from ._jobs import FunctionRef, encode_arguments
-from ._keys import message_key
+from ..wire._keys import message_key
 from ._pool_statistics import PoolStatistics, WorkerInfo
 from ._scaling import Scaling, crew_of
 from ._shared import borrow, give_back
