@@ -6,12 +6,53 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
+from .resilience._breaker import BreakerStatistics, CircuitBreaker
+from .resilience._bulkhead import Bulkhead, BulkheadPlace, BulkheadStatistics
+from .resilience._fallback import Fallback, FallbackStatistics, fallback
+from .resilience._rate import RateLimiter, RateStatistics
+from .resilience._refusals import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpen,
+    BreakerOpened,
+    BulkheadFull,
+    FellBack,
+    Overloaded,
+    RateLimited,
+    Refused,
+    Relieved,
+    Saturated,
+)
+from .resilience._shedder import LoadShedder, ShedderStatistics
 from .routers._router import RouteeInfo, Router, RouterStatistics, router
 
 __all__ = [
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpen",
+    "BreakerOpened",
+    "BreakerStatistics",
+    "Bulkhead",
+    "BulkheadFull",
+    "BulkheadPlace",
+    "BulkheadStatistics",
+    "CircuitBreaker",
+    "Fallback",
+    "FallbackStatistics",
+    "FellBack",
+    "LoadShedder",
+    "Overloaded",
+    "RateLimited",
+    "RateLimiter",
+    "RateStatistics",
+    "Refused",
+    "Relieved",
     "RouteeInfo",
     "Router",
     "RouterStatistics",
+    "Saturated",
+    "ShedderStatistics",
+    "fallback",
     "router",
 ]
 
