@@ -6,6 +6,9 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
+from .failover._events import ChangedOver, ItemRejected, SourceFailed
+from .failover._failover import Failover, FailoverStatistics, SourceInfo
+from .failover._sources import Feed, NotActive, Poll, Push
 from .resilience._breaker import BreakerStatistics, CircuitBreaker
 from .resilience._bulkhead import Bulkhead, BulkheadPlace, BulkheadStatistics
 from .resilience._fallback import Fallback, FallbackStatistics, fallback
@@ -36,12 +39,20 @@ __all__ = [
     "BulkheadFull",
     "BulkheadPlace",
     "BulkheadStatistics",
+    "ChangedOver",
     "CircuitBreaker",
+    "Failover",
+    "FailoverStatistics",
     "Fallback",
     "FallbackStatistics",
+    "Feed",
     "FellBack",
+    "ItemRejected",
     "LoadShedder",
+    "NotActive",
     "Overloaded",
+    "Poll",
+    "Push",
     "RateLimited",
     "RateLimiter",
     "RateStatistics",
@@ -52,6 +63,8 @@ __all__ = [
     "RouterStatistics",
     "Saturated",
     "ShedderStatistics",
+    "SourceFailed",
+    "SourceInfo",
     "fallback",
     "router",
 ]

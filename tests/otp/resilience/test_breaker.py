@@ -41,7 +41,9 @@ def test_it_opens_after_so_many_failures_and_refuses_without_calling() -> None:
         await fail_through(breaker)
         assert "open" == breaker.state
 
-        with pytest.raises(otp.BreakerOpen, match="shop refused the call: it is open; try again in 5 s") as caught:
+        with pytest.raises(
+            otp.BreakerOpen, match="shop refused the call: it is open; try again in 5 s"
+        ) as caught:
             await breaker.call(succeed)
 
         assert ("shop", 5.0) == (caught.value.gate, caught.value.retry_after)
@@ -89,7 +91,9 @@ def test_after_its_time_one_probe_passes_and_its_success_closes_it() -> None:
 
         assert "closed" == breaker.state
         assert 7 == await breaker.call(succeed, 7)
-        assert ["BreakerOpened", "BreakerHalfOpened", "BreakerClosed"] == [type(each).__name__ for each in events]
+        assert ["BreakerOpened", "BreakerHalfOpened", "BreakerClosed"] == [
+            type(each).__name__ for each in events
+        ]
         stop()
 
     run_virtual(main)
@@ -139,7 +143,9 @@ def test_the_wait_has_its_jitter() -> None:
     run_virtual(main)
 
 
-@pytest.mark.parametrize("counts", [ConnectionError, (ConnectionError,), lambda e: isinstance(e, ConnectionError)])
+@pytest.mark.parametrize(
+    "counts", [ConnectionError, (ConnectionError,), lambda e: isinstance(e, ConnectionError)]
+)
 async def test_only_what_counts_is_a_failure(counts: Any) -> None:
     breaker = otp.CircuitBreaker(failures=1, counts=counts)
     with pytest.raises(ValueError, match="no"):

@@ -150,9 +150,7 @@ class _Told:
         match rules.state:
             case "open":
                 breaker._opened += 1
-                breaker._emit(
-                    BreakerOpened(breaker.name, rules.until - self._now, max(1, len(rules.recent)))
-                )
+                breaker._emit(BreakerOpened(breaker.name, rules.until - self._now, max(1, len(rules.recent))))
             case "half_open":
                 breaker._emit(BreakerHalfOpened(breaker.name))
             case "closed":

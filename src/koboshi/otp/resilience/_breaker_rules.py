@@ -1,8 +1,8 @@
 """What a circuit breaker decides: values in, verdict out, the clock passed in.
 
-    closed     everything passes; `failures` failures within `window` seconds open it
-    open       nothing passes until its time is over
-    half_open  `probes` calls pass; if all of them succeed it closes, the first failure opens it again
+closed     everything passes; `failures` failures within `window` seconds open it
+open       nothing passes until its time is over
+half_open  `probes` calls pass; if all of them succeed it closes, the first failure opens it again
 """
 
 from __future__ import annotations

@@ -99,7 +99,9 @@ class Bulkhead(Gate):
         elif len(self._waiting) >= self._queue:
             self._refused += 1
             raise self._refuse(
-                BulkheadFull(self.name, f"all of its {self._limit} places and {self._queue} in the queue are taken")
+                BulkheadFull(
+                    self.name, f"all of its {self._limit} places and {self._queue} in the queue are taken"
+                )
             )
         else:
             await self._wait()
@@ -120,7 +122,9 @@ class Bulkhead(Gate):
                 self._freed()  # handed over in the moment in which it was given up
             if isinstance(error, TimeoutError):
                 self._refused += 1
-                raise self._refuse(BulkheadFull(self.name, f"no place was free within {within:g} s")) from None
+                raise self._refuse(
+                    BulkheadFull(self.name, f"no place was free within {within:g} s")
+                ) from None
             raise
         finally:
             self._waiting.pop(turn, None)

@@ -83,7 +83,10 @@ class Given:
     outdated = False
 
     def __init__(self, refs: Mapping[Any, ActorRef[Any]] | Iterable[ActorRef[Any]]) -> None:
-        pairs: list[tuple[Any, Any]] = list(refs.items() if isinstance(refs, Mapping) else enumerate(refs))
+        given: Any = refs
+        pairs: list[tuple[Any, Any]] = list(
+            given.items() if isinstance(given, Mapping) else enumerate(given)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        )
         self._routees: dict[Any, Routee] = {}
         self._next = 0
         for id, ref in pairs:
@@ -98,7 +101,8 @@ class Given:
 
     def add(self, ref: ActorRef[Any], id: Any) -> None:
         """Add a routee; None for the id takes the next number."""
-        if not isinstance(ref, ActorRef):
+        given: object = ref
+        if not isinstance(given, ActorRef):
             raise UsageError(f"a router takes refs of actors, got {ref!r}")
         if id is None:
             id = self._next
@@ -143,7 +147,7 @@ class ChildrenOf:
         if cell.state == DEAD:
             self._seen, self._routees, self._now = None, {}, ()
         elif cell.state != REMOTE:
-            tree: Supervisor = cell.actor
+            tree: Supervisor | None = cell.actor
             if tree is not None and self._seen != (tree, tree._membership):
                 self._read(tree)
         return self._now

@@ -28,6 +28,10 @@ AA = TypeVar("AA", bound=Actor)
 P = ParamSpec("P")
 RR = TypeVar("RR")
 
+# Their types say nothing once message and arguments are on their way as values.
+_CALL: Any = ActorRef.call
+_SEND: Any = ActorRef.send
+
 TO_ALL = ("broadcast", "scatter_gather_first")
 
 
@@ -101,13 +105,13 @@ class Router(Generic[AC]):
                     'the replies of a "broadcast" router are many: use call_all, or strategy='
                     '"scatter_gather_first" for the first of them'
                 )
-            return await self._first(message, args, kwargs)
+            return await self._first(message, args, kwargs)  # type: ignore[no-any-return]
         if places.source.outdated:
             await places.source.refresh(self._left(self._deadline()))
         number = places.number(args, kwargs) if places.keyed else 0
         routee = places.take(number)
         if routee is None:
-            return await self._slowly(ActorRef.call, message, args, kwargs, number, ())  # type: ignore[no-any-return]
+            return await self._slowly(_CALL, message, args, kwargs, number, ())  # type: ignore[no-any-return]
         began = this_node().loop.time()
         ref = routee.ref if self._within == DEFAULT_DEADLINE else routee.ref.within(self._within)
         try:
@@ -118,7 +122,7 @@ class Router(Generic[AC]):
         finally:
             places.free(routee)
         places.rerouted += 1
-        return await self._slowly(ActorRef.call, message, args, kwargs, number, (routee,), began)  # type: ignore[no-any-return]
+        return await self._slowly(_CALL, message, args, kwargs, number, (routee,), began)  # type: ignore[no-any-return]
 
     def cast(
         self: Router[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -159,9 +163,9 @@ class Router(Generic[AC]):
         """
         places = self._places
         if places.strategy in TO_ALL:
-            await self._ask_all(ActorRef.send, message, args, kwargs)
+            await self._ask_all(_SEND, message, args, kwargs)
             return
-        await self._slowly(ActorRef.send, message, args, kwargs, places.number(args, kwargs), ())
+        await self._slowly(_SEND, message, args, kwargs, places.number(args, kwargs), ())
 
     async def call_all(
         self: Router[AA], message: Message[AA, P, RR, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -170,7 +174,7 @@ class Router(Generic[AC]):
 
         Limits do not hold it up: it is one message to each.
         """
-        return await self._ask_all(ActorRef.call, message, args, kwargs)
+        return await self._ask_all(_CALL, message, args, kwargs)
 
     def within(self, seconds: float | None) -> Router[AC]:
         """The same router with another deadline, in seconds; None waits for ever."""
@@ -210,7 +214,9 @@ class Router(Generic[AC]):
     def _given(self, what: str) -> Given:
         source = self._places.source
         if not isinstance(source, Given):
-            raise UsageError(f"{what} is for routers over refs; start or stop a child of the supervisor instead")
+            raise UsageError(
+                f"{what} is for routers over refs; start or stop a child of the supervisor instead"
+            )
         return source
 
     def _deadline(self) -> float | None:
@@ -278,7 +284,7 @@ class Router(Generic[AC]):
 
     async def _first(self, message: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call all living routees; the first success stands, and nobody waits for the others any more."""
-        tasks = await self._to_all(ActorRef.call, message, args, kwargs)
+        tasks = await self._to_all(_CALL, message, args, kwargs)
         waiting, failed = set(tasks), None
         try:
             while waiting:
