@@ -33,6 +33,26 @@ EXPECTED = {
             r"19 thumbnails of 20 images; image \d+ is the brightest\n"
         ),
     ),
+    "bank.py": (
+        [],
+        (
+            r"500 transfers, \d\d+ crashes of accounts\n"
+            r"some were made, some refused, some taken back\n"
+            r"the sum is 10000 of 10000\n"
+        ),
+    ),
+    "worker_pool.py": (
+        [],
+        (
+            r"round robin: anna ben carla anna ben carla\n"
+            r"least busy: \{'ben': 5, 'carla': 5\} beside anna\n"
+            r"without ben: anna carla anna carla\n"
+            r"with ben: anna ben carla\n"
+            r"restarts: 3\n"
+            r"given up: ben is broken\n"
+            r"jobs after one_for_all: \[0, 0, 0\]\n"
+        ),
+    ),
     "command.py": ([], r"hello\nhello True\n"),
     "crawler.py": (["60"], r"60 pages, 120180 words; the most frequent: \w+\n"),
     "inference.py": (

@@ -27,7 +27,8 @@ from .resilience._refusals import (
     Saturated,
 )
 from .resilience._shedder import LoadShedder, ShedderStatistics
-from .routers._router import RouteeInfo, Router, RouterStatistics, router
+from .routers._router import Router, router
+from .routers._statistics import RouteeInfo, RouterStatistics
 
 __all__ = [
     "BreakerClosed",

@@ -10,8 +10,8 @@ from .._kernel._cell import DEAD
 from .._kernel._errors import NotRunning, UsageError, WrongThread
 from .._kernel._node import Node
 from .._kernel._ref import ActorRef, deadline_of
-from ._engine import Engine
 from ..wire._keys import Key, key_number
+from ._engine import Engine
 from ._pool import Pool
 from ._pool_executor import PoolExecutor
 from ._stream import Stream, StreamTaker, UnorderedStreamTaker

@@ -17,6 +17,7 @@ from .._supervision._child import Child
 from .._supervision._root import request
 from .._supervision._spec import ChildSpec
 from ..wire import DEFAULT_FRAME_LIMIT
+from ..wire._keys import message_key
 from ..wire._pickle import dumps
 from ._concurrent_host import handle_beside, open_hosts
 from ._crew import Crew
@@ -25,7 +26,6 @@ from ._engine import Engine, Refusal
 from ._host import handle, load, open_host
 from ._jobs import Entry as Arguments
 from ._jobs import FunctionRef, encode_arguments
-from ..wire._keys import message_key
 from ._pool_statistics import PoolStatistics, WorkerInfo
 from ._scaling import Scaling, crew_of
 from ._shared import borrow, give_back

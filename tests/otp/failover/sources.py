@@ -60,10 +60,21 @@ class Sink(kb.Actor):
 
     def __init__(self) -> None:
         self.items: list[Any] = []
+        self.waiting: list[tuple[int, kb.ReplyTo[list[Any]]]] = []
+
+    @kb.message
+    def once_taken(self, count: int) -> list[Any]:
+        """Answers when it has so many."""
+        if len(self.items) < count:
+            self.waiting.append((count, kb.defer()))
+        return self.items
 
     @kb.message
     def take(self, item: Any) -> None:
         self.items.append(item)
+        for count, reply in self.waiting:
+            if len(self.items) >= count:
+                reply.send(self.items)
         if item == "poison":
             raise ValueError(item)
 

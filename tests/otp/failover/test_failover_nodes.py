@@ -35,12 +35,10 @@ async def test_when_a_node_is_lost_the_source_at_home_goes_on_behind_its_last_it
         await tree.start_child(spec.options(id="failover"))
         async with asyncio.timeout(20):
             await changed.wait()
-            while len(await sink.call(Sink.taken)) < 5:
-                await asyncio.sleep(0)
+            await sink.within(None).call(Sink.once_taken, 5)
             os.kill(await tree.ref(Worker, "spy").call(Worker.pid), 9)
             await over.wait()
-            while len(await sink.call(Sink.taken)) < 9:
-                await asyncio.sleep(0)
+            await sink.within(None).call(Sink.once_taken, 9)
 
         assert list(range(1, 10)) == await sink.call(Sink.taken)
         stop()

@@ -118,7 +118,7 @@ class Failover(DynamicSupervisor):
         self._delivery = Delivery(consumer.within(None), message, backoff)
         self._stale_after = stale_after
         self._cursor = cursor() if callable(cursor) else cursor
-        self._retry = backoff
+        self._pause = backoff
         self._records = [_Record() for _ in sources]
         self._runs = itertools.count(1)
         self._active: _Run | None = None
@@ -214,8 +214,8 @@ class Failover(DynamicSupervisor):
     def _put_off(self, index: int, ran_for: float, why: str) -> None:
         """Leave a source alone for a while."""
         record = self._records[index]
-        record.failures = 1 if self._retry.forgets(ran_for) else record.failures + 1
-        wait = self._retry.delay(record.failures, random)
+        record.failures = 1 if self._pause.forgets(ran_for) else record.failures + 1
+        wait = self._pause.delay(record.failures, random)
         record.retry_at = self._now() + wait
         self._why = why
         self._emit(SourceFailed(self._kb_cell.label(), self._sources[index].name, why, wait))

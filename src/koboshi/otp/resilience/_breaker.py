@@ -23,8 +23,8 @@ Counts = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseE
 class BreakerStatistics:
     """A breaker at one moment: calls by what became of them, how often it has opened, its state.
 
-    `retry_after` is the time in seconds until it lets a probe through; None unless it is open. An open breaker whose
-    time is over becomes half open with the next call.
+    `retry_after` is the time in seconds until it lets a probe through; None unless it is open. An open
+    breaker whose time is over becomes half open with the next call.
     """
 
     state: BreakerState
@@ -158,5 +158,5 @@ class _Told:
 
 
 def _are_errors(counts: Any) -> bool:
-    classes: tuple[Any, ...] = counts if isinstance(counts, tuple) else (counts,)
+    classes: tuple[Any, ...] = counts if isinstance(counts, tuple) else (counts,)  # pyright: ignore[reportUnknownVariableType]
     return all(isinstance(each, type) and issubclass(each, BaseException) for each in classes)

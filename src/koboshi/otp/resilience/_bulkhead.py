@@ -15,7 +15,7 @@ from ._refusals import BulkheadFull
 
 @dataclass(frozen=True, slots=True)
 class BulkheadStatistics:
-    """A bulkhead at one moment: places taken, those that wait for one, and how many were let in or refused."""
+    """A bulkhead at one moment: places taken, who waits for one, and how many were let in or refused."""
 
     limit: int
     taken: int

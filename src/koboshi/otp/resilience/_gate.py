@@ -106,7 +106,7 @@ class Gate(ABC):
 
 
 def patience(within: float | None) -> float | None:
-    """Seconds that the current caller can wait: `within`, or what its own caller leaves it, if that is less."""
+    """Seconds that the current caller can wait: `within`, or what its own caller leaves it, if less."""
     node = this_node()
     deadline = deadline_of(node.current)
     left = None if deadline is None else max(0.0, deadline - node.loop.time())

@@ -19,7 +19,7 @@ WhenEmpty = Literal["wait", "refuse"]
 
 @dataclass(frozen=True, slots=True)
 class RateStatistics:
-    """A rate limiter at one moment: keys that are remembered, those that wait, and how many passed or did not."""
+    """A rate limiter at one moment: keys remembered, who waits, and how many passed or were refused."""
 
     keys: int
     waiting: int
@@ -34,8 +34,10 @@ class RateLimiter(Gate):
         name: what events and errors call it.
         rate: tokens per second that come back.
         burst: tokens in a full bucket, so many calls may come at once; 1 by default.
-        when_empty: "wait" (default) for the token, in order, unless the caller's deadline comes first; or "refuse".
-        max_keys: keys that are remembered. A new one beyond that is refused until an old one's bucket is full.
+        when_empty: "wait" (default) for the token, in order, unless the caller's deadline comes first;
+            or "refuse".
+        max_keys: keys that are remembered, 10,000. A new one beyond that is refused until an old one's
+            bucket is full.
 
     Raises:
         UsageError: an option has no such value.

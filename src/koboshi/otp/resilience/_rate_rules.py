@@ -22,7 +22,8 @@ class Buckets:
     """One bucket per key, all alike.
 
     A key whose bucket is full is as good as a new one and is forgotten. One that owes something never
-    is, or whoever comes with ever new keys would free the old ones: with too many of these a new key has to wait.
+    is, or whoever comes with ever new keys would free the old ones: with too many of these a new key has
+    to wait.
     """
 
     def __init__(self, rate: float, burst: int, max_keys: int) -> None:

@@ -43,10 +43,7 @@ class Estimate:
         self.pending -= 1
         # Of one that had to wait the service began when the one before it was done, not when it came.
         # With several servers the time between two ends is a service time's share.
-        if queued:
-            took = (now - max(began, self._last_done)) * self.servers
-        else:
-            took = now - began
+        took = (now - max(began, self._last_done)) * self.servers if queued else now - began
         self._last_done = now
         old = took if self.service is None else self.service
         self.service = old + self.smoothing * (took - old)
@@ -60,8 +57,8 @@ class Estimate:
 class ShedderStatistics:
     """A load shedder at one moment.
 
-    `service` is the average service time in seconds, 0 before the first call is done; `estimate` what a newcomer
-    would take.
+    `service` is the average service time in seconds, 0 before the first call is done; `estimate` what a
+    newcomer would take.
     """
 
     pending: int

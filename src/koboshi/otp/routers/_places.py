@@ -54,7 +54,12 @@ class Places:
         """Who should get a message now; None when nobody may."""
         if self.limit_all is not None and self.busy >= self.limit_all:
             return None
-        alive = (lambda routee: routee not in tried and routee.alive()) if tried else Routee.alive
+        if not tried:
+            return self._picks.pick(self.source.now(), Routee.alive, self._room, number)
+
+        def alive(routee: Routee) -> bool:
+            return routee not in tried and routee.alive()
+
         return self._picks.pick(self.source.now(), alive, self._room, number)
 
     def _room(self, routee: Routee) -> bool:

@@ -39,7 +39,7 @@ class Routee:
         return ref._cell.state != DEAD or (ref._place is not None and ref._target().state != DEAD)
 
     def load(self) -> int:
-        """Messages that wait there or are being handled; of an actor elsewhere, our own that are outstanding."""
+        """Messages that wait there or are in hand; of an actor elsewhere, our own that are outstanding."""
         cell = self.ref._target()
         if cell.state == REMOTE:
             return self.busy

@@ -1,15 +1,14 @@
 """`router`: one typed address for many actors.
 
 Routing happens in the sender, so it costs no hop and no process is a bottleneck. The price is that
-"outstanding" means outstanding through this router: two routers over the same actors do not know of each other.
+"outstanding" means outstanding through this router: two over the same actors do not know of each other.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..._kernel._actor import Actor
 from ..._kernel._errors import ActorExited, CallError, CallTimeout, MailboxFull, NotRunning, UsageError
@@ -21,6 +20,7 @@ from ..._supervision._supervisor import Supervisor
 from ...wire._keys import Key
 from ._places import Places, Tried
 from ._routees import Given, Routee, source_of
+from ._statistics import RouteeInfo, RouterStatistics
 from ._strategies import STRATEGIES, RouterStrategy
 
 AC = TypeVar("AC", bound=Actor, covariant=True)
@@ -29,44 +29,10 @@ P = ParamSpec("P")
 RR = TypeVar("RR")
 
 # Their types say nothing once message and arguments are on their way as values.
-_CALL: Any = ActorRef.call
-_SEND: Any = ActorRef.send
+_CALL = cast("Callable[..., Any]", ActorRef.call)  # pyright: ignore[reportUnknownMemberType]
+_SEND = cast("Callable[..., Any]", ActorRef.send)  # pyright: ignore[reportUnknownMemberType]
 
 TO_ALL = ("broadcast", "scatter_gather_first")
-
-
-@dataclass(frozen=True, slots=True)
-class RouteeInfo:
-    """One routee: its `id` in the router, calls `outstanding` now, `calls` since the router was made."""
-
-    id: Any
-    ref: ActorRef[Any]
-    alive: bool
-    outstanding: int
-    calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class RouterStatistics:
-    """A router at one moment.
-
-    Attributes:
-        routees: each of them.
-        outstanding: calls that are not answered yet.
-        waiting: callers that wait for a place.
-        calls, casts: how many there were.
-        rerouted: calls that went on to another routee, because theirs had ended before it began on them.
-        refused: casts and calls for which there was no place, or no place in time.
-    """
-
-    strategy: RouterStrategy
-    routees: tuple[RouteeInfo, ...]
-    outstanding: int
-    waiting: int
-    calls: int
-    casts: int
-    rerouted: int
-    refused: int
 
 
 class Router(Generic[AC]):
