@@ -14,14 +14,14 @@ from koboshi import otp
 
 logging.getLogger("koboshi").setLevel(logging.CRITICAL + 1)  # the crashes are meant
 
-ACCOUNTS, EACH, TRANSFERS = 10, 1000, 500
+NAMES, EACH, TRANSFERS = [f"account-{n}" for n in range(10)], 1000, 500
 
 
 class Books(kb.Actor):
     """What lasts: balances, and which movements have been made."""
 
     def __init__(self) -> None:
-        self.balances = {f"account-{n}": EACH for n in range(ACCOUNTS)}
+        self.balances = dict.fromkeys(NAMES, EACH)
         self.made: set[str] = set()
 
     @kb.message
@@ -48,10 +48,10 @@ class Account(kb.Actor):
     async def move(self, id: str, amount: int) -> bool:
         trouble = random.random()
         if trouble < 0.05:
-            raise RuntimeError(f"{self.name} crashed before {id}")
+            raise RuntimeError("before")
         done = await self.books.call(Books.move, id, self.name, amount)
         if trouble > 0.95:
-            raise RuntimeError(f"{self.name} crashed after {id}")
+            raise RuntimeError("after")
         return done
 
 
@@ -86,15 +86,19 @@ async def main() -> None:
     random.seed(7)
     async with kb.Supervisor(kb.child(Books).options(id="books"), max_restarts=10_000) as tree:
         books = tree.ref(Books, "books")
-        names = [f"account-{n}" for n in range(ACCOUNTS)]
-        for name in names:
+        for name in NAMES:
             await tree.start_child(kb.child(Account, name, books).options(id=name))
-        tellers = otp.Bulkhead("tellers", limit=20, queue=TRANSFERS, timeout=30.0)
-        jobs = [(n, random.sample(names, 2), random.randint(1, 500)) for n in range(TRANSFERS)]
+        tellers = otp.Bulkhead("tellers", limit=20, queue=TRANSFERS)
+        jobs = [(n, random.sample(NAMES, 2), random.randint(1, 500)) for n in range(TRANSFERS)]
         results = await asyncio.gather(*(tellers.call(transfer, tree, *job) for job in jobs))
         print(f"{TRANSFERS} transfers, {(await tree.statistics()).restarts} crashes of accounts")
-        print("some were", ", some ".join(sorted(set(results))))
-        print("the sum is", await books.call(Books.total), "of", ACCOUNTS * EACH)
+        print(
+            "some were",
+            ", some ".join(sorted(set(results))) + "\nthe sum is",
+            await books.call(Books.total),
+            "of",
+            len(NAMES) * EACH,
+        )
 
 
 if __name__ == "__main__":
