@@ -68,13 +68,12 @@ async def transfer(tree: kb.Supervisor, number: int, between: list[str], amount:
     source, target = between
     if not await surely(tree, source, f"{number}-out", -amount):
         return "refused"
-    try:
-        # Once only: a transfer that does not arrive is taken back, as between two banks.
+    try:  # once only: a transfer that does not arrive is taken back, as between two banks
         if await tree.ref(Account, target).call(Account.move, f"{number}-in", amount):
             return "made"
     except kb.CallError:
         await tree.wait_ready()
-    # It may have arrived all the same: settle that, then take it out again if it is still there.
+    # It may have arrived all the same: settle that, and take it out again if it is still there.
     await surely(tree, target, f"{number}-in", amount)
     if not await surely(tree, target, f"{number}-undo", -amount):
         return "made"
@@ -92,13 +91,8 @@ async def main() -> None:
         jobs = [(n, random.sample(NAMES, 2), random.randint(1, 500)) for n in range(TRANSFERS)]
         results = await asyncio.gather(*(tellers.call(transfer, tree, *job) for job in jobs))
         print(f"{TRANSFERS} transfers, {(await tree.statistics()).restarts} crashes of accounts")
-        print(
-            "some were",
-            ", some ".join(sorted(set(results))) + "\nthe sum is",
-            await books.call(Books.total),
-            "of",
-            len(NAMES) * EACH,
-        )
+        print("some were", ", some ".join(sorted(set(results))))
+        print("the sum is", await books.call(Books.total), "of", len(NAMES) * EACH)
 
 
 if __name__ == "__main__":

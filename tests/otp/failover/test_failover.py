@@ -158,6 +158,24 @@ def test_a_recovered_source_takes_over_again_without_loss_or_repetition(kind: st
     run_virtual(in_world(body))
 
 
+def test_when_a_preferred_source_takes_over_the_other_is_stopped() -> None:
+    async def body(world: World) -> None:
+        log = world.log
+        log.down.add("a")
+        await world.start(log.push("a"), log.push("b"))
+        await asyncio.sleep(0.5)
+        log.down.clear()
+        await asyncio.sleep(0.7)
+        assert 2 == (await world.figures()).running  # a is tried
+        await log.grow()
+        await asyncio.sleep(0.1)
+
+        assert ("a", 1) == ((await world.figures()).active, (await world.figures()).running)
+        assert [1] == await world.taken()
+
+    run_virtual(in_world(body))
+
+
 def test_a_failed_source_is_probed_with_a_growing_wait_while_the_other_goes_on() -> None:
     async def body(world: World) -> None:
         log = world.log

@@ -377,6 +377,29 @@ async def test_over_the_limit_a_call_waits_and_the_longest_waiting_is_next() -> 
     assert ["a", "b"] == [await calls[0], await calls[3]]
 
 
+async def test_a_place_handed_over_to_one_that_gives_up_goes_on_to_the_next() -> None:
+    refs = await workers("a")
+    router = otp.router(refs, limit=1)
+
+    async def call_and_cancel_the_next() -> str:
+        name = await router.call(Worker.hold)
+        second.cancel()  # which has been given the place, and has not run since
+        return name
+
+    first = asyncio.ensure_future(call_and_cancel_the_next())
+    await settle()
+    second, third = (asyncio.ensure_future(router.call(Worker.hold)) for _ in range(2))
+    await settle()
+    refs[0].cast(Worker.let_go)
+    assert "a" == await first
+    await settle()
+
+    assert second.cancelled()
+    assert (1, 0) == (router.statistics().outstanding, router.statistics().waiting)
+    refs[0].cast(Worker.let_go)
+    assert "a" == await third
+
+
 async def test_limit_all_counts_all_routees() -> None:
     refs = await workers("ab")
     router = otp.router(refs, limit_all=1)
