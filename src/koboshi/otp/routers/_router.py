@@ -78,7 +78,7 @@ class Router(Generic[AC]):
         routee = places.take(number)
         if routee is None:
             return await self._slowly(_CALL, message, args, kwargs, number, ())  # type: ignore[no-any-return]
-        began = this_node().loop.time()
+        began = routee.ref._cell.node.loop.time()
         ref = routee.ref if self._within == DEFAULT_DEADLINE else routee.ref.within(self._within)
         try:
             return await ref.call(message, *args, **kwargs)
