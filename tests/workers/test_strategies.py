@@ -248,4 +248,4 @@ async def test_by_key_is_refused_where_it_would_mean_nothing() -> None:
         with pytest.raises(kb.UsageError, match="by_key is for call and maps"):
             pool.jobs.by_key(1).as_executor()
         with pytest.raises(kb.UsageError, match="a key is an int"):
-            pool.jobs.by_key(1.5)  # type: ignore[arg-type]
+            pool.jobs.by_key([1])  # type: ignore[arg-type]
