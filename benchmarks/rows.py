@@ -14,6 +14,7 @@ from sides.large_jobs import ARRAY_ITEMS, digest
 
 RING_ACTORS = 1_000
 FANOUT_ACTORS = 1_000
+ROUTEES = 16
 CALLERS = 250
 
 MEASURED = "koboshi"
@@ -129,6 +130,15 @@ _ALL = (
         sides=_ACTOR_SIDES,
         checksum=_sum_to,
         goals=(Goal(1.0, "otp"), Goal(40.0, "pykka")),
+    ),
+    Row(
+        name="router",
+        what=f"calls through a router to the least busy of {ROUTEES} actors, each reply waited for",
+        unit=Unit.RATE,
+        size=20_000,
+        step=ROUTEES,
+        sides=(MEASURED, "otp"),
+        checksum=lambda size: ROUTEES * _sum_to(size // ROUTEES),
     ),
     Row(
         name="cast",

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import koboshi as kb
+from koboshi import otp
 from koboshi.durable import Claim, Ledger
-from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS
+from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS, ROUTEES
 from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
@@ -46,6 +47,14 @@ class Driver(kb.Actor):
         return time.perf_counter() - began, total
 
     @kb.message
+    async def route(self, router: otp.Router[Counter], size: int) -> tuple[float, int]:
+        total = 0
+        began = time.perf_counter()
+        for _ in range(size):
+            total += await router.call(Counter.add, 1)
+        return time.perf_counter() - began, total
+
+    @kb.message
     async def cast(self, counter: kb.ActorRef[Counter], size: int) -> tuple[float, int]:
         began = time.perf_counter()
         for i in range(1, size + 1):
@@ -66,6 +75,16 @@ async def call(size: int) -> AsyncBatches:
         seconds, total = await driver.within(None).call(Driver.call, counter, size)
         await driver.stop()
         await counter.stop()
+        yield rate(size, seconds, total)
+
+
+async def router(size: int) -> AsyncBatches:
+    while True:
+        counters, driver = [await kb.start(Counter, 0) for _ in range(ROUTEES)], await kb.start(Driver)
+        routed = otp.router(counters, strategy="least_busy")
+        seconds, total = await driver.within(None).call(Driver.route, routed, size)
+        for each in (driver, *counters):
+            await each.stop()
         yield rate(size, seconds, total)
 
 
@@ -394,6 +413,7 @@ if __name__ == "__main__":
     serve(
         {
             "call": call,
+            "router": router,
             "cast": cast,
             "start": start,
             "idle_bytes": idle_bytes,

@@ -11,6 +11,12 @@ handle_call({call, Counter, Size}, _From, State) ->
     Began = erlang:monotonic_time(),
     Total = call(Counter, Size, 0),
     {reply, {seconds_since(Began), Total}, State};
+handle_call({router, Counters, Size}, _From, State) ->
+    Count = tuple_size(Counters),
+    Busy = atomics:new(Count, []),
+    Began = erlang:monotonic_time(),
+    Total = route(Counters, Count, Busy, 1, Size, 0),
+    {reply, {seconds_since(Began), Total}, State};
 handle_call({cast, Counter, Size}, _From, State) ->
     Began = erlang:monotonic_time(),
     cast(Counter, 1, Size),
@@ -28,6 +34,25 @@ call(_Counter, 0, Total) ->
     Total;
 call(Counter, Left, Total) ->
     call(Counter, Left - 1, Total + gen_server:call(Counter, {add, 1})).
+
+%% The least busy one, looked for from Next on; counts are atomics, as of a router with many senders.
+route(_Counters, _Count, _Busy, _Next, 0, Total) ->
+    Total;
+route(Counters, Count, Busy, Next, Left, Total) ->
+    At = least(Busy, Count, Next, Count, Next, infinity),
+    atomics:add(Busy, At, 1),
+    Reply = gen_server:call(element(At, Counters), {add, 1}),
+    atomics:sub(Busy, At, 1),
+    route(Counters, Count, Busy, At rem Count + 1, Left - 1, Total + Reply).
+
+least(_Busy, _Count, _At, 0, Best, _Least) ->
+    Best;
+least(Busy, Count, At, Left, Best, Least) ->
+    case atomics:get(Busy, At) of
+        0 -> At;
+        N when N < Least -> least(Busy, Count, At rem Count + 1, Left - 1, At, N);
+        _ -> least(Busy, Count, At rem Count + 1, Left - 1, Best, Least)
+    end.
 
 cast(_Counter, I, Size) when I > Size ->
     ok;

@@ -9,6 +9,7 @@
 -define(WARM_SHARE, 0.2).
 -define(RING_ACTORS, 1000).
 -define(FANOUT_ACTORS, 1000).
+-define(ROUTEES, 16).
 -define(WARM_IDLE, 1000).
 
 main([RowText, SizeText, SecondsText]) ->
@@ -68,6 +69,7 @@ batch(Row, Size) ->
     end.
 
 row(call, Size) -> between_two(call, Size);
+row(router, Size) -> router(Size);
 row(cast, Size) -> between_two(cast, Size);
 row(start, Size) -> start(Size);
 row(idle_bytes, Size) -> idle_bytes(Size);
@@ -81,6 +83,14 @@ between_two(Row, Size) ->
     {ok, Driver} = gen_server:start(bench_driver, [], []),
     {Seconds, Total} = gen_server:call(Driver, {Row, Counter, Size}, infinity),
     stop([Driver, Counter]),
+    {[Size / Seconds], Total}.
+
+router(Size) ->
+    Counters = [begin {ok, Counter} = gen_server:start(bench_counter, 0, []), Counter end
+                || _ <- lists:seq(1, ?ROUTEES)],
+    {ok, Driver} = gen_server:start(bench_driver, [], []),
+    {Seconds, Total} = gen_server:call(Driver, {router, list_to_tuple(Counters), Size}, infinity),
+    stop([Driver | Counters]),
     {[Size / Seconds], Total}.
 
 start(Size) ->

@@ -29,6 +29,8 @@ class Children(Actor):
     def __init__(self) -> None:
         # In start order.
         self._children: dict[Any, Child] = {}
+        # Grows when a child is added or forgotten, so that who keeps a list of them knows when it is old.
+        self._membership = 0
         # Who is running or starting in the background. A child that is stopped on purpose is taken
         # out first, so that the exit message that follows finds nobody.
         self._by_cell: dict[Cell, Child] = {}
@@ -37,6 +39,7 @@ class Children(Actor):
 
     def _new_child(self, id: Any, spec: ChildSpec[Any]) -> Child:
         child = self._children[id] = Child(id, spec, self._place().inner(id))
+        self._membership += 1
         return child
 
     def _place(self) -> Place:
@@ -163,6 +166,7 @@ class Children(Actor):
 
     def _forget(self, child: Child) -> None:
         self._children.pop(child.id, None)
+        self._membership += 1
         self._tell_ready()
 
     def _tell_ready(self) -> None:

@@ -1,0 +1,1 @@
+"""Failover: several sources of one stream, in order of preference."""

@@ -1,0 +1,1 @@
+"""Graceful degradation: what stands before a service that may be slow, overloaded or down."""

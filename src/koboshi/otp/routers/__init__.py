@@ -1,0 +1,1 @@
+"""Routers: one address for many actors that do the same work."""
