@@ -27,6 +27,9 @@ from .event_manager import (
     event_manager,
     handler,
 )
+from .failover._events import ChangedOver, ItemRejected, SourceFailed
+from .failover._failover import Failover, FailoverStatistics, SourceInfo
+from .failover._sources import Feed, NotActive, Poll, Push
 from .hot_code import UpgradeFailed, upgrade, upgrade_module
 from .introspection import (
     DONE,
@@ -55,6 +58,26 @@ from .pubsub._pubsub import PubSub, PubSubStatistics, Topics, pubsub
 from .registry._entries import Entry
 from .registry._partition import AlreadyRegistered, Registered, Unregistered
 from .registry._registry import KeyRegistry, Registry, RegistryStatistics, registry
+from .resilience._breaker import BreakerStatistics, CircuitBreaker
+from .resilience._bulkhead import Bulkhead, BulkheadPlace, BulkheadStatistics
+from .resilience._fallback import Fallback, FallbackStatistics, fallback
+from .resilience._rate import RateLimiter, RateStatistics
+from .resilience._refusals import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpen,
+    BreakerOpened,
+    BulkheadFull,
+    FellBack,
+    Overloaded,
+    RateLimited,
+    Refused,
+    Relieved,
+    Saturated,
+)
+from .resilience._shedder import LoadShedder, ShedderStatistics
+from .routers._router import Router, router
+from .routers._statistics import RouteeInfo, RouterStatistics
 from .statemachine._declare import event, timeout, when
 from .statemachine._machine import Snapshot, StateMachine, StateMachineStatistics
 from .statemachine._table import ANY, ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT
@@ -91,10 +114,21 @@ __all__ = [
     "AgentHandle",
     "AgentStatistics",
     "AlreadyRegistered",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpen",
+    "BreakerOpened",
+    "BreakerStatistics",
+    "Bulkhead",
+    "BulkheadFull",
+    "BulkheadPlace",
+    "BulkheadStatistics",
+    "ChangedOver",
     "Checkout",
     "CheckoutPool",
     "CheckoutStatistics",
     "Checkouts",
+    "CircuitBreaker",
     "DebugRemoved",
     "Entry",
     "EventHandler",
@@ -102,6 +136,12 @@ __all__ = [
     "EventManagerHandle",
     "EventManagerStatistics",
     "Failed",
+    "Failover",
+    "FailoverStatistics",
+    "Fallback",
+    "FallbackStatistics",
+    "Feed",
+    "FellBack",
     "Groups",
     "HandlerCrashed",
     "HandlerError",
@@ -110,9 +150,11 @@ __all__ = [
     "HandlerNotFound",
     "HandlerPresent",
     "HandlerSpec",
+    "ItemRejected",
     "Joined",
     "KeyRegistry",
     "Left",
+    "LoadShedder",
     "Membership",
     "MessageFailed",
     "MessageIn",
@@ -120,17 +162,33 @@ __all__ = [
     "NoPartitions",
     "NoTable",
     "NoWorkerFree",
+    "NotActive",
     "NotJoined",
     "Ok",
     "Outcome",
+    "Overloaded",
     "PartitionSupervisor",
     "Partitions",
+    "Poll",
     "PubSub",
     "PubSubStatistics",
+    "Push",
+    "RateLimited",
+    "RateLimiter",
+    "RateStatistics",
+    "Refused",
     "Registered",
     "Registry",
     "RegistryStatistics",
+    "Relieved",
+    "RouteeInfo",
+    "Router",
+    "RouterStatistics",
+    "Saturated",
+    "ShedderStatistics",
     "Snapshot",
+    "SourceFailed",
+    "SourceInfo",
     "StateChange",
     "StateMachine",
     "StateMachineStatistics",
@@ -153,6 +211,7 @@ __all__ = [
     "checkout_pool",
     "event",
     "event_manager",
+    "fallback",
     "get_state",
     "get_status",
     "groups",
@@ -168,6 +227,7 @@ __all__ = [
     "remove",
     "replace_state",
     "resume",
+    "router",
     "statistics",
     "suspend",
     "table",
