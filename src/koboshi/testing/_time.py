@@ -61,6 +61,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         real: `"wait"` for sockets, subprocesses and executors, or `"refuse"` them with a `UsageError`.
     """
 
+    # Until `__init__` has made it one to close: a refused option leaves nothing behind.
+    _closed = True
+
     def __init__(self, *, autojump: bool = True, real: Literal["wait", "refuse"] = "wait") -> None:
         if not isinstance(autojump, bool):
             raise UsageError(f"autojump must be True or False, got {autojump!r}")
