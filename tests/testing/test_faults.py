@@ -187,10 +187,11 @@ async def test_the_process_of_a_node_dies_and_both_come_back() -> None:
         assert 1 == await far.call(Counter.add, 1)
         with pytest.raises(kb.UsageError, match="lives in another process"), testing.full_mailbox(far):
             pass
-        pid = await testing.kill_process(node)
         async with await testing.Probe.start() as probe:
             await probe.monitor(far)
-            await probe.expect_down(far, timeout=10)
+            pid = await testing.kill_process(node)
+            down = await probe.expect_down(far, kb.NoConnection, timeout=10)
+            assert "n1" == down.reason.node  # type: ignore[attr-defined]
         await tree.wait_ready()
 
         assert 1 == await far.call(Counter.add, 1)

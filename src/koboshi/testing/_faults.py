@@ -99,6 +99,7 @@ def kill_on(target: Target, message: Any = None, *, nth: int = 1) -> Iterator[Fa
         if fault.seen != nth:
             return run()
         fault.fired += 1
+        defer()  # what this returns is no reply: the caller is to hear of the end
         ActorRef[Any](actor._kb_cell).kill()
         return None
 
