@@ -117,9 +117,7 @@ class Run:
     error: BaseException | None
 
 
-def run_seed(
-    test: Callable[[], Coroutine[Any, Any, Any]], seed: int, *, max_turns: int = 1_000_000
-) -> Run:
+def run_seed(test: Callable[[], Coroutine[Any, Any, Any]], seed: int, *, max_turns: int = 1_000_000) -> Run:
     """Run `test()` once in virtual time, with its turns in the order of `seed`."""
     trace: list[str] = []
 
@@ -154,9 +152,7 @@ def run_seed(
     return Run(seed, tuple(trace), error)
 
 
-def replay(
-    test: Callable[[], Coroutine[Any, Any, Any]], seed: int, *, max_turns: int = 1_000_000
-) -> Run:
+def replay(test: Callable[[], Coroutine[Any, Any, Any]], seed: int, *, max_turns: int = 1_000_000) -> Run:
     """Run `test()` twice with one seed and return the run.
 
     Raises:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from .. import ActorRef, WorkerNode
 from .._kernel._actor import Actor
@@ -57,7 +57,7 @@ class Fault:
 @contextmanager
 def crash_on(
     target: Target, message: Any, *, nth: int = 1, error: BaseException | None = None
-) -> Iterator[Fault]:
+) -> Generator[Fault]:
     """Crash the actor at the nth such message, in place of its handler; the later ones are handled.
 
     Args:
@@ -81,16 +81,16 @@ def crash_on(
 
 
 @contextmanager
-def crash_after(target: Target, n: int, *, error: BaseException | None = None) -> Iterator[Fault]:
+def crash_after(target: Target, n: int, *, error: BaseException | None = None) -> Generator[Fault]:
     """Let n messages of any kind be handled and crash the actor at the next one, once."""
-    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         raise UsageError(f"n must be a whole number >= 0, got {n!r}")
     with crash_on(target, None, nth=n + 1, error=error) as fault:
         yield fault
 
 
 @contextmanager
-def kill_on(target: Target, message: Any = None, *, nth: int = 1) -> Iterator[Fault]:
+def kill_on(target: Target, message: Any = None, *, nth: int = 1) -> Generator[Fault]:
     """Kill the actor at the nth such message, in place of its handler; None for `message` counts all."""
     _check_count("nth", nth)
 
@@ -108,12 +108,12 @@ def kill_on(target: Target, message: Any = None, *, nth: int = 1) -> Iterator[Fa
 
 
 @contextmanager
-def delay_replies(target: Target, message: Any, seconds: float) -> Iterator[Fault]:
+def delay_replies(target: Target, message: Any, seconds: float) -> Generator[Fault]:
     """Handle each such message at once and hold its reply back for `seconds` of the loop's time.
 
     A handler that defers its reply itself is not touched.
     """
-    if not isinstance(seconds, int | float) or not seconds >= 0:
+    if not seconds >= 0:
         raise UsageError(f"seconds must be >= 0, got {seconds!r}")
 
     def hold(fault: Fault, cell: Cell, value: Any) -> Any:
@@ -139,7 +139,7 @@ def delay_replies(target: Target, message: Any, seconds: float) -> Iterator[Faul
 
 
 @contextmanager
-def full_mailbox(ref: ActorRef[Any]) -> Iterator[None]:
+def full_mailbox(ref: ActorRef[Any]) -> Generator[None]:
     """Let the actor's mailbox be full: its overflow policy meets each message, and it handles none.
 
     What was in the mailbox before stays, and is handled when this is over.
@@ -166,7 +166,9 @@ async def kill_process(node: ActorRef[WorkerNode]) -> int:
     """
     known = await node.call(WorkerNode.statistics)
     if known.pid == os.getpid():
-        raise UsageError(f"node {known.name!r} is a thread of this process, and kill_process would end it all")
+        raise UsageError(
+            f"node {known.name!r} is a thread of this process, and kill_process would end it all"
+        )
     os.kill(known.pid, signal.SIGKILL)
     return known.pid
 
@@ -177,7 +179,7 @@ Act = Callable[[Fault, Entry, Callable[[], Any], Any], Any]
 
 
 @contextmanager
-def _open(target: Target, message: Any, act: Act) -> Iterator[Fault]:
+def _open(target: Target, message: Any, act: Act) -> Generator[Fault]:
     """Put `act` in the place of the handlers of a message, or of all, for one actor or a class's."""
     fault = Fault()
     restore: list[tuple[Entry, Callable[..., Any], Callable[..., Any]]] = []
@@ -217,9 +219,9 @@ def _entries(target: Target, message: Any) -> list[Entry]:
     if message is not None and not getattr(message, MARK, False):
         raise UsageError(f"message must be a method marked with @message, got {message!r}")
     if isinstance(target, ActorRef):
-        classes = [_local(target).info.cls]
+        classes: list[Any] = [_local(cast("ActorRef[Any]", target)).info.cls]
     elif isinstance(target, type) and issubclass(target, Actor):
-        classes = _with_subclasses(target)
+        classes = [*_with_subclasses(target)]
     else:
         raise UsageError(f"target must be a ref or a subclass of kb.Actor, got {target!r}")
     found: dict[int, Entry] = {}

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from .._kernel._actor import Actor
 from .._kernel._bonds import Monitor
@@ -139,7 +139,7 @@ class Probe(Generic[A]):
     @classmethod
     async def of(cls, actor: type[B], /, *, traps: bool = True) -> Probe[B]:
         """A probe that stands in for an actor of a class: its ref takes what such an actor's would."""
-        if not (isinstance(actor, type) and issubclass(actor, Actor)):
+        if not _is_actor(actor):
             raise UsageError(f"Probe.of takes a subclass of kb.Actor, got {actor!r}")
         probe: Probe[B] = Probe()
         probe.ref = await start(_stand_in(actor), probe, traps)
@@ -191,7 +191,9 @@ class Probe(Generic[A]):
             what = " or ".join(_shown(each) for each in unwanted) or "any message"
             raise self._unexpected(f"refused {what}, and {message!r} came", what)
 
-    async def expect_call(self, message: Message[Any, Any, Any, Any], *, timeout: float = 1.0) -> ReceivedCall:
+    async def expect_call(
+        self, message: Message[Any, Any, Any, Any], *, timeout: float = 1.0
+    ) -> ReceivedCall:
         """Take out the oldest call or cast of a declared message, and answer it with `reply`."""
         name = getattr(message, "__name__", None)
 
@@ -207,25 +209,23 @@ class Probe(Generic[A]):
         assert isinstance(call, ReceivedCall)
         return call
 
-    async def expect_down(
-        self, ref: ActorRef[Any], reason: object = None, *, timeout: float = 1.0
-    ) -> Down:
+    async def expect_down(self, ref: ActorRef[Any], reason: object = None, *, timeout: float = 1.0) -> Down:
         """Take out the `Down` of a monitored process; `reason` is a class or a value, None for any."""
         return await self._expect_end(Down, "target", ref, reason, timeout)
 
-    async def expect_exit(
-        self, ref: ActorRef[Any], reason: object = None, *, timeout: float = 1.0
-    ) -> Exit:
+    async def expect_exit(self, ref: ActorRef[Any], reason: object = None, *, timeout: float = 1.0) -> Exit:
         """Take out the exit signal of a process; `reason` is a class or a value, None for any."""
         return await self._expect_end(Exit, "sender", ref, reason, timeout)
 
     async def _expect_end(
         self, kind: type[T], who: str, ref: ActorRef[Any], reason: object, timeout: float
     ) -> T:
-        fits_reason = (lambda _: True) if reason is None else _matcher(reason)
+        fits_reason = _matcher(object if reason is None else reason)
 
         def is_it(each: Any) -> bool:
-            return isinstance(each, kind) and getattr(each, who) == ref and fits_reason(each.reason)  # type: ignore[attr-defined]
+            return (
+                isinstance(each, kind) and getattr(each, who) == ref and fits_reason(cast("Any", each).reason)
+            )
 
         found, end = await self._wait(is_it, timeout)
         if not found:
@@ -339,15 +339,19 @@ class Probe(Generic[A]):
         return Unexpected(text, wanted=_shown(wanted), came=tuple(repr(each) for each in self._mail))
 
     def _reply_address(self) -> ReplyTo[Any]:
-        last = self._last
+        last: Any = self._last
         if isinstance(last, ReceivedCall):
             return last._reply
-        parts = last if isinstance(last, tuple) else list(getattr(last, "__dict__", {}).values())
+        parts: list[Any] = [*last] if type(last) is tuple else [*getattr(last, "__dict__", {}).values()]
         slots = [getattr(last, name, None) for name in getattr(type(last), "__slots__", ())]
         for each in (last, *parts, *slots):
-            if isinstance(each, ReplyTo):
-                return each
+            if type(each) is ReplyTo:
+                return cast("ReplyTo[Any]", each)
         raise UsageError(f"reply answers the message that was expected last, and {last!r} holds no ReplyTo")
+
+
+def _is_actor(actor: Any) -> bool:
+    return isinstance(actor, type) and issubclass(actor, Actor)
 
 
 def _matcher(wanted: Any) -> Callable[[Any], bool]:

@@ -143,7 +143,7 @@ def _read(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text())
         messages = found["messages"]
         for each in messages.values():
-            each["returns"], [(p["name"], p["kind"], p["type"], p["default"]) for p in each["parameters"]]
+            _ = each["returns"], [(p["name"], p["kind"], p["type"], p["default"]) for p in each["parameters"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} holds no recorded protocol: {error!r}") from error
     return dict(found)
@@ -175,9 +175,7 @@ def _compare_message(then: dict[str, Any], now: dict[str, Any]) -> tuple[list[st
     return bad, fine
 
 
-def _compare_parameters(
-    then: list[dict[str, Any]], now: list[dict[str, Any]]
-) -> tuple[list[str], list[str]]:
+def _compare_parameters(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     bad: list[str] = []
     fine: list[str] = []
     new = {each["name"]: each for each in now}
@@ -200,7 +198,9 @@ def _compare_parameters(
     for name, at in new.items():
         if name not in old:
             needed = not at["default"] and at["kind"] not in ("*", "**")
-            (bad if needed else fine).append(f"parameter {name} is new{'' if not needed else ', without default'}")
+            (bad if needed else fine).append(
+                f"parameter {name} is new{'' if not needed else ', without default'}"
+            )
     if _places(then, then) != _places(now, then):
         bad.append("positional parameters have another order")
     return bad, fine

@@ -14,8 +14,10 @@ Schema = dict[str, Any]
 SILENT = {"title", "description", "examples", "default", "definitions"}
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-STRUCTURE = {"type", "enum", "const", "anyOf", "items", "prefixItems", "properties", "required"}
-STRUCTURE |= {"additionalProperties", "$ref", *LOWER, *UPPER}
+STRUCTURE = {
+    *("type", "enum", "const", "anyOf", "items", "prefixItems", "properties", "required"),
+    *("additionalProperties", "$ref", *LOWER, *UPPER),
+}
 
 
 def accepts(wide: Schema, narrow: Schema) -> bool:

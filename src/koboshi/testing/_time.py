@@ -11,7 +11,7 @@ import asyncio
 import functools
 import inspect
 import selectors
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -87,11 +87,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @property
     def real_operations(self) -> int:
         """Things in progress that take real time: watched files, executor jobs, subprocesses."""
-        files = self._selector.get_map()  # type: ignore[attr-defined]
+        files: Any = self._selector.get_map()  # type: ignore[attr-defined]
         return self._outside + (0 if files is None else len(files) - self._own_files)
 
     @contextmanager
-    def real_operation(self) -> Iterator[None]:
+    def real_operation(self) -> Generator[None]:
         """Something that the loop cannot see, such as a thread of one's own, is in progress meanwhile."""
         self._begin("a real operation")
         try:

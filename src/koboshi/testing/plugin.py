@@ -35,7 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if config.getoption("--koboshi-record"):
         os.environ[RECORD_VARIABLE] = "1"
-        config.add_cleanup(lambda: os.environ.pop(RECORD_VARIABLE, None))
+        config.add_cleanup(_stop_recording)
+
+
+def _stop_recording() -> None:
+    os.environ.pop(RECORD_VARIABLE, None)
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
