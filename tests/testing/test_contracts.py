@@ -160,7 +160,7 @@ def test_a_file_that_is_not_there_or_holds_something_else_is_told(tmp_path: Path
     path.write_text("[]")
     with pytest.raises(kb.UsageError, match="holds no recorded protocol"):
         testing.check_protocol(Shop, path)
-    with pytest.raises(kb.UsageError, match="protocol takes a subclass of kb.Actor, got <class 'int'>"):
+    with pytest.raises(kb.UsageError, match=r"protocol takes a subclass of kb\.Actor, got <class 'int'>"):
         testing.protocol(int)  # type: ignore[arg-type]
 
 

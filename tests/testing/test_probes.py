@@ -138,9 +138,7 @@ async def test_the_wrong_end_is_not_the_expected_one() -> None:
         watched = await kb.start(Client, probe.ref)
         await probe.monitor(watched)
         await watched.stop()
-        with pytest.raises(
-            testing.Unexpected, match=r"expected Down of .* for Crashed within 1 s.*\n.*Normal"
-        ):
+        with pytest.raises(testing.Unexpected, match=r"expected Down of .* for Crashed within 1 s.*\n.*Nor"):
             await probe.expect_down(watched, kb.Crashed)
 
         assert kb.Normal() == (await probe.expect_down(watched, kb.Normal())).reason
@@ -236,9 +234,7 @@ async def test_a_stand_in_checks_arguments_as_the_class_does() -> None:
 async def test_a_call_that_does_not_come_is_named() -> None:
     async with await Probe.of(Counter) as probe:
         probe.ref.cast(Counter.reset)
-        with pytest.raises(
-            testing.Unexpected, match=r"a call of Counter.add within 1 s.*\n  Counter.reset\(\)"
-        ):
+        with pytest.raises(testing.Unexpected, match=r"call of Counter.add within 1 s.*\n  Counter.reset"):
             await probe.expect_call(Counter.add)
 
 

@@ -117,7 +117,7 @@ async def test_real_operations_are_refused_on_demand() -> None:
     loop = testing.clock()
     left, right = socket.socketpair()
     with left, right:
-        with pytest.raises(kb.UsageError, match='run_in_executor takes real time.*real="refuse"'):
+        with pytest.raises(kb.UsageError, match=r'run_in_executor takes real time.*real="refuse"'):
             loop.run_in_executor(None, int)
         with pytest.raises(kb.UsageError, match="takes real time"):
             loop.add_reader(left, int)

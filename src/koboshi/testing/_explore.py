@@ -185,7 +185,7 @@ def explore(
         max_turns: turns after which one run fails with `Livelock`.
     """
     for name, value in (("seeds", seeds), ("max_turns", max_turns)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if type(value) is not int or value < 1:
             raise UsageError(f"{name} must be a whole number >= 1, got {value!r}")
 
     def decorate(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

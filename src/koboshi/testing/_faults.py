@@ -83,7 +83,7 @@ def crash_on(
 @contextmanager
 def crash_after(target: Target, n: int, *, error: BaseException | None = None) -> Generator[Fault]:
     """Let n messages of any kind be handled and crash the actor at the next one, once."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+    if type(n) is not int or n < 0:
         raise UsageError(f"n must be a whole number >= 0, got {n!r}")
     with crash_on(target, None, nth=n + 1, error=error) as fault:
         yield fault
@@ -166,9 +166,7 @@ async def kill_process(node: ActorRef[WorkerNode]) -> int:
     """
     known = await node.call(WorkerNode.statistics)
     if known.pid == os.getpid():
-        raise UsageError(
-            f"node {known.name!r} is a thread of this process, and kill_process would end it all"
-        )
+        raise UsageError(f"node {known.name!r} is a thread of this process: its end would be ours")
     os.kill(known.pid, signal.SIGKILL)
     return known.pid
 
