@@ -12,7 +12,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from .. import ActorRef, WorkerNode
 from .._kernel._actor import Actor
@@ -216,8 +216,9 @@ def _entries(target: Target, message: Any) -> list[Entry]:
     """
     if message is not None and not getattr(message, MARK, False):
         raise UsageError(f"message must be a method marked with @message, got {message!r}")
+    ref: Any = target
     if isinstance(target, ActorRef):
-        classes: list[Any] = [_local(cast("ActorRef[Any]", target)).info.cls]
+        classes: list[Any] = [_local(ref).info.cls]
     elif isinstance(target, type) and issubclass(target, Actor):
         classes = [*_with_subclasses(target)]
     else:

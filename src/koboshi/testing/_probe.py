@@ -340,13 +340,15 @@ class Probe(Generic[A]):
 
     def _reply_address(self) -> ReplyTo[Any]:
         last: Any = self._last
-        if isinstance(last, ReceivedCall):
-            return last._reply
-        parts: list[Any] = [*last] if type(last) is tuple else [*getattr(last, "__dict__", {}).values()]
-        slots = [getattr(last, name, None) for name in getattr(type(last), "__slots__", ())]
-        for each in (last, *parts, *slots):
-            if type(each) is ReplyTo:
-                return cast("ReplyTo[Any]", each)
+        if isinstance(self._last, ReceivedCall):
+            return self._last._reply
+        is_tuple, kind = isinstance(self._last, tuple), cast("Any", ReplyTo)
+        parts: list[Any] = [*last] if is_tuple else [*getattr(last, "__dict__", {}).values()]
+        parts += [getattr(last, name, None) for name in getattr(type(last), "__slots__", ())]
+        for each in (last, *parts):
+            if isinstance(each, kind):
+                found: ReplyTo[Any] = each
+                return found
         raise UsageError(f"reply answers the message that was expected last, and {last!r} holds no ReplyTo")
 
 

@@ -73,7 +73,8 @@ def protocol(actor: type[Actor]) -> dict[str, Any]:
     Types are JSON schemas where there is one, else `{"python": repr}`. Whether a handler is `async` makes
     no difference to senders and is left out.
     """
-    if not (isinstance(actor, type) and issubclass(actor, Actor)):
+    given: Any = actor
+    if not (isinstance(given, type) and issubclass(given, Actor)):
         raise UsageError(f"protocol takes a subclass of kb.Actor, got {actor!r}")
     methods = {fn.__name__: getattr(actor, fn.__name__) for fn in actor._kb_info.protocol}
     return {

@@ -98,7 +98,7 @@ def _items(a: Schema, b: Schema, inner: Any) -> bool:
             return False
         return all(inner(x, y) for x, y in zip(first, second, strict=True))
     x, y = a.get("items", {}), b.get("items", {})
-    return x == y if not (isinstance(x, dict) and isinstance(y, dict)) else inner(x, y)
+    return bool(x == y if not (isinstance(x, dict) and isinstance(y, dict)) else inner(x, y))
 
 
 def _properties(a: Schema, b: Schema, inner: Any) -> bool:

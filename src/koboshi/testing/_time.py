@@ -88,7 +88,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def real_operations(self) -> int:
         """Things in progress that take real time: watched files, executor jobs, subprocesses."""
         files: Any = self._selector.get_map()  # type: ignore[attr-defined]
-        return self._outside + (0 if files is None else len(files) - self._own_files)
+        watched: int = 0 if files is None else files.__len__() - self._own_files
+        return self._outside + watched
 
     @contextmanager
     def real_operation(self) -> Generator[None]:
@@ -128,7 +129,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     # -- what takes real time ----------------------------------------------------------------
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         self._begin("run_in_executor")
         try:
             future = super().run_in_executor(executor, func, *args)
