@@ -343,7 +343,8 @@ class Probe(Generic[A]):
         if isinstance(self._last, ReceivedCall):
             return self._last._reply
         is_tuple, kind = isinstance(self._last, tuple), cast("Any", ReplyTo)
-        parts: list[Any] = [*last] if is_tuple else [*getattr(last, "__dict__", {}).values()]
+        fields: dict[str, Any] = getattr(last, "__dict__", {})
+        parts: list[Any] = [*last] if is_tuple else [*fields.values()]
         parts += [getattr(last, name, None) for name in getattr(type(last), "__slots__", ())]
         for each in (last, *parts):
             if isinstance(each, kind):

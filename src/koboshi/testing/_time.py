@@ -79,6 +79,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         super().__init__(selector)
         # The loop's own: how threads wake it.
+        self._watching = selector
         self._own_files = len(selector.get_map())
 
     def time(self) -> float:
@@ -87,9 +88,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @property
     def real_operations(self) -> int:
         """Things in progress that take real time: watched files, executor jobs, subprocesses."""
-        files: Any = self._selector.get_map()  # type: ignore[attr-defined]
-        watched: int = 0 if files is None else files.__len__() - self._own_files
-        return self._outside + watched
+        return self._outside + len(self._watching.get_map() or ()) - self._own_files
 
     @contextmanager
     def real_operation(self) -> Generator[None]:
