@@ -345,7 +345,7 @@ class Probe(Generic[A]):
         is_tuple, kind = isinstance(self._last, tuple), cast("Any", ReplyTo)
         fields: dict[str, Any] = getattr(last, "__dict__", {})
         parts: list[Any] = [*last] if is_tuple else [*fields.values()]
-        parts += [getattr(last, name, None) for name in getattr(type(last), "__slots__", ())]
+        parts += [getattr(last, name, None) for name in getattr(last.__class__, "__slots__", ())]
         for each in (last, *parts):
             if isinstance(each, kind):
                 found: ReplyTo[Any] = each

@@ -88,7 +88,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @property
     def real_operations(self) -> int:
         """Things in progress that take real time: watched files, executor jobs, subprocesses."""
-        return self._outside + len(self._watching.get_map() or ()) - self._own_files
+        files = len(self._watching.get_map() or ())
+        return self._outside + max(0, files - self._own_files)
 
     @contextmanager
     def real_operation(self) -> Generator[None]:
