@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from time import monotonic
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from . import _bonds, _lifecycle
 from ._cell import (
@@ -53,6 +53,20 @@ _local = threading.local()
 _serial = itertools.count(1)
 
 
+class RunQueue(Protocol):
+    """Cells that wait for their turn; which of them is next is the queue's affair."""
+
+    def append(self, cell: Cell, /) -> None:
+        """Take a cell in, once."""
+        ...
+
+    def popleft(self) -> Cell:
+        """Give out whose turn it is."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
 class Node:
     """Everything that belongs to one event loop. There is one per loop, made on first use."""
 
@@ -79,7 +93,11 @@ class Node:
         self.route: Route | None = None
         # Called when a tick's turns are over: what they have sent to other nodes leaves together.
         self.flush: Callable[[], None] | None = None
-        self._queue: deque[Cell] = deque()
+        # What decides on the order of turns and their size; `koboshi.testing` puts its own in their place.
+        self._queue: RunQueue = deque()
+        self._clock: Callable[[], float] = monotonic
+        self._turn = TURN
+        self.inline_calls = INLINE_CALLS
         self._scheduled = False
         # Callbacks of ours run in an empty context: what is current when one is scheduled belongs
         # to whoever happened to be first.
@@ -92,6 +110,19 @@ class Node:
             self._scheduled = True
             self.loop.call_soon(self._drain, context=self.context)
 
+    def schedule_by(
+        self, queue: RunQueue, clock: Callable[[], float], *, messages_per_turn: int, inline_calls: int
+    ) -> None:
+        """Have turns given in another order, of another size, with another clock for a tick's end.
+
+        For schedulers of tests. Nothing may be on the stack that is a turn; cells that wait keep waiting.
+        """
+        for _ in range(len(self._queue)):
+            queue.append(self._queue.popleft())
+        self._queue, self._clock = queue, clock
+        self._turn = range(1, messages_per_turn + 1)
+        self.inline_calls = self.inline_left = inline_calls
+
     @property
     def queued(self) -> int:
         """Cells that wait for their turn."""
@@ -99,11 +130,11 @@ class Node:
 
     def _drain(self) -> None:
         """Give turns: the run loop."""
-        queue = self._queue
-        until = monotonic() + TICK_SECONDS
-        self.inline_left = INLINE_CALLS
+        queue, clock, turn = self._queue, self._clock, self._turn
+        until = clock() + TICK_SECONDS
+        self.inline_left = self.inline_calls
         try:
-            while queue and monotonic() < until:
+            while queue and clock() < until:
                 cell = queue.popleft()
                 if cell.state != QUEUED:
                     if cell.state == DOOMED:
@@ -124,7 +155,7 @@ class Node:
                 handled = 0
                 self.current = cell
                 self.tick += 1
-                for handled in TURN:  # noqa: B007, one count for all messages of the turn
+                for handled in turn:  # noqa: B007, one count for all messages of the turn
                     self.item = item = take()
                     fn, args, kwargs, context, request = item
                     try:

@@ -106,7 +106,7 @@ class CellTask(asyncio.Future[Any]):
         node.tick += 1
         # When the caller has given up, the calls that are still made must fail and not run.
         request = self.item[4]
-        node.inline_left = INLINE_CALLS if request is None or not request.done else 0
+        node.inline_left = node.inline_calls if request is None or not request.done else 0
         _enter_task(node.loop, self)
         try:
             if error is None:

@@ -1,0 +1,181 @@
+"""Recorded message protocols: which changes of a class break its senders, and which do not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import koboshi as kb
+from koboshi import testing
+from koboshi.testing._schema import accepts
+
+
+@dataclass
+class Order:
+    item: str
+    count: int = 1
+
+
+class Shop(kb.Actor):
+    @kb.message
+    def buy(self, order: Order, /, *, gift: bool = False) -> int:
+        return order.count
+
+    @kb.message
+    async def find(self, name: str) -> Order | None:
+        return None
+
+    @kb.message
+    def watch(self, ref: kb.ActorRef[kb.Actor]) -> None: ...
+
+
+def test_a_protocol_is_plain_data_that_json_can_hold() -> None:
+    found = testing.protocol(Shop)
+
+    assert found == json.loads(json.dumps(found))
+    assert ["buy", "find", "watch"] == list(found["messages"])
+    buy = found["messages"]["buy"]
+    assert [("order", "positional", False), ("gift", "keyword", True)] == [
+        (each["name"], each["kind"], each["default"]) for each in buy["parameters"]
+    ]
+    assert {"type": "integer"} == buy["returns"]
+    watched = found["messages"]["watch"]["parameters"][0]["type"]
+    assert ["python"] == list(watched)
+
+
+def one(fn: Callable[..., Any]) -> type[kb.Actor]:
+    """An actor class with one message `act`."""
+    fn.__name__ = "act"
+    return type("Shop", (kb.Actor,), {"act": kb.message(fn)})
+
+
+def plain(self: Any, a: int) -> int: ...  # type: ignore[empty-body]
+def more(self: Any, a: int, b: int) -> int: ...  # type: ignore[empty-body]
+def more_default(self: Any, a: int, b: int = 0) -> int: ...  # type: ignore[empty-body]
+def first(self: Any, b: int = 0, a: int = 0) -> int: ...  # type: ignore[empty-body]
+def keyword(self: Any, *, a: int) -> int: ...  # type: ignore[empty-body]
+def rest(self: Any, a: int, *more: int) -> int: ...  # type: ignore[empty-body]
+def wide(self: Any, a: int | str) -> int: ...  # type: ignore[empty-body]
+def optional(self: Any, a: int) -> int | None: ...
+def literal(self: Any, a: Literal[1, 2]) -> int: ...  # type: ignore[empty-body]
+def number(self: Any, a: float) -> int: ...  # type: ignore[empty-body]
+def renamed(self: Any, x: int) -> int: ...  # type: ignore[empty-body]
+
+
+BREAKING = [
+    (plain, more, "parameter b is new, without default"),
+    (plain, renamed, "parameter a is gone"),
+    (plain, keyword, "parameter a is keyword, was any"),
+    (more_default, plain, "parameter b is gone"),
+    (more_default, more, "parameter b has lost its default"),
+    (more_default, first, "positional parameters have another order"),
+    (wide, plain, "parameter a takes integer, was integer | string"),
+    (number, plain, "parameter a takes integer, was number"),
+    (plain, literal, "parameter a takes "),
+    (plain, optional, "returns integer | null, was integer"),
+    (rest, plain, "parameter more is gone"),
+]
+COMPATIBLE = [
+    (plain, more_default),
+    (more, more_default),
+    (plain, wide),
+    (plain, number),
+    (literal, plain),
+    (optional, plain),
+    (keyword, plain),
+    (plain, rest),
+]
+
+
+@pytest.mark.parametrize(("then", "now", "text"), BREAKING, ids=[text for _, _, text in BREAKING])
+def test_what_breaks_senders_fails_and_says_what(
+    tmp_path: Path, then: Callable[..., Any], now: Callable[..., Any], text: str
+) -> None:
+    path = tmp_path / "shop.json"
+    testing.check_protocol(one(then), path, record=True)
+    with pytest.raises(testing.ProtocolChanged) as caught:
+        testing.check_protocol(one(now), path)
+
+    assert any(each.startswith(f"~ act: {text}") for each in caught.value.changes), caught.value
+    assert "--koboshi-record" in str(caught.value)
+
+
+@pytest.mark.parametrize(("then", "now"), COMPATIBLE)
+def test_what_does_not_break_senders_asks_to_be_recorded(
+    tmp_path: Path, then: Callable[..., Any], now: Callable[..., Any]
+) -> None:
+    path = tmp_path / "shop.json"
+    testing.check_protocol(one(then), path, record=True)
+    with pytest.raises(testing.ProtocolNotRecorded, match="compatible changes"):
+        testing.check_protocol(one(now), path)
+    testing.check_protocol(one(now), path, record=True)
+    testing.check_protocol(one(now), path)
+
+
+def test_a_message_that_is_gone_breaks_and_a_new_one_does_not(tmp_path: Path) -> None:
+    class Less(kb.Actor):
+        find = Shop.find
+        watch = Shop.watch
+
+    Less.__qualname__ = "Shop"
+    path = tmp_path / "shop.json"
+    testing.check_protocol(Shop, path, record=True)
+    with pytest.raises(testing.ProtocolChanged, match="- buy: the message is gone"):
+        testing.check_protocol(Less, path)
+    testing.check_protocol(Less, path, record=True)
+    with pytest.raises(testing.ProtocolNotRecorded, match=r"\+ buy: a new message"):
+        testing.check_protocol(Shop, path)
+
+
+def test_async_or_not_makes_no_difference(tmp_path: Path) -> None:
+    async def later(self: Any, a: int) -> int:
+        return a
+
+    path = tmp_path / "shop.json"
+    testing.check_protocol(one(plain), path, record=True)
+
+    testing.check_protocol(one(later), path)
+
+
+def test_a_field_that_became_necessary_breaks(tmp_path: Path) -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": []}
+    needed = {**schema, "required": ["a"]}
+
+    assert accepts(schema, needed)
+    assert not accepts(needed, schema)
+    assert accepts({}, needed)
+    assert not accepts(needed, {})
+
+
+def test_a_file_that_is_not_there_or_holds_something_else_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "shop.json"
+    with pytest.raises(testing.ProtocolNotRecorded, match="the protocol of Shop is not in"):
+        testing.check_protocol(Shop, path)
+    path.write_text("[]")
+    with pytest.raises(kb.UsageError, match="holds no recorded protocol"):
+        testing.check_protocol(Shop, path)
+    with pytest.raises(kb.UsageError, match=r"protocol takes a subclass of kb\.Actor, got <class 'int'>"):
+        testing.protocol(int)  # type: ignore[arg-type]
+
+
+def test_the_variable_of_the_option_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "below" / "shop.json"
+    monkeypatch.setenv("KOBOSHI_RECORD", "1")
+    testing.check_protocol(Shop, path)
+    monkeypatch.delenv("KOBOSHI_RECORD")
+
+    testing.check_protocol(Shop, path)
+    assert path.read_text() == json.dumps(testing.protocol(Shop), indent=2, sort_keys=True) + "\n"
+
+
+def test_the_errors_survive_a_pickle() -> None:
+    for kind in (testing.ProtocolChanged, testing.ProtocolNotRecorded):
+        error = kind("Shop", "shop.json", ("- buy",))
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(error), vars(error)) == (str(again), vars(again))

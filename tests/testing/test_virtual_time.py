@@ -1,0 +1,185 @@
+"""Virtual time: when the clock jumps, when it runs, and when only `advance` moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+import koboshi as kb
+from koboshi import testing
+
+
+class Sleeper(kb.Actor):
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    @kb.message
+    def tick(self) -> None:
+        self.ticks += 1
+
+    @kb.message
+    def count(self) -> int:
+        return self.ticks
+
+
+@testing.virtual_time()
+async def test_an_hour_is_over_when_nothing_else_is_left_to_do() -> None:
+    began = monotonic()
+    ref = await kb.start(Sleeper)
+    ref.send_interval(60.0, Sleeper.tick)
+    await asyncio.sleep(3601)
+
+    assert 60 == await ref.call(Sleeper.count)
+    assert 4601.0 == testing.clock().time()
+    assert monotonic() - began < 10
+
+
+@testing.virtual_time(autojump=False)
+async def test_without_autojump_only_advance_moves_the_clock() -> None:
+    ref = await kb.start(Sleeper)
+    ref.send_interval(1.0, Sleeper.tick)
+    await testing.clock().advance(0.5)
+    assert 0 == await ref.call(Sleeper.count)
+    await testing.clock().advance(0.5)
+    assert 1 == await ref.call(Sleeper.count)
+    await testing.clock().advance(3)
+
+    assert 4 == await ref.call(Sleeper.count)
+    assert 1004.0 == testing.clock().time()
+
+
+@testing.virtual_time()
+async def test_the_clock_does_not_jump_while_an_executor_works() -> None:
+    loop = testing.clock()
+    order: list[str] = []
+    loop.call_later(3600, order.append, "timer")
+    await loop.run_in_executor(None, order.append, "thread")
+
+    assert ["thread"] == order
+    assert 0 == loop.real_operations
+    await asyncio.sleep(3600)
+    assert ["thread", "timer"] == order
+    await loop.shutdown_default_executor()
+
+
+@testing.virtual_time()
+async def test_the_clock_does_not_jump_while_a_socket_is_waited_for() -> None:
+    loop = testing.clock()
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        fired: list[str] = []
+        loop.call_later(3600, fired.append, "timer")
+        reading = asyncio.ensure_future(loop.sock_recv(left, 1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert 1 == loop.real_operations
+        right.send(b"x")
+
+        assert b"x" == await reading
+        assert [] == fired
+
+
+@testing.virtual_time()
+async def test_the_clock_does_not_jump_while_a_subprocess_runs() -> None:
+    loop = testing.clock()
+    fired: list[str] = []
+    loop.call_later(3600, fired.append, "timer")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(3)")
+
+    assert 3 == await process.wait()
+    assert [] == fired
+    await testing.wait_idle()
+    assert 0 == loop.real_operations
+
+
+@testing.virtual_time()
+async def test_an_operation_that_the_loop_cannot_see_is_registered() -> None:
+    loop = testing.clock()
+    fired: list[str] = []
+    with loop.real_operation():
+        loop.call_later(3600, fired.append, "timer")
+        await asyncio.sleep(0.001)
+        assert [] == fired
+        assert 1 == loop.real_operations
+    await asyncio.sleep(3600)
+
+    assert ["timer"] == fired
+
+
+@testing.virtual_time(real="refuse")
+async def test_real_operations_are_refused_on_demand() -> None:
+    loop = testing.clock()
+    left, right = socket.socketpair()
+    with left, right:
+        with pytest.raises(kb.UsageError, match=r'run_in_executor takes real time.*real="refuse"'):
+            loop.run_in_executor(None, int)
+        with pytest.raises(kb.UsageError, match="takes real time"):
+            loop.add_reader(left, int)
+        with pytest.raises(kb.UsageError, match="a subprocess takes real time"):
+            await asyncio.create_subprocess_exec("true")
+
+
+async def test_the_clock_of_a_real_loop_is_refused() -> None:
+    with pytest.raises(kb.UsageError, match="time is real"):
+        testing.clock()
+
+
+@testing.virtual_time()
+async def test_advance_is_refused_where_the_clock_jumps() -> None:
+    with pytest.raises(kb.UsageError, match="autojump=False"):
+        await testing.clock().advance(1)
+
+
+@testing.virtual_time(autojump=False)
+async def test_the_clock_does_not_go_back() -> None:
+    with pytest.raises(kb.UsageError, match=r"advance takes seconds >= 0, got -1"):
+        await testing.clock().advance(-1)
+
+
+def test_options_are_checked_when_given() -> None:
+    with pytest.raises(kb.UsageError, match="real must be"):
+        testing.VirtualLoop(real="never")  # type: ignore[arg-type]
+    with pytest.raises(kb.UsageError, match="autojump must be True or False, got 1"):
+        testing.VirtualLoop(autojump=1)  # type: ignore[arg-type]
+    with pytest.raises(kb.UsageError, match="decorates an async def test"):
+        testing.virtual_time()(lambda: None)  # type: ignore[arg-type, return-value]
+
+
+PLUGIN = """
+import asyncio
+import pytest
+from koboshi import testing
+
+@pytest.fixture
+def number():
+    return 7
+
+@pytest.mark.koboshi_virtual
+async def test_marked(number):
+    await asyncio.sleep(3600)
+    assert testing.clock().time() == 4600 and number == 7
+
+@pytest.mark.koboshi_virtual(autojump=False)
+async def test_manual():
+    await testing.clock().advance(2)
+    assert testing.clock().time() == 1002
+"""
+
+
+@pytest.mark.slow
+async def test_the_marker_runs_async_tests_in_virtual_time(tmp_path: Path) -> None:
+    tmp_path.joinpath("test_inner.py").write_text(PLUGIN)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "koboshi.testing.plugin", "-p", "no:cacheprovider"]
+    process = await asyncio.create_subprocess_exec(
+        *command, str(tmp_path), "--rootdir", str(tmp_path), cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+
+    assert 0 == process.returncode, output.decode()
+    assert "2 passed" in output.decode()
