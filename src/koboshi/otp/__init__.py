@@ -6,7 +6,39 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .application._application import Application
+from .application._applications import (
+    ApplicationEnded,
+    ApplicationInfo,
+    Applications,
+    ApplicationsStatistics,
+)
+from .application._config import load_config
+from .application._config_errors import ConfigError
+from .application._errors import (
+    ApplicationFailed,
+    ApplicationInUse,
+    ApplicationNotStarted,
+    DependencyCycle,
+    MissingDependency,
+)
+from .application._secret import Secret
+
+__all__ = [
+    "Application",
+    "ApplicationEnded",
+    "ApplicationFailed",
+    "ApplicationInUse",
+    "ApplicationInfo",
+    "ApplicationNotStarted",
+    "Applications",
+    "ApplicationsStatistics",
+    "ConfigError",
+    "DependencyCycle",
+    "MissingDependency",
+    "Secret",
+    "load_config",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:
