@@ -26,7 +26,7 @@ from ._order import start_order
 class ApplicationEnded(Event):
     """An application has ended by itself, for `reason`."""
 
-    level: ClassVar[int] = logging.ERROR
+    level: ClassVar[int] = logging.WARNING
     application: str
     restart: Importance
     reason: ExitReason
@@ -115,7 +115,8 @@ class Applications(Supervisor):
             if self._fatal is None:
                 raise
             application, reason = self._fatal
-            raise ApplicationFailed(application.name, application.restart, reason) from None
+            failed = ApplicationFailed(application.name, application.restart, reason)
+            raise failed from failed.__cause__
 
     def _over(self, child: Child) -> None:
         super()._over(child)

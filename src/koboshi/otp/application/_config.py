@@ -20,6 +20,7 @@ import msgspec
 from ..._kernel._errors import UsageError
 from ._config_errors import ConfigError
 from ._config_types import (
+    choices,
     fields_of,
     has_text,
     inner_of_table,
@@ -29,6 +30,7 @@ from ._config_types import (
     members,
     parts,
     required_of,
+    table_of,
 )
 from ._secret import Secret
 
@@ -178,10 +180,9 @@ def _from_text(text: str, kind: Any) -> Any:
 def _refuse_unknown(kind: Any, value: object, place: Place, sources: Sources) -> None:
     """Refuse keys that no field has, at any depth."""
     known = fields_of(kind, value)
-    if known is not None and isinstance(value, dict):
-        for key in cast("dict[str, object]", value):
-            if key not in known:
-                raise _unknown(key, known, place, sources.of(place))
+    for key in table_of(value) or ():
+        if known is not None and key not in known:
+            raise _unknown(key, known, place, sources.of(place))
     for key, inner, each in parts(kind, value):
         _refuse_unknown(inner, each, (*place, key), sources)
 
@@ -195,11 +196,11 @@ def _unknown(key: str, known: Mapping[str, Any], place: Place, source: str) -> C
 
 def _check(kind: Any, value: object, place: Place, sources: Sources) -> None:
     """Check a value from the inside out, so that the error is the innermost one."""
-    if isinstance(value, dict):
-        for name in required_of(kind, value):
-            if name not in value:
-                missing = (*place, name)
-                raise ConfigError(sources.of(place), dotted(missing), sources.how_to_set(missing))
+    table = table_of(value)
+    for name in required_of(kind, value):
+        if table is not None and name not in table:
+            missing = (*place, name)
+            raise ConfigError(sources.of(place), dotted(missing), sources.how_to_set(missing))
     for key, inner, each in parts(kind, value):
         _check(inner, each, (*place, key), sources)
     if place:
@@ -214,6 +215,8 @@ def _convert(value: object, kind: Any, place: Place, sources: Sources) -> Any:
         said = str(error).partition(" - at ")[0]
         expected, _, _ = said.partition(", got ")
         expected = expected[:1].lower() + expected[1:]
+        if allowed := choices(kind):
+            expected = f"expected one of {', '.join(map(repr, allowed))}"
         raise ConfigError(sources.of(place), dotted(place), expected, _shown(value, kind)) from None
 
 
@@ -233,7 +236,7 @@ def _shown(value: object, kind: Any) -> str:
         return "a table"
     if isinstance(value, list):
         return "an array"
-    return f"a secret of type {type(value).__name__}" if is_secret(kind) else repr(value)
+    return f"a hidden value of type {type(value).__name__}" if is_secret(kind) else repr(value)
 
 
 def dotted(place: Place) -> str:

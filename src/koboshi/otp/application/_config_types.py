@@ -5,10 +5,12 @@ All of it is read from the annotations of the structs, so a configuration is des
 
 from __future__ import annotations
 
+import enum
+import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 
@@ -34,7 +36,7 @@ def is_secret(kind: Any) -> bool:
     """Whether a value of this type, or something in it, may be a secret."""
     return any(
         each is Secret
-        or (is_struct(each) and any(is_secret(field.type) for field in msgspec.structs.fields(each)))
+        or (is_struct(each) and any(is_secret(field.type) for field in _fields(each)))
         or any(is_secret(inner) for inner in typing.get_args(each))
         for each in members(kind)
     )
@@ -43,6 +45,17 @@ def is_secret(kind: Any) -> bool:
 def is_table(kind: Any) -> bool:
     """Whether a value of this type has keys."""
     return any(is_struct(each) or _is_mapping(each) for each in members(kind))
+
+
+def choices(kind: Any) -> list[Any]:
+    """The values of a `Literal` or an enumeration, as they are written."""
+    found: list[Any] = []
+    for each in members(kind):
+        if typing.get_origin(each) is Literal:
+            found += typing.get_args(each)
+        elif isinstance(each, type) and issubclass(each, enum.Enum):
+            found += [member.value for member in each]
+    return found
 
 
 def has_text(kind: Any) -> bool:
@@ -76,17 +89,29 @@ def fields_of(kind: Any, value: object = None) -> dict[str, Any] | None:
         config = each.__struct_config__
         if config.tag_field is not None:
             known[config.tag_field] = type(config.tag)
-        known.update({field.encode_name: field.type for field in msgspec.structs.fields(each)})
+        known.update({field.encode_name: field.type for field in _fields(each)})
     return known
 
 
 def _tagged(structs: list[Any], value: object) -> list[Any]:
-    if isinstance(value, dict):
-        for each in structs:
-            config = each.__struct_config__
-            if config.tag_field is not None and value.get(config.tag_field) == config.tag:
-                return [each]
+    """The struct that a table is tagged with; all of them if it says none."""
+    table = table_of(value)
+    for each in structs:
+        config = each.__struct_config__
+        if table is not None and config.tag_field in table and table[config.tag_field] == config.tag:
+            return [each]
     return structs
+
+
+def table_of(value: object) -> dict[str, object] | None:
+    """A value that has keys, as what it is; None for any other."""
+    return typing.cast("dict[str, object]", value) if isinstance(value, dict) else None
+
+
+@functools.lru_cache(maxsize=512)
+def _fields(kind: Any) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a struct; msgspec evaluates its annotations each time."""
+    return msgspec.structs.fields(kind)
 
 
 def required_of(kind: Any, value: object) -> list[str]:
@@ -94,14 +119,15 @@ def required_of(kind: Any, value: object) -> list[str]:
     structs = _tagged([each for each in members(kind) if is_struct(each)], value)
     if len(structs) != 1:
         return []
-    return [field.encode_name for field in msgspec.structs.fields(structs[0]) if field.required]
+    return [field.encode_name for field in _fields(structs[0]) if field.required]
 
 
 def parts(kind: Any, value: object) -> Iterator[tuple[str | int, Any, object]]:
     """What is in a value: for each key or index, its type as far as one is known, and what is there."""
-    if isinstance(value, dict):
-        known = fields_of(kind, value)
-        for key, each in typing.cast("dict[str, object]", value).items():
+    table = table_of(value)
+    if table is not None:
+        known = fields_of(kind, table)
+        for key, each in table.items():
             yield key, _inner(kind, _is_mapping, 1) if known is None else known.get(key, Any), each
     elif isinstance(value, list):
         for index, each in enumerate(typing.cast("list[object]", value)):
