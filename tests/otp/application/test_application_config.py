@@ -122,7 +122,7 @@ def test_other_variables_and_without_a_prefix_all_are_left_alone() -> None:
     environ = {"SHOP__DB__PORT": "1", "SHOPPING__X": "1", "SHOP_X": "1", "PATH": "/bin"}
 
     assert 1 == otp.load_config(Config, env="SHOP", environ=environ).db.port
-    with pytest.raises(otp.ConfigError, match="^configuration: db: a required field is missing$"):
+    with pytest.raises(otp.ConfigError, match=r"^configuration: db: a required field is missing$"):
         otp.load_config(Config, environ=environ)
 
 
@@ -135,7 +135,12 @@ FILE_ERRORS = [
     ("level = 'loud'\n[db]\nport = 1", "level", "expected one of 'info', 'debug'", "'loud'"),
     ("hosts = ['a', 3]\n[db]\nport = 1", "hosts[1]", "expected `str`", "3"),
     ("pair = [1, 2]\n[db]\nport = 1", "pair[1]", "expected `str`", "2"),
-    ("[db]\nport = 1\n[[mirrors]]\nport = 1\n[[mirrors]]\nport = 'x'", "mirrors[1].port", "expected `int`", "'x'"),
+    (
+        "[db]\nport = 1\n[[mirrors]]\nport = 1\n[[mirrors]]\nport = 'x'",
+        "mirrors[1].port",
+        "expected `int`",
+        "'x'",
+    ),
     ("[db]\nport = 1\n[replicas.a-b]\nport = 'x'", "replicas.a-b.port", "expected `int`", "'x'"),
     ("[db]\nport = 1\n[alarm]\nkind = 'page'\nnumber = 'x'", "alarm.number", "expected `int`", "'x'"),
     ("[db]\nport = 1\n[db.host]\na = 1", "db.host", "expected `str`", "a table"),
@@ -216,7 +221,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(text: str, said: str, tm
 
 
 def test_a_file_that_is_not_there_and_one_that_is_no_toml_are_named(tmp_path: Path) -> None:
-    with pytest.raises(otp.ConfigError, match="none.toml: expected a file that can be read, got No such file"):
+    with pytest.raises(
+        otp.ConfigError, match=r"none.toml: expected a file that can be read, got No such file"
+    ):
         otp.load_config(Config, tmp_path / "none.toml")
     with pytest.raises(otp.ConfigError, match=r"shop.toml: expected TOML, got .*line 1"):
         read("a = = 1", tmp_path)
@@ -259,7 +266,9 @@ def test_a_variable_with_a_secret_is_not_shown_when_it_is_no_json() -> None:
     with pytest.raises(otp.ConfigError) as caught:
         read(SHOP__DB=f'{{"port": 1, "password": "{PASSWORD}"')
 
-    assert "environment variable SHOP__DB: db: expected `object`, got a hidden value of type str" == str(caught.value)
+    assert "environment variable SHOP__DB: db: expected `object`, got a hidden value of type str" == str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,19 +293,33 @@ def test_what_the_struct_itself_refuses_names_the_file(tmp_path: Path) -> None:
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["port", "host", "kind", "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["port", "host", "kind", "x"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
-NAMES = st.sampled_from(["DB", "DB__PORT", "DB__PASSWORD", "HOSTS", "PAIR", "REPLICAS", "MIRRORS__0", "ALARM", "NOTE", "RATIO"])
+NAMES = st.sampled_from(
+    ["DB", "DB__PORT", "DB__PASSWORD", "HOSTS", "PAIR", "REPLICAS", "MIRRORS__0", "ALARM", "NOTE", "RATIO"]
+)
 
 
-@given(st.dictionaries(NAMES, VALUES.map(lambda value: msgspec.json.encode(value).decode()) | st.text(max_size=9)))
-def test_whatever_the_environment_says_it_is_a_configuration_or_a_config_error(given_: dict[str, str]) -> None:
+@given(
+    st.dictionaries(
+        NAMES, VALUES.map(lambda value: msgspec.json.encode(value).decode()) | st.text(max_size=9)
+    )
+)
+def test_whatever_the_environment_says_it_is_a_configuration_or_a_config_error(
+    given_: dict[str, str],
+) -> None:
     environ = {f"SHOP__{name}": text for name, text in given_.items()}
+    refused = None
     try:
         config = otp.load_config(Config, env="SHOP", environ=environ)
     except otp.ConfigError as error:
-        assert error.source == "configuration" or error.source.startswith("environment variable SHOP__")
+        refused = error
     else:
-        assert isinstance(config, Config)
         assert 1 <= config.db.port <= 65535
+
+    if refused is not None:
+        assert refused.source.startswith(("configuration", "environment variable SHOP__"))

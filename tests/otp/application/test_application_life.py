@@ -1,4 +1,4 @@
-"""Applications from start to end: callbacks in order, whose end is the program's, starts and stops by hand."""
+"""Applications from start to end: callbacks in order, whose end is the program's, what is done by hand."""
 
 from __future__ import annotations
 
@@ -256,10 +256,12 @@ async def test_the_program_outlives_a_transient_clean_end_and_any_temporary_one_
 ) -> None:
     log: Log = []
     reports: list[otp.ApplicationEnded] = []
+    reported = asyncio.Event()
 
     def note(event: kb.events.Event) -> None:
         if isinstance(event, otp.ApplicationEnded):
             reports.append(event)
+            reported.set()
 
     stop_listening = kb.listen(note)
     async with otp.Applications(store_as(restart, log), Web(log)) as apps:
@@ -267,8 +269,7 @@ async def test_the_program_outlives_a_transient_clean_end_and_any_temporary_one_
         pid = part("store")
         pid.cast(Part.end, reason)
         await pid.wait_exit()
-        while not reports:
-            await asyncio.sleep(0)
+        await reported.wait()
         assert ["store down", "store stop"] == log
         info = (await apps.which_applications())[-1]
     stop_listening()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from typing import Any
 
@@ -23,13 +24,18 @@ def test_without_needs_the_order_is_as_listed() -> None:
 
 
 def test_a_need_of_several_is_started_once() -> None:
-    needs: dict[str, tuple[str, ...]] = {"top": ("left", "right"), "left": ("base",), "right": ("base",), "base": ()}
+    needs: dict[str, tuple[str, ...]] = {
+        "top": ("left", "right"),
+        "left": ("base",),
+        "right": ("base",),
+        "base": (),
+    }
 
     assert ("base", "left", "right", "top") == start_order(needs)
 
 
 def test_a_missing_dependency_is_named_with_who_needs_it() -> None:
-    with pytest.raises(otp.MissingDependency, match="'web' needs 'stoer'.*'web', 'store'") as caught:
+    with pytest.raises(otp.MissingDependency, match=r"'web' needs 'stoer'.*'web', 'store'") as caught:
         start_order({"web": ("stoer",), "store": ()})
 
     assert ("web", "stoer") == (caught.value.application, caught.value.missing)
@@ -82,7 +88,7 @@ def test_every_graph_is_ordered_or_has_a_cycle_that_is_one(needs: dict[str, tupl
     except otp.DependencyCycle as cycle:
         path = cycle.path
         assert path[0] == path[-1]
-        assert all(after in needs[before] for before, after in zip(path, path[1:], strict=False))
+        assert all(after in needs[before] for before, after in itertools.pairwise(path))
         return
 
     assert sorted(needs) == sorted(order)
@@ -145,5 +151,3 @@ def test_options_of_an_application_are_checked_when_its_class_is_made(
 ) -> None:
     with pytest.raises(kb.UsageError, match=said):
         type("Bad", (otp.Application,), {option: value})
-
-

@@ -35,8 +35,9 @@ class Application:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__.lower()
-        if not isinstance(cls.name, str) or not cls.name:
-            raise UsageError(f"name of {cls.__name__} is a string that is not empty, got {cls.name!r}")
+        name: object = cls.name
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"name of {cls.__name__} is a string that is not empty, got {name!r}")
         if cls.restart not in RESTARTS:
             raise UsageError(
                 f"restart of {cls.__name__} is one of {', '.join(map(repr, RESTARTS))}; got {cls.restart!r}"

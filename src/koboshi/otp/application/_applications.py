@@ -73,8 +73,10 @@ class Applications(Supervisor):
         for each in applications:
             application: object = each
             if not isinstance(application, Application):
-                made = f"; make one: {each.__name__}(...)" if isinstance(application, type) else ""
-                raise UsageError(f"Applications takes objects of subclasses of Application, got {each!r}{made}")
+                made = f"; make one: {application.__name__}(...)" if isinstance(application, type) else ""
+                raise UsageError(
+                    f"Applications takes objects of subclasses of Application, got {each!r}{made}"
+                )
             if each.name in self._applications:
                 raise UsageError(f"two applications have the name {each.name!r}; give one another")
             self._applications[each.name] = each
@@ -176,7 +178,7 @@ class Applications(Supervisor):
         return [self._info(name) for name in (*reversed(tuple(self._children)), *down)]
 
     @request
-    async def statistics(self) -> ApplicationsStatistics:
+    async def statistics(self) -> ApplicationsStatistics:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Figures since the start, with all applications."""
         states = [child.status for child in self._children.values()]
         return ApplicationsStatistics(

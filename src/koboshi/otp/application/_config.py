@@ -183,8 +183,8 @@ def _refuse_unknown(kind: Any, value: object, place: Place, sources: Sources) ->
     for key in table_of(value) or ():
         if known is not None and key not in known:
             raise _unknown(key, known, place, sources.of(place))
-    for key, inner, each in parts(kind, value):
-        _refuse_unknown(inner, each, (*place, key), sources)
+    for part, inner, each in parts(kind, value):
+        _refuse_unknown(inner, each, (*place, part), sources)
 
 
 def _unknown(key: str, known: Mapping[str, Any], place: Place, source: str) -> ConfigError:
