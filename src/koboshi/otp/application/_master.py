@@ -32,13 +32,9 @@ class ApplicationMaster(Supervisor):
         self._made_with = (application,), {}
 
     async def on_start(self) -> None:
-        # Before the first callback: from now on a stop that comes during the start cancels this, so that
-        # what was started is stopped in order.
-        self.trap_exits()
-        try:
-            tree = await _result(self._application.start())
-        except asyncio.CancelledError:
-            raise self._interrupted() from None
+        # A stop that comes now ends us through our link: there is no tree yet. From `super().on_start` on we
+        # trap exits, and such a stop cancels this instead.
+        tree = await _result(self._application.start())
         try:
             self._specs = (self._tree(tree),)
             await super().on_start()
@@ -52,13 +48,10 @@ class ApplicationMaster(Supervisor):
             if self._kb_cell.doom is not None:
                 raise  # killed: the tree hears of it through its link
             await self._undo()
-            raise self._interrupted() from None
+            raise Stop(SHUTDOWN) from None
         except BaseException:
             await self._undo()
             raise
-
-    def _interrupted(self) -> BaseException:
-        return asyncio.CancelledError() if self._kb_cell.doom is not None else Stop(SHUTDOWN)
 
     def _tree(self, given: Any) -> ChildSpec[Any]:
         if not isinstance(given, Supervisor | ChildSpec):
