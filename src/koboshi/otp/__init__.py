@@ -10,6 +10,18 @@ from types import FunctionType
 
 from ._agent import Agent, AgentHandle, AgentStatistics, agent
 from ._partitions import NoPartitions, Partitions, PartitionSupervisor, partition_number, partitions
+from .application._application import Application
+from .application._applications import ApplicationEnded, ApplicationInfo, Applications, ApplicationsStatistics
+from .application._config import load_config
+from .application._config_errors import ConfigError
+from .application._errors import (
+    ApplicationFailed,
+    ApplicationInUse,
+    ApplicationNotStarted,
+    DependencyCycle,
+    MissingDependency,
+)
+from .application._secret import Secret
 from .checkout._handle import Checkout, Checkouts, checkout_pool
 from .checkout._pool import CheckoutPool, CheckoutStatistics, NoWorkerFree, TooManyWaiting
 from .event_manager import (
@@ -114,6 +126,14 @@ __all__ = [
     "AgentHandle",
     "AgentStatistics",
     "AlreadyRegistered",
+    "Application",
+    "ApplicationEnded",
+    "ApplicationFailed",
+    "ApplicationInUse",
+    "ApplicationInfo",
+    "ApplicationNotStarted",
+    "Applications",
+    "ApplicationsStatistics",
     "BreakerClosed",
     "BreakerHalfOpened",
     "BreakerOpen",
@@ -129,7 +149,9 @@ __all__ = [
     "CheckoutStatistics",
     "Checkouts",
     "CircuitBreaker",
+    "ConfigError",
     "DebugRemoved",
+    "DependencyCycle",
     "Entry",
     "EventHandler",
     "EventManager",
@@ -159,6 +181,7 @@ __all__ = [
     "MessageFailed",
     "MessageIn",
     "MessageOut",
+    "MissingDependency",
     "NoPartitions",
     "NoTable",
     "NoWorkerFree",
@@ -185,6 +208,7 @@ __all__ = [
     "Router",
     "RouterStatistics",
     "Saturated",
+    "Secret",
     "ShedderStatistics",
     "Snapshot",
     "SourceFailed",
@@ -217,6 +241,7 @@ __all__ = [
     "groups",
     "handler",
     "install",
+    "load_config",
     "log",
     "new_table",
     "no_debug",

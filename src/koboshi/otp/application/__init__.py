@@ -1,0 +1,1 @@
+"""Programs made of applications: started by need, stopped in reverse, configured by one checked struct."""
