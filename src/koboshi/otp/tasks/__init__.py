@@ -1,1 +1,0 @@
-"""Tasks: processes that run one function for somebody who wants its value."""
