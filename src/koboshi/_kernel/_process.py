@@ -65,12 +65,18 @@ def spawn_cell(
     kwargs: dict[str, Any],
     parent: Cell | None,
     prepare: Callable[[Cell], None] | None = None,
+    shown: Callable[..., Any] | None = None,
 ) -> Cell:
-    """Make a bare process; its function begins to run at its first turn."""
-    code = getattr(fn, "__code__", None)
+    """Make a bare process; its function begins to run at its first turn.
+
+    Args:
+        shown: what the process and its crash report are named after, when `fn` only runs that one.
+    """
+    shown = fn if shown is None else shown
+    code = getattr(shown, "__code__", None)
     info = _infos.get(code)
     if info is None:
-        info = process_class(getattr(fn, "__qualname__", repr(fn)).rpartition("<locals>.")[2])
+        info = process_class(getattr(shown, "__qualname__", repr(shown)).rpartition("<locals>.")[2])
         if code is not None:
             _infos[code] = info
     coro = fn(*args, **kwargs)
@@ -83,7 +89,7 @@ def spawn_cell(
     except BaseException as error:
         coro.close()
         raise start_failed(cell, error) from None
-    run_body(cell, coro, (fn, args, kwargs or NO_KWARGS, copy_context(), None))
+    run_body(cell, coro, (shown, args, kwargs or NO_KWARGS, copy_context(), None))
     if node.instruments.lifecycle:
         node.instruments.emit(Started(cell.label()))
     return cell

@@ -6,7 +6,43 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .tasks import (
+    Failed,
+    NotTaskOwner,
+    Ok,
+    Outcome,
+    StreamStatistics,
+    Task,
+    TaskStream,
+    TaskSupervisor,
+    TaskSupervisorStatistics,
+    Tasks,
+    poll_many,
+    task,
+    task_nolink,
+    task_stream,
+    tasks,
+    wait_many,
+)
+
+__all__ = [
+    "Failed",
+    "NotTaskOwner",
+    "Ok",
+    "Outcome",
+    "StreamStatistics",
+    "Task",
+    "TaskStream",
+    "TaskSupervisor",
+    "TaskSupervisorStatistics",
+    "Tasks",
+    "poll_many",
+    "task",
+    "task_nolink",
+    "task_stream",
+    "tasks",
+    "wait_many",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:
