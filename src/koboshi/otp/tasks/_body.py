@@ -55,8 +55,8 @@ async def run_ordered(owner: ActorRef[Any] | None) -> None:
         return
     if watch is not None:
         watch.cancel(flush=True)
-    work = cast("Work", loads(order.packed)) if order.work is None else order.work
-    order.reply_to.send(await apply(*work))
+    fn, args, kwargs = cast("Work", loads(order.packed)) if order.work is None else order.work
+    order.reply_to.send(await apply(fn, args, kwargs))
 
 
 async def run_alone(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

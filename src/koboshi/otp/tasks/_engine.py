@@ -249,8 +249,10 @@ class Engine:
         assert isinstance(result, Entry)
         self._running.pop(result, None)
         verdict = result.verdict
-        if isinstance(verdict, Failed) and self._options.linked and not result.expired:
-            if not isinstance(verdict.reason, Normal) and self._pass_on(result.target, verdict.reason):
+        spreads = isinstance(verdict, Failed) and not isinstance(verdict.reason, Normal)
+        if spreads and self._options.linked and not result.expired:
+            assert isinstance(verdict, Failed)
+            if self._pass_on(result.target, verdict.reason):
                 return
         if not self._options.ordered:
             self._ready.append(result)
@@ -356,9 +358,7 @@ class Engine:
 
     def statistics(self) -> StreamStatistics:
         """The figures now."""
-        return StreamStatistics(
-            self._taken, len(self._running), self.waiting, self._delivered, self._failed
-        )
+        return StreamStatistics(self._taken, len(self._running), self.waiting, self._delivered, self._failed)
 
     def __repr__(self) -> str:
         state = "over" if self.over else f"{len(self._running)} running, {self.waiting} waiting"

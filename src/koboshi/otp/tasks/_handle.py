@@ -65,7 +65,7 @@ class Tasks:
             UsageError: an option has no such value.
         """
         given = {name: value for name, value in locals().items() if value is not ... and name != "self"}
-        child(run_alone).options(**given)  # refuses what a child refuses
+        child(run_ordered, None).options(**given)  # refuses what a child refuses
         return Tasks(self._ref, {**self._options, **given})
 
     @overload
@@ -111,7 +111,7 @@ class Tasks:
             StartError: it cannot be started on its node.
         """
         function("start_child", fn)
-        options = {"restart": "temporary", **self._options}
+        options: dict[str, Any] = {"restart": "temporary", **self._options}
         return await self._ask(child(run_alone, fn, args, kwargs).options(id=_id_of(fn), **options))
 
     async def children(self) -> list[ActorRef[Process]]:
@@ -207,7 +207,7 @@ class Tasks:
     async def _place(self, node: Node, owner: Cell | None, fn: Callable[..., Any]) -> Cell:
         """Have a process started that waits to be told what to do."""
         spec = child(run_ordered, None if owner is None else ActorRef(owner))
-        options = {**self._options, "restart": "temporary"}
+        options: dict[str, Any] = {**self._options, "restart": "temporary"}
         ref = await self._ask(spec.options(id=_id_of(fn), **options))
         return ref._target()
 

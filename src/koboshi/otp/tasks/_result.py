@@ -49,6 +49,10 @@ class Result(Request):
         if not self.done:
             self._settle(Failed(reason))
 
+    def target_ended(self, reason: ExitReason) -> None:
+        """The same, as the route tells of it when a node is lost."""
+        self.fire(reason)
+
     def _settle(self, outcome: Outcome[Any]) -> None:
         self.done = True
         self.verdict = outcome

@@ -81,7 +81,7 @@ class Task(Generic[TT]):
             self._check_wanted()
             until = deadline_in(node, timeout, inherit=True)
             await Gathering((self._result,), 1, fail_fast=False).wait(node, until)
-        outcome = self._result.verdict
+        outcome: Outcome[TT] | None = self._result.verdict
         if outcome is None:
             self._give_up()
             raise self._timed_out(node)
@@ -106,14 +106,14 @@ class Task(Generic[TT]):
             await Gathering((self._result,), 1, fail_fast=False).wait(node, deadline_in(node, timeout))
         return self._result.verdict
 
-    async def shutdown(self, timeout: float | None | Literal["kill"] = 5.0) -> Outcome[TT] | None:
+    async def shutdown(self, timeout: float | Literal["kill"] | None = 5.0) -> Outcome[TT] | None:
         """End the task and wait until it is gone.
 
         A value that has arrived, even while this waits, is returned and not lost; so is the reason when it
         ended in another way than asked. None: it was shut down before it had a value.
 
         Args:
-            timeout: seconds that it has to end in before it is killed; "kill" kills it at once, None waits on.
+            timeout: seconds that it has to end in; then it is killed. "kill" kills it at once, None waits on.
 
         Raises:
             NotTaskOwner: this is not the process that started it.
@@ -203,9 +203,7 @@ def deadline_in(node: Node, timeout: float | None, *, inherit: bool = False) -> 
 
 
 @overload
-def task(
-    fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
-) -> Task[T]: ...
+def task(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
 @overload
 def task(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
 def task(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
@@ -227,9 +225,7 @@ def task(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
 
 
 @overload
-def task_nolink(
-    fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
-) -> Task[T]: ...
+def task_nolink(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
 @overload
 def task_nolink(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Task[T]: ...
 def task_nolink(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
