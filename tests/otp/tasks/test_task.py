@@ -27,7 +27,11 @@ from koboshi import otp
 
 def test_a_task_gives_the_value_of_an_async_or_plain_function() -> None:
     async def scene() -> list[int]:
-        return [await otp.task(double, 4), await otp.task(plain_double, n=5), await otp.task_nolink(double, 6)]
+        return [
+            await otp.task(double, 4),
+            await otp.task(plain_double, n=5),
+            await otp.task_nolink(double, 6),
+        ]
 
     assert [8, 10, 12] == run_inside(scene)
 

@@ -107,7 +107,11 @@ def test_without_a_link_the_others_run_on_after_a_failure() -> None:
 
 def test_poll_many_gives_what_there_is_in_order_and_can_be_repeated() -> None:
     async def scene() -> list[Any]:
-        tasks = [otp.task_nolink(after, 3.0, "c"), otp.task_nolink(fail, "x"), otp.task_nolink(after, 1.0, "a")]
+        tasks = [
+            otp.task_nolink(after, 3.0, "c"),
+            otp.task_nolink(fail, "x"),
+            otp.task_nolink(after, 1.0, "a"),
+        ]
         first = await otp.poll_many(tasks, 2.0)
         return [first, await otp.poll_many(tasks, 5.0), now()]
 

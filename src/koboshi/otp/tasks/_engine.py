@@ -257,7 +257,7 @@ class Engine:
         if not self._options.ordered:
             self._ready.append(result)
             self.notify()
-        elif self._line[0] is result:
+        elif self._line[0] is result or not self._exhausted:
             self.notify()
 
     def _pass_on(self, cell: Cell, reason: ExitReason) -> bool:
