@@ -130,8 +130,9 @@ async def test_a_function_that_cannot_be_sent_is_refused_here_and_leaves_no_task
         return "alive"
 
     assert "alive" == await inside(scene)
-    while len(await world.tasks.children()) > before:  # they are killed, and that is on its way
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):  # they are killed, and that is on its way
+        while len(await world.tasks.children()) > before:
+            await asyncio.sleep(0)
 
 
 async def test_an_argument_that_cannot_be_rebuilt_there_is_the_error_of_the_task(world: World) -> None:
@@ -201,8 +202,9 @@ async def test_an_item_on_the_node_that_takes_too_long_is_killed_there(world: Wo
     outcomes = [each async for each in stream]
 
     assert [otp.Failed(kb.Killed("it took longer than 0.1 s"), 1)] == outcomes
-    while await world.tasks.children():  # the supervisor hears of it in its turn
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):  # the supervisor hears of it in its turn
+        while await world.tasks.children():
+            await asyncio.sleep(0)
 
 
 def test_a_handle_of_a_name_is_refused_outside_of_its_program() -> None:

@@ -93,6 +93,17 @@ def test_rule_63_the_first_failure_in_time_ends_the_wait_at_once() -> None:
     assert [False, False, False] == alive
 
 
+def test_rule_63_of_two_failures_before_the_caller_goes_on_the_earlier_is_raised() -> None:
+    async def scene() -> kb.ActorExited:
+        earlier, later = otp.task_nolink(fail, "earlier"), otp.task_nolink(fail, "later")
+        with pytest.raises(kb.ActorExited) as caught:
+            await otp.wait_many([later, earlier])
+        assert isinstance(later.outcome, otp.Failed)
+        return caught.value
+
+    assert kb.Crashed(ValueError("earlier")) == run_inside(scene).reason
+
+
 def test_without_a_link_the_others_run_on_after_a_failure() -> None:
     async def scene() -> list[bool]:
         tasks: list[otp.Task[Any]] = [otp.task_nolink(for_ever), otp.task_nolink(fail, "boom")]

@@ -232,6 +232,8 @@ def test_a_supervised_stream_ends_with_the_error_of_a_supervisor_that_is_full() 
             stream = otp.tasks(supervisor).stream([1.0] * 9, Work(), max_concurrency=4)
             with pytest.raises(kb.TooManyChildren):
                 await anext(stream)
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
             await stream.aclose()
             return (await supervisor.count_children()).active
 

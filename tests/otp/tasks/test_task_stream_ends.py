@@ -137,6 +137,32 @@ def test_without_a_link_a_crash_is_an_outcome_in_its_place_whoever_iterates(in_p
     assert [otp.Ok(2.0), otp.Failed(crash(), None), otp.Ok(1.0)] == run_virtual(main)
 
 
+def test_a_crash_while_the_next_task_is_being_started_ends_the_stream_and_that_task() -> None:
+    async def one(item: int) -> None:
+        await asyncio.sleep(1.0)
+        raise ValueError("no item")
+
+    async def main() -> tuple[kb.ActorExited, int]:
+        async with otp.TaskSupervisor() as supervisor:
+
+            def source() -> Iterator[int]:
+                yield 1
+                supervisor.me.suspend()
+                asyncio.get_running_loop().call_later(2.0, supervisor.me.resume)
+                yield 2
+
+            stream = otp.tasks(supervisor).stream(source(), one, max_concurrency=2)
+            with pytest.raises(kb.ActorExited) as caught:
+                await anext(stream)
+            await stream.aclose()
+            return caught.value, (await supervisor.count_children()).active
+
+    error, left = run_virtual(main)
+
+    assert crash() == error.reason
+    assert 0 == left
+
+
 def test_an_item_that_ends_normally_without_a_value_is_an_outcome_and_ends_nobody() -> None:
     async def one(item: int) -> int:
         return await stop_without_value()

@@ -220,6 +220,25 @@ def test_a_supervised_task_watches_its_owner_until_it_has_its_order() -> None:
     assert 0 == run_virtual(main)
 
 
+def test_a_supervised_task_does_not_hear_of_its_owner_once_it_has_its_order() -> None:
+    heard: list[Any] = []
+
+    async def listen() -> None:
+        heard.append(await kb.receive(timeout=1.0))
+
+    async def scene(tasks: otp.Tasks) -> kb.ExitReason | None:
+        refs: list[kb.ActorRef[kb.Process]] = []
+
+        async def caller() -> None:
+            refs.append((await tasks.task_nolink(listen)).ref)
+
+        await kb.spawn(caller).wait_exit()
+        return await refs[0].wait_exit()
+
+    assert kb.Normal() == supervised(scene)
+    assert [kb.Timeout()] == heard
+
+
 async def test_plain_asyncio_code_has_supervised_tasks_without_a_link() -> None:
     async with otp.TaskSupervisor() as supervisor:
         tasks = otp.tasks(supervisor)

@@ -107,8 +107,8 @@ class Engine:
         # Taken and not delivered: in the order of the items, and, if that does not matter, of their ends.
         self._line: deque[Entry] = deque()
         self._ready: deque[Entry] = deque()
-        # Items whose start was interrupted.
-        self._held: deque[Any] = deque()
+        # The item whose task is being started, or whose start was interrupted; nothing or one.
+        self._held: list[Any] = []
         self._exhausted = False
         # What the consumer is to see instead of more outcomes.
         self._failure: Exception | None = None
@@ -190,9 +190,14 @@ class Engine:
                     return
                 self._taken += 1
                 self._held.append(item)
-            started = self._start(node, self._owner, self._fn, self._held[0])
-            entry = started if isinstance(started, Entry) else await started
-            self._held.popleft()
+            try:
+                started = self._start(node, self._owner, self._fn, self._held[0])
+                entry = started if isinstance(started, Entry) else await started
+            except Exception as error:  # the supervisor is full, or the item cannot be sent
+                if not self.over:
+                    self._fail(error)
+                return
+            self._held.clear()
             self._watch(node, entry)
 
     def _watch(self, node: Node, entry: Entry) -> None:
