@@ -33,6 +33,14 @@ def make_lambda() -> Any:
     return lambda: 1
 
 
+async def all_gone(tasks: otp.Tasks) -> None:
+    """Nothing runs under the supervisor, or it is about to end."""
+    for ref in await tasks.children():
+        assert await ref.wait_exit(10) is not None
+
+    assert [] == await tasks.children()
+
+
 @dataclass
 class World:
     """A supervisor of tasks in the root, and its tasks on the node n1."""
@@ -116,7 +124,6 @@ async def test_a_task_on_a_node_is_shut_down_from_here(world: World) -> None:
 
 
 async def test_a_function_that_cannot_be_sent_is_refused_here_and_leaves_no_task(world: World) -> None:
-    before = len(await world.tasks.children())
     with pytest.raises(kb.NotPicklable, match="lambda"):
         await world.tasks.task_nolink(make_lambda())
     with pytest.raises(kb.NotPicklable, match="argument 0"):
@@ -130,9 +137,7 @@ async def test_a_function_that_cannot_be_sent_is_refused_here_and_leaves_no_task
         return "alive"
 
     assert "alive" == await inside(scene)
-    async with asyncio.timeout(10):  # they are killed, and that is on its way
-        while len(await world.tasks.children()) > before:
-            await asyncio.sleep(0)
+    await all_gone(world.tasks)
 
 
 async def test_an_argument_that_cannot_be_rebuilt_there_is_the_error_of_the_task(world: World) -> None:
@@ -202,9 +207,7 @@ async def test_an_item_on_the_node_that_takes_too_long_is_killed_there(world: Wo
     outcomes = [each async for each in stream]
 
     assert [otp.Failed(kb.Killed("it took longer than 0.1 s"), 1)] == outcomes
-    async with asyncio.timeout(10):  # the supervisor hears of it in its turn
-        while await world.tasks.children():
-            await asyncio.sleep(0)
+    await all_gone(world.tasks)
 
 
 def test_a_handle_of_a_name_is_refused_outside_of_its_program() -> None:
