@@ -16,6 +16,7 @@ RING_ACTORS = 1_000
 FANOUT_ACTORS = 1_000
 ROUTEES = 16
 CALLERS = 250
+STREAM_CONCURRENCY = 16
 
 MEASURED = "koboshi"
 """The side that the ratios and the goals are about."""
@@ -106,6 +107,10 @@ def _digests_below(size: int) -> int:
     return sum(map(digest, range(size)))
 
 
+def _doubles_to(size: int) -> int:
+    return size * (size + 1)
+
+
 def _ring_visits(hops: int) -> int:
     """Every visit counts with its actor's place, 1 to 1,000, so a skipped actor shows."""
     rounds, rest = divmod(hops, RING_ACTORS)
@@ -172,6 +177,14 @@ _ALL = (
         checksum=_sum_to,
         goals=(Goal(0.4, "otp"),),
         once=True,
+    ),
+    Row(
+        name="stream",
+        what=f"items through an async function, each in a task, {STREAM_CONCURRENCY} at a time",
+        unit=Unit.RATE,
+        size=10_000,
+        sides=(MEASURED, "elixir", "asyncio"),
+        checksum=_doubles_to,
     ),
     Row(
         name="ring",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rows import FANOUT_ACTORS, RING_ACTORS
+from rows import FANOUT_ACTORS, RING_ACTORS, STREAM_CONCURRENCY
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 
 LIMIT = 65_536
@@ -191,6 +191,28 @@ async def fanout(size: int) -> AsyncBatches:
         yield rate(size, seconds, total)
 
 
+async def double(n: int) -> int:
+    return 2 * n
+
+
+async def stream(size: int) -> AsyncBatches:
+    """All tasks at once, a semaphore to let so many of them run: what one writes by hand."""
+
+    async def streamer() -> Batch:
+        places = asyncio.Semaphore(STREAM_CONCURRENCY)
+
+        async def one(n: int) -> int:
+            async with places:
+                return await double(n)
+
+        began = time.perf_counter()
+        total = sum(await asyncio.gather(*[one(n) for n in range(1, size + 1)]))
+        return rate(size, time.perf_counter() - began, total)
+
+    while True:
+        yield await asyncio.create_task(streamer())
+
+
 if __name__ == "__main__":
     serve(
         {
@@ -200,5 +222,6 @@ if __name__ == "__main__":
             "idle_bytes": idle_bytes,
             "ring": ring,
             "fanout": fanout,
+            "stream": stream,
         }
     )

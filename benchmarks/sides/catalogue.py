@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 OTP_SOURCES = Path(__file__).parent / "otp"
+ELIXIR_SOURCE = Path(__file__).parent / "elixir_side.exs"
 COMPILE_SECONDS = 60.0
 
 
@@ -60,7 +61,15 @@ def _otp(beams: Path) -> Side:
     return Side("otp", variants={"+S 1": (erl, "+S", "1", *run), "default": (erl, *run)})
 
 
-_PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
+def _elixir() -> Side:
+    elixir = shutil.which("elixir")
+    if elixir is None:
+        return Side("elixir", absent="elixir is not on the PATH")
+    run = (str(ELIXIR_SOURCE),)
+    return Side("elixir", variants={"+S 1": (elixir, "--erl", "+S 1", *run), "default": (elixir, *run)})
+
+
+_SIDES: Mapping[str, Callable[[], Side]] = {
     "koboshi": lambda: _python("koboshi"),
     "asyncio": lambda: _python("asyncio"),
     "pykka": lambda: _python("pykka", needs="pykka"),
@@ -70,16 +79,17 @@ _PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
     "xoscar": lambda: _python("xoscar", needs="xoscar"),
     "ray": lambda: _python("ray", needs="ray"),
     "limit": lambda: _python("limit"),
+    "elixir": _elixir,
 }
 
-NAMES = (*_PYTHON_SIDES, "otp")
+NAMES = (*_SIDES, "otp")
 
 
 @contextmanager
 def open_sides(names: Set[str]) -> Generator[Mapping[str, Side], None, None]:
     """The named sides, ready to run; OTP's compiled modules exist while this is open."""
     with TemporaryDirectory(prefix="koboshi-bench-") as beams:
-        sides = {name: make() for name, make in _PYTHON_SIDES.items() if name in names}
+        sides = {name: make() for name, make in _SIDES.items() if name in names}
         if "otp" in names:
             sides["otp"] = _otp(Path(beams))
         yield sides

@@ -13,7 +13,7 @@ from pathlib import Path
 import koboshi as kb
 from koboshi import otp
 from koboshi.durable import Claim, Ledger
-from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS, ROUTEES
+from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS, ROUTEES, STREAM_CONCURRENCY
 from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
@@ -167,6 +167,30 @@ async def many(size: int) -> AsyncBatches:
             await tree.terminate_child("counters")
             await tree.delete_child("counters")
             yield rate(size, seconds, sum(values))
+
+
+async def double(n: int) -> int:
+    return 2 * n
+
+
+class Streamer(kb.Actor):
+    """Streams tasks in its handler."""
+
+    @kb.message
+    async def stream(self, size: int) -> tuple[float, int]:
+        total = 0
+        began = time.perf_counter()
+        async for outcome in otp.task_stream(range(1, size + 1), double, max_concurrency=STREAM_CONCURRENCY):
+            total += outcome.unwrap()
+        return time.perf_counter() - began, total
+
+
+async def stream(size: int) -> AsyncBatches:
+    while True:
+        streamer = await kb.start(Streamer)
+        seconds, total = await streamer.within(None).call(Streamer.stream, size)
+        await streamer.stop()
+        yield rate(size, seconds, total)
 
 
 async def start(size: int) -> AsyncBatches:
@@ -426,6 +450,7 @@ if __name__ == "__main__":
             "xcall_many": xcall_many,
             "xcast": xcast,
             "many": many,
+            "stream": stream,
             "ledger": ledger,
             **POOLS,
         },

@@ -12,6 +12,9 @@ import pytest
 from tests.virtual import run_virtual
 
 import koboshi as kb
+from koboshi._kernel._lifecycle import gone
+from koboshi._kernel._node import this_node
+from koboshi._kernel._process import spawn_cell
 
 
 @dataclass(frozen=True)
@@ -262,3 +265,22 @@ async def test_a_process_is_listed_while_it_lives_with_its_parents() -> None:
         each.kill()
         assert await each.wait_exit(5) == kb.Killed()
     assert not {ref, inner[0]} & {each.ref for each in kb.processes()}
+
+
+async def test_a_process_that_only_runs_another_function_is_named_after_that_one() -> None:
+    async def work() -> None:
+        raise ValueError("boom")
+
+    async def around() -> None:
+        await work()
+
+    reports: list[kb.events.Event] = []
+    stop = kb.listen(reports.append)
+    cell = spawn_cell(this_node(), around, (), {}, None, shown=work)
+    await gone(cell)
+    await asyncio.sleep(0)
+    stop()
+    [report] = [each for each in reports if isinstance(each, kb.events.CrashReport)]
+
+    assert report.process.endswith(f"work#{cell.id}")
+    assert report.message.endswith("work")

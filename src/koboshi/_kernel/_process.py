@@ -72,13 +72,13 @@ def spawn_cell(
 
     Args:
         prepare: sets links and names before anything runs.
-        shown: the function that it is named after, where another one wraps it.
+        shown: what the process and its crash report are named after, when `fn` only runs that one.
     """
-    code = getattr(shown or fn, "__code__", None)
+    shown = fn if shown is None else shown
+    code = getattr(shown, "__code__", None)
     info = _infos.get(code)
     if info is None:
-        name = getattr(shown or fn, "__qualname__", None) or repr(shown or fn)
-        info = process_class(name.rpartition("<locals>.")[2])
+        info = process_class(getattr(shown, "__qualname__", repr(shown)).rpartition("<locals>.")[2])
         if code is not None:
             _infos[code] = info
     coro = fn(*args, **kwargs)
@@ -91,7 +91,7 @@ def spawn_cell(
     except BaseException as error:
         coro.close()
         raise start_failed(cell, error) from None
-    run_body(cell, coro, (fn, args, kwargs or NO_KWARGS, copy_context(), None))
+    run_body(cell, coro, (shown, args, kwargs or NO_KWARGS, copy_context(), None))
     if node.instruments.lifecycle:
         node.instruments.emit(Started(cell.label()))
     return cell

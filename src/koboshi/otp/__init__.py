@@ -106,11 +106,24 @@ from .tables._table import (
     new_table,
     table,
 )
-from .tasks._many import wait_many, yield_many
-from .tasks._outcome import Failed, Ok, Outcome
-from .tasks._stream import task_stream
-from .tasks._supervisor import Tasks, TaskSupervisor, tasks
-from .tasks._task import Task, task, task_nolink
+from .tasks import (
+    Failed,
+    NotTaskOwner,
+    Ok,
+    Outcome,
+    StreamStatistics,
+    Task,
+    Tasks,
+    TaskStream,
+    TaskSupervisor,
+    TaskSupervisorStatistics,
+    poll_many,
+    task,
+    task_nolink,
+    task_stream,
+    tasks,
+    wait_many,
+)
 
 __all__ = [
     "ANY",
@@ -187,6 +200,7 @@ __all__ = [
     "NoWorkerFree",
     "NotActive",
     "NotJoined",
+    "NotTaskOwner",
     "Ok",
     "Outcome",
     "Overloaded",
@@ -216,6 +230,7 @@ __all__ = [
     "StateChange",
     "StateMachine",
     "StateMachineStatistics",
+    "StreamStatistics",
     "Table",
     "TableExists",
     "TableHandle",
@@ -223,7 +238,9 @@ __all__ = [
     "TableOwner",
     "TableTransfer",
     "Task",
+    "TaskStream",
     "TaskSupervisor",
+    "TaskSupervisorStatistics",
     "Tasks",
     "TooManyWaiting",
     "Topics",
@@ -247,6 +264,7 @@ __all__ = [
     "no_debug",
     "partition_number",
     "partitions",
+    "poll_many",
     "pubsub",
     "registry",
     "remove",
@@ -266,7 +284,6 @@ __all__ = [
     "upgrade_module",
     "wait_many",
     "when",
-    "yield_many",
 ]
 
 # Tracebacks and pickles name what users import, so files can move.
