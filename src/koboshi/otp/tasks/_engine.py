@@ -25,7 +25,7 @@ from ..._kernel._lifecycle import gone
 from ..._kernel._message import describe
 from ..._kernel._node import Node, this_node
 from ..._kernel._reasons import KILL, ExitReason, Killed, Normal
-from ..._kernel._ref import _own_task  # pyright: ignore[reportPrivateUsage]
+from ..._kernel._ref import own_task  # pyright: ignore[reportPrivateUsage]
 from ..._kernel._wait import Wait
 from ._outcomes import Failed, Outcome
 from ._result import Result
@@ -237,7 +237,7 @@ class Engine:
     async def _pause(self, node: Node) -> None:
         wait = self._wait = Wait()
         try:
-            await wait.outcome(_own_task(node.current, node), node.loop)
+            await wait.outcome(own_task(node.current, node), node.loop)
         finally:
             wait.done = True
             self._wait = None

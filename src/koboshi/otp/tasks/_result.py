@@ -14,7 +14,7 @@ from ..._kernel._bonds import bonds_of
 from ..._kernel._cell import DEAD, Cell
 from ..._kernel._node import Node
 from ..._kernel._reasons import NOPROC, Crashed, ExitReason
-from ..._kernel._ref import _own_task  # pyright: ignore[reportPrivateUsage]
+from ..._kernel._ref import own_task  # pyright: ignore[reportPrivateUsage]
 from ..._kernel._wait import Request, Wait
 from ._outcomes import Failed, Ok, Outcome
 
@@ -119,7 +119,7 @@ class Gathering(Wait):
         if until is not None:
             timer = node.loop.call_at(until, self.wake, None, None, context=node.context)
         try:
-            await self.outcome(_own_task(node.current, node), node.loop)
+            await self.outcome(own_task(node.current, node), node.loop)
         finally:
             self.done = True
             if timer is not None:
