@@ -6,7 +6,55 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .groups import (
+    GroupMonitor,
+    Groups,
+    GroupsHandle,
+    GroupsStatistics,
+    Joined,
+    Left,
+    NotJoined,
+    groups,
+)
+from .pubsub import (
+    PubSub,
+    PubSubHandle,
+    PubSubStatistics,
+    pubsub,
+)
+from .registry import (
+    AlreadyRegistered,
+    Registered,
+    Registration,
+    Registry,
+    RegistryHandle,
+    RegistryStatistics,
+    Unregistered,
+    registry,
+)
+
+__all__ = [
+    "AlreadyRegistered",
+    "GroupMonitor",
+    "Groups",
+    "GroupsHandle",
+    "GroupsStatistics",
+    "Joined",
+    "Left",
+    "NotJoined",
+    "PubSub",
+    "PubSubHandle",
+    "PubSubStatistics",
+    "Registered",
+    "Registration",
+    "Registry",
+    "RegistryHandle",
+    "RegistryStatistics",
+    "Unregistered",
+    "groups",
+    "pubsub",
+    "registry",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:

@@ -149,7 +149,9 @@ class Addresses:
         if where[0] == self.index and type(where[1]) is tuple:
             place = self._places.get(where[1][1])
             if place is not None:
-                return ActorRef(place.cell or self._nobody(cls), place, within)
+                # A ref to a name keeps no cell, so that it looks at each send who holds the name.
+                found = None if place.by_name else place.cell
+                return ActorRef(found or self._nobody(cls), place, within)
         return ActorRef(self.cell_at(where, cls, name, shown), None, within)
 
     def _nobody(self, cls: type[Actor]) -> Cell:
