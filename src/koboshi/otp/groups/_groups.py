@@ -59,7 +59,8 @@ class Groups(Answering):
             return
         held[1].cancel()
         for group in held[0]:
-            self._tell(Left, group, (ActorRef(cell),) * self._remove(group, cell))
+            ref: ActorRef[Any] = ActorRef(cell)
+            self._tell(Left, group, (ref,) * self._remove(group, cell))
 
     def _remove(self, group: Any, cell: Cell) -> int:
         members = self._members[group]
