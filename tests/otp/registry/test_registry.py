@@ -185,11 +185,13 @@ async def test_registering_needs_a_process(rooms: otp.RegistryHandle) -> None:
 
 async def test_rule_66_the_end_of_a_registry_is_the_end_of_the_registered(tree: kb.Supervisor) -> None:
     rooms = otp.registry(UNIQUE)
-    for end in (lambda ref: ref.kill(), lambda ref: ref.exit(kb.Exited("x"))):
+    for reason in (kb.Kill(), kb.Exited("x")):
         one, two = await member(), await member(traps=True)
         for each, key in ((one, "a"), (two, "b")):
             await each.call(Member.do, rooms, "register", key)
-        end(kb.whereis(UNIQUE))
+        registry = kb.whereis(UNIQUE)
+        assert registry is not None
+        registry.exit(reason)
 
         assert not (await one.wait_exit() or kb.Normal()).clean
         assert isinstance((await two.call(Member.once_heard, 1))[0], kb.Exit)
@@ -240,9 +242,9 @@ async def test_via_goes_to_whoever_has_the_key_at_each_send(rooms: otp.RegistryH
 
     assert ["first"] == await one.call(Member.once_heard, 1)
     assert ["second"] == await via.call(Member.once_heard, 1)
-    assert via == await rooms.via("lobby")
-    assert via != await rooms.via("yard")
-    assert hash(via) == hash(await rooms.via("lobby"))
+    assert via == await rooms.via("lobby", Member)
+    assert via != await rooms.via("yard", Member)
+    assert hash(via) == hash(await rooms.via("lobby", Member))
 
 
 async def test_rule_9_a_monitor_of_a_via_watches_who_has_the_key_now(rooms: otp.RegistryHandle) -> None:

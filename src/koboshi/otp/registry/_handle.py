@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..._kernel._actor import Actor
 from ..._kernel._ref import ActorRef
@@ -139,16 +139,23 @@ class RegistryHandle:
         """Forget a value that was kept with the registry."""
         await self._ref.call(Registry.delete_meta, name)
 
-    async def via(self, key: Any, cls: type[AA] = Actor) -> ActorRef[AA]:  # type: ignore[assignment]
+    @overload
+    async def via(self, key: Any) -> ActorRef[Any]: ...
+    @overload
+    async def via(self, key: Any, cls: type[AA]) -> ActorRef[AA]: ...
+    async def via(self, key: Any, cls: type[Actor] = Actor) -> ActorRef[Any]:
         """A stable ref to whoever is under a key: each send looks anew. It may be stored and sent on.
+
+        Args:
+            cls: the class of actor that is expected there; from other nodes only its messages can be sent.
 
         Raises:
             UsageError: the registry is not unique.
         """
         here = on_this_loop(self._ref, "via")
         if here is not None:
-            return here.ref_to_key(self._ref, key)
-        return await self._ref.call(Registry.via, key)
+            return here.ref_to_key(self._ref, key, cls)
+        return await self._ref.call(Registry.via, key, cls)
 
     def name(self, key: Any, value: Any = None) -> KeyName:
         """A key as the `name` of a child on the registry's node: it is registered before its code runs."""

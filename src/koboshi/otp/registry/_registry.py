@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from ..._kernel import _bonds
@@ -22,6 +22,7 @@ from ._via import KeyPlace
 
 KEYS = ("unique", "duplicate")
 
+AA = TypeVar("AA", bound=Actor)
 Where = Callable[[Any], bool]
 
 
@@ -99,14 +100,14 @@ class Registry(Answering):
         """The partition that owns a key; `UsageError` when it cannot be one."""
         return self._partitions[hashed("key", key) % self._count]
 
-    def ref_to_key(self, registry: ActorRef[Registry], key: Any) -> ActorRef[Any]:
+    def ref_to_key(self, registry: ActorRef[Registry], key: Any, cls: type[AA]) -> ActorRef[AA]:
         """A ref that looks at each send who holds the key."""
         self.must_be_unique("via")
         self.partition(key)
-        place = KeyPlace(registry, key)
+        place = KeyPlace(registry, key, cls)
         # One place for all refs to a key: other nodes know it by number, and each number is kept for good.
-        place = self._places.setdefault((registry, key), place)
-        return ActorRef(nobody(Actor), place)
+        place = self._places.setdefault((registry, key, cls), place)
+        return ActorRef(nobody(cls), place)
 
     def must_be_unique(self, what: str) -> None:
         """Raise `UsageError` in a duplicate registry."""
@@ -194,12 +195,13 @@ class Registry(Answering):
         self._meta.pop(name, None)
 
     @message
-    def via(self, key: Any) -> ActorRef[Any]:
+    def via(self, key: Any, cls: type[Actor]) -> ActorRef[Any]:
         """The ref to a key, for other nodes."""
         bonds = self._kb_cell.bonds
         # By its name, when it has one: such a ref goes on when the registry is restarted.
         named_so = bonds.names if bonds is not None else None
-        return self.ref_to_key(named(Registry, named_so[0]) if named_so else ActorRef(self._kb_cell), key)
+        me = named(Registry, named_so[0]) if named_so else ActorRef[Registry](self._kb_cell)
+        return self.ref_to_key(me, key, cls)
 
     @message
     def statistics(self) -> RegistryStatistics:

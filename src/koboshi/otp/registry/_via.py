@@ -11,6 +11,7 @@ from ..._kernel._place import Place
 from ..._kernel._ref import ActorRef
 
 if TYPE_CHECKING:
+    from ..._kernel._actor import Actor
     from ._registry import Registry
 
 
@@ -30,12 +31,14 @@ class KeyPlace(Place):
     there is one answer to who holds the key, and none that is late.
     """
 
-    __slots__ = ("_key", "_registry")
+    __slots__ = ("_cls", "_key", "_registry")
     by_name = True
 
-    def __init__(self, registry: ActorRef[Registry], key: Any) -> None:
+    def __init__(self, registry: ActorRef[Registry], key: Any, cls: type[Actor]) -> None:
         self._registry = registry
         self._key = key
+        # Part of what it is: on another node it decides which messages may be sent there.
+        self._cls = cls
 
     @property
     def cell(self) -> Cell | None:  # type: ignore[override]

@@ -138,7 +138,8 @@ class Addresses:
         if number is None:
             number = self._place_numbers[place] = next(self._numbers)
             self._places[number] = place
-        cls = ref._target().info.cls
+        # A ref to a name says itself what it expects there; whoever is there now may be of another class.
+        cls = ref._cell.info.cls if place.by_name else ref._target().info.cls
         return "cell", (self.index, (PLACE_ID, number)), cls, "", place.label(), within
 
     def ref(self, address: tuple[Any, ...]) -> ActorRef[Any]:
