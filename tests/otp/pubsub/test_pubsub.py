@@ -82,8 +82,8 @@ async def test_a_full_mailbox_misses_the_message_and_nobody_else_does(topics: ot
 
         assert [0, 1, 2, 3, 4] == await fast.call(Member.once_heard, 5)
         assert [0, 1] == await slow.call(Member.once_heard, 2)
-        figures = await topics.statistics()
     stop()
+    figures = await topics.statistics()
 
     assert (7, 3) == (figures.delivered, figures.dropped)
     assert 3 == sum(isinstance(each, kb.events.Dropped) for each in events)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.otp.conftest import Directories
 from tests.otp.members import Member
@@ -35,7 +37,8 @@ async def test_a_node_gets_one_frame_for_all_its_subscribers(directories: Direct
     hubs = list(registry._target().actor._hubs)
     sent: list[object] = []
     route = hubs[0].route
-    deliver = type(route).deliver
+    mesh: Any = type(route)
+    deliver = mesh.deliver
 
     def counting(self: object, cell: object, item: tuple[object, ...]) -> None:
         if cell in hubs:
@@ -43,7 +46,7 @@ async def test_a_node_gets_one_frame_for_all_its_subscribers(directories: Direct
         deliver(self, cell, item)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(route), "deliver", counting)
+        patch.setattr(mesh, "deliver", counting)
         await directories.topics.broadcast("t", "once")
     for each in members:
         assert ["once"] == await each.call(Member.once_heard, 1)

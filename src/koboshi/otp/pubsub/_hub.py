@@ -44,7 +44,8 @@ class Hub(Actor):
         self.trap_exits()
 
     def on_exit(self, exit: Exit, /) -> None:
-        if exit.sender == self.server:
+        # The server has ended, or this node is being stopped: that signal has no sender and shows ourselves.
+        if exit.sender in (self.server, self.me):
             self.stop(SHUTDOWN if isinstance(exit.reason, Normal) else exit.reason)
 
     def on_down(self, down: Down, /) -> None:
