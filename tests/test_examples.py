@@ -33,6 +33,15 @@ EXPECTED = {
             r"19 thumbnails of 20 images; image \d+ is the brightest\n"
         ),
     ),
+    "chat.py": (
+        [],
+        (
+            r"Ada read:\n"
+            r"  \* Bob comes in\n  Ada: hello\n  Ada: anybody there\?\n  Bob: me\n  \* Bob has left\n"
+            r"Cy read:\n"
+            r"  Ada: anybody there\?\n  Bob: me\n  \* Bob has left\n"
+        ),
+    ),
     "command.py": ([], r"hello\nhello True\n"),
     "crawler.py": (["60"], r"60 pages, 120180 words; the most frequent: \w+\n"),
     "inference.py": (
