@@ -15,6 +15,7 @@ from sides.large_jobs import ARRAY_ITEMS, digest
 RING_ACTORS = 1_000
 FANOUT_ACTORS = 1_000
 CALLERS = 250
+KEYS = 1_000
 
 MEASURED = "koboshi"
 """The side that the ratios and the goals are about."""
@@ -111,6 +112,12 @@ def _ring_visits(hops: int) -> int:
     return rounds * _sum_to(RING_ACTORS) + _sum_to(rest)
 
 
+def _values_found(lookups: int) -> int:
+    """Each key's value is its number, 1 to 1,000, and they are looked up in turn."""
+    rounds, rest = divmod(lookups, KEYS)
+    return rounds * _sum_to(KEYS) + _sum_to(rest)
+
+
 def _fanout_answers(messages: int) -> int:
     """In round r the actor at place i, 0 to 999, answers i + r."""
     rounds = messages // (2 * FANOUT_ACTORS)
@@ -202,6 +209,14 @@ _ALL = (
         size=20,
         sides=(MEASURED, "otp"),
         checksum=_sum_to,
+    ),
+    Row(
+        name="registry_lookup",
+        what=f"an actor looks up processes under {KEYS:,} unique keys of a registry",
+        unit=Unit.RATE,
+        size=100_000,
+        sides=(MEASURED, "elixir"),
+        checksum=_values_found,
     ),
     Row(
         name="pool_tiny",

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 OTP_SOURCES = Path(__file__).parent / "otp"
+ELIXIR_SCRIPT = Path(__file__).parent / "elixir" / "bench_side.exs"
 COMPILE_SECONDS = 60.0
 
 
@@ -60,6 +61,14 @@ def _otp(beams: Path) -> Side:
     return Side("otp", variants={"+S 1": (erl, "+S", "1", *run), "default": (erl, *run)})
 
 
+def _elixir() -> Side:
+    elixir = shutil.which("elixir")
+    if elixir is None:
+        return Side("elixir", absent="elixir is not on the PATH")
+    script = str(ELIXIR_SCRIPT)
+    return Side("elixir", variants={"+S 1": (elixir, "--erl", "+S 1", script), "default": (elixir, script)})
+
+
 _PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
     "koboshi": lambda: _python("koboshi"),
     "asyncio": lambda: _python("asyncio"),
@@ -70,7 +79,7 @@ _PYTHON_SIDES: Mapping[str, Callable[[], Side]] = {
     "limit": lambda: _python("limit"),
 }
 
-NAMES = (*_PYTHON_SIDES, "otp")
+NAMES = (*_PYTHON_SIDES, "otp", "elixir")
 
 
 @contextmanager
@@ -80,4 +89,6 @@ def open_sides(names: Set[str]) -> Generator[Mapping[str, Side], None, None]:
         sides = {name: make() for name, make in _PYTHON_SIDES.items() if name in names}
         if "otp" in names:
             sides["otp"] = _otp(Path(beams))
+        if "elixir" in names:
+            sides["elixir"] = _elixir()
         yield sides

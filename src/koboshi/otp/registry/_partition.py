@@ -22,17 +22,19 @@ from ._types import AlreadyRegistered, Registration
 class Entry:
     """One registration. Compared by identity: a process may have equal ones in a duplicate registry."""
 
-    __slots__ = ("cell", "key", "ref", "value")
+    __slots__ = ("cell", "key", "ref", "shown", "value")
 
     def __init__(self, key: Any, cell: Cell, value: Any) -> None:
         self.key = key
         self.cell = cell
         self.ref: ActorRef[Any] = ActorRef(cell)
-        self.value = value
+        self.put(value)
 
-    def shown(self) -> Registration:
-        """What users get."""
-        return Registration(self.key, self.ref, self.value)
+    def put(self, value: Any) -> None:
+        """Have another value."""
+        self.value = value
+        # What users get, made once: to make one takes longer than to find it.
+        self.shown = Registration(self.key, self.ref, value)
 
 
 Tell = Callable[[Entry, bool], None]

@@ -130,7 +130,9 @@ class Registry(Answering):
     def lookup(self, key: Any, where: Where | None = None) -> list[Registration]:
         """The living processes under a key whose values `where` accepts, the oldest first."""
         found = self.partition(key).under(key)
-        return [entry.shown() for entry in found if where is None or where(entry.value)]
+        if where is None:
+            return [entry.shown for entry in found]
+        return [entry.shown for entry in found if where(entry.value)]
 
     @message
     def whereis(self, key: Any) -> ActorRef[Any] | None:
@@ -161,14 +163,14 @@ class Registry(Answering):
         for entry in self.partition(key).under(key):
             if entry.cell is cell:
                 old = entry.value
-                entry.value = fn(old)
+                entry.put(fn(old))
                 return entry.value, old
         return None
 
     @message
     def select(self, where: Callable[[Registration], bool] | None = None) -> list[Registration]:
         """All entries of living processes that `where` accepts."""
-        shown = [entry.shown() for entry in self._entries()]
+        shown = [entry.shown for entry in self._entries()]
         return shown if where is None else [each for each in shown if where(each)]
 
     @message
