@@ -215,7 +215,7 @@ async def test_rule_66_the_end_of_a_registry_is_the_end_of_the_registered(tree: 
         assert registry is not None
         registry.exit(reason)
 
-        assert not (await one.wait_exit() or kb.Normal()).clean
+        assert not (await one.wait_exit(5) or kb.Normal()).clean
         assert isinstance((await two.call(Member.once_heard, 1))[0], kb.Exit)
         assert two.alive
         await tree.wait_ready()
