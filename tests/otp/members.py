@@ -45,6 +45,15 @@ class Member(kb.Actor):
         return heard
 
     @kb.message
+    def keep(self, ref: kb.ActorRef[Any]) -> None:
+        self.kept = ref
+
+    @kb.message
+    async def ask_kept(self, count: int) -> list[Any]:
+        heard: list[Any] = await self.kept.call(Member.once_heard, count)
+        return heard
+
+    @kb.message
     def fail(self) -> None:
         raise ValueError("on purpose")
 

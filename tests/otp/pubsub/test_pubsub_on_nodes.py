@@ -103,3 +103,14 @@ async def test_the_end_of_the_pubsub_reaches_subscribers_on_other_nodes(director
 
     assert await directories.one.wait_exit(5) is not None
     assert directories.two.alive
+
+
+async def test_a_node_that_is_stopped_does_not_wait_for_its_hub(directories: Directories) -> None:
+    await directories.one.call(Member.do, directories.topics, "subscribe", "t")
+    server = kb.whereis("topics")
+    assert server is not None
+    (hub,) = server._target().actor._hubs
+    await directories.tree.terminate_child("n1")
+
+    # Not `NoConnection`, which it would be if its node had been killed when its time was over.
+    assert kb.Shutdown() == await kb.ActorRef(hub).wait_exit(5)

@@ -384,6 +384,7 @@ async def test_it_has_figures_and_a_one_line_repr(many: otp.RegistryHandle) -> N
         ({"partitions": True}, "partitions"),
         ({"partitions": "2"}, "partitions"),
         ({"listeners": "ear"}, "listeners"),
+        ({"listeners": [[]]}, "listeners"),
     ],
 )
 def test_an_option_with_no_such_value_is_named(options: dict[str, Any], named: str) -> None:

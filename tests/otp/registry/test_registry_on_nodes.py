@@ -119,3 +119,50 @@ async def test_a_child_on_another_node_cannot_start_under_a_key(directories: Dir
         )
 
     assert "on_start" in str(failed.value)
+
+
+async def test_a_registry_may_itself_be_on_a_node_and_takes_the_registered_with_it(
+    directories: Directories,
+) -> None:
+    await directories.tree.start_child(
+        kb.child(otp.Registry).options(id="away", name="away", on="n1", restart="temporary")
+    )
+    away = otp.registry("away")
+    await directories.two.call(Member.do, away, "register", "lobby", 1)
+    assert [otp.Registration("lobby", directories.two, 1)] == await away.lookup("lobby")
+    via = await away.via("lobby", Member)
+    via.tell("from home")
+    await directories.one.call(Member.tell_to, via, "from the registry's node")
+    assert {"from home", "from the registry's node"} == set(await via.call(Member.once_heard, 2))
+    await directories.lose("n1")
+
+    assert isinstance(await directories.two.wait_exit(5), kb.NoConnection | kb.Shutdown)
+    assert directories.home.alive
+
+
+async def test_a_via_that_has_been_elsewhere_still_looks_at_each_send(directories: Directories) -> None:
+    rooms = directories.rooms
+    await directories.one.call(Member.do, rooms, "register", "lobby")
+    returned = await directories.two.call(Member.do, rooms, "via", "lobby", Member)
+    returned.tell("first")
+    assert ["first"] == await directories.one.call(Member.once_heard, 1)
+    await directories.one.call(Member.do, rooms, "unregister", "lobby")
+    await directories.home.call(Member.do, rooms, "register", "lobby")
+    returned.tell("second")
+
+    assert ["second"] == await directories.home.call(Member.once_heard, 1)
+
+
+async def test_a_via_elsewhere_expects_what_it_was_made_for(directories: Directories) -> None:
+    rooms = directories.rooms
+
+    async def other() -> None:
+        await rooms.register("lobby")
+        await directories.two.call(Member.keep, await rooms.via("lobby", Member))
+        await rooms.unregister("lobby")
+
+    # What holds the key when the ref travels is no Member; what holds it later is.
+    assert kb.Normal() == await kb.spawn(other).wait_exit(5)
+    await directories.home.call(Member.do, rooms, "register", "lobby")
+
+    assert [] == await directories.two.call(Member.ask_kept, 0)

@@ -59,6 +59,8 @@ class Registry(Answering):
             raise UsageError(f"listeners takes several names, such as ({listeners!r},), got {listeners!r}")
         self.keys_are: Literal["unique", "duplicate"] = keys
         self._listeners = tuple(listeners)
+        for each in self._listeners:
+            hashed("name in listeners", each)
         self._count = partitions
         self._partitions: list[Partition] = []
         self._meta: dict[Any, Any] = {}
