@@ -17,6 +17,7 @@ FANOUT_ACTORS = 1_000
 ROUTEES = 16
 CALLERS = 250
 STREAM_CONCURRENCY = 16
+KEYS = 1_000
 
 MEASURED = "koboshi"
 """The side that the ratios and the goals are about."""
@@ -115,6 +116,12 @@ def _ring_visits(hops: int) -> int:
     """Every visit counts with its actor's place, 1 to 1,000, so a skipped actor shows."""
     rounds, rest = divmod(hops, RING_ACTORS)
     return rounds * _sum_to(RING_ACTORS) + _sum_to(rest)
+
+
+def _values_found(lookups: int) -> int:
+    """Each key's value is its number, 1 to 1,000, and they are looked up in turn."""
+    rounds, rest = divmod(lookups, KEYS)
+    return rounds * _sum_to(KEYS) + _sum_to(rest)
 
 
 def _fanout_answers(messages: int) -> int:
@@ -225,6 +232,14 @@ _ALL = (
         size=20,
         sides=(MEASURED, "otp"),
         checksum=_sum_to,
+    ),
+    Row(
+        name="registry_lookup",
+        what=f"an actor looks up processes under {KEYS:,} unique keys of a registry",
+        unit=Unit.RATE,
+        size=100_000,
+        sides=(MEASURED, "elixir"),
+        checksum=_values_found,
     ),
     Row(
         name="pool_tiny",

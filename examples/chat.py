@@ -1,97 +1,98 @@
-"""A chat: rooms with a capped history, members that are dropped when they die, a broadcast to all.
+"""Chat rooms: broadcast to members, monitors, a history with a cap.
 
-Run it with:  python examples/chat.py
+    python examples/chat.py
+
+Each room is an actor under a key of a registry and publishes to a topic of its own. A user that ends is
+seen to leave, and a user that comes late gets the last lines first.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import koboshi as kb
 from koboshi import otp
 
-HISTORY = 3
+HISTORY = 3  # lines
 
 
 class Room(kb.Actor):
-    """Sends each line to its members, remembers the last few, and drops a member that has ended."""
+    """Knows who is here and what was said last."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.lines: deque[str] = deque(maxlen=HISTORY)
+        self.users: dict[kb.ActorRef[User], str] = {}
+
+    @kb.message
+    async def enter(self, user: kb.ActorRef[User], name: str) -> list[str]:
+        kb.monitor(user)
+        self.users[user] = name
+        history = list(self.lines)
+        await self.publish(f"* {name} comes in")
+        return history
+
+    @kb.message
+    async def say(self, user: kb.ActorRef[User], text: str) -> None:
+        await self.publish(f"{self.users[user]}: {text}")
+
+    async def on_down(self, down: kb.Down) -> None:
+        await self.publish(f"* {self.users.pop(down.target)} has left")
+
+    async def publish(self, line: str) -> None:
+        self.lines.append(line)
+        await otp.pubsub("lines").broadcast(self.title, line)
+
+
+class User(kb.Actor):
+    """Sits in one room and keeps what it reads."""
+
+    def __init__(self, name: str, title: str) -> None:
         self.name = name
-        self.history: deque[str] = deque(maxlen=HISTORY)
-        self.members: dict[kb.ActorRef[Any], str] = {}
+        self.title = title
+        self.read: list[str] = []
+        self.until: tuple[str, kb.ReplyTo[list[str]]] | None = None
 
     async def on_start(self) -> None:
-        await otp.registry("rooms").register(self.name)
-        await otp.pubsub("house").subscribe("announcements")
+        room = await otp.registry("rooms").via(self.title, Room)
+        self.read += await room.call(Room.enter, self.me, self.name)
+        await otp.pubsub("lines").subscribe(self.title)
+        self.room = room
+
+    def on_info(self, line: str) -> None:
+        self.read.append(line)
+        if self.until is not None and line == self.until[0]:
+            self.until[1].send(self.read)
 
     @kb.message
-    def join(self, member: kb.ActorRef[Any], nick: str) -> list[str]:
-        """What a newcomer has missed, as far as it is kept."""
-        kb.monitor(member)
-        self.members[member] = nick
-        self.say(f"{nick} is here")
-        return list(self.history)
+    async def say(self, text: str) -> None:
+        await self.room.call(Room.say, self.me, text)
 
     @kb.message
-    def say(self, line: str) -> None:
-        self.history.append(line)
-        for member in self.members:
-            member.tell(f"[{self.name}] {line}")
-
-    @kb.message
-    def who(self) -> list[str]:
-        return sorted(self.members.values())
-
-    def on_down(self, down: kb.Down) -> None:
-        self.say(f"{self.members.pop(down.target)} has left")
-
-    def on_info(self, message: str) -> None:
-        self.say(message)  # an announcement
-
-
-class Member(kb.Actor):
-    """Keeps what it reads."""
-
-    def __init__(self, nick: str) -> None:
-        self.nick = nick
-        self.lines: list[str] = []
-
-    @kb.message
-    async def enter(self, room: str) -> list[str]:
-        where = await otp.registry("rooms").via(Room, room)
-        return await where.call(Room.join, self.me, self.nick)
-
-    @kb.message
-    async def say(self, room: str, line: str) -> None:
-        await (await otp.registry("rooms").via(Room, room)).send(Room.say, f"{self.nick}: {line}")
-
-    @kb.message
-    def read(self) -> list[str]:
-        return self.lines
-
-    def on_info(self, message: str) -> None:
-        self.lines.append(message)
+    def read_until(self, line: str) -> list[str]:
+        if line not in self.read:
+            self.until = (line, kb.defer())
+        return self.read
 
 
 async def main() -> None:
-    rooms = [kb.child(Room, name).options(id=name) for name in ("lobby", "attic")]
-    house = [kb.child(otp.Registry).options(name="rooms"), kb.child(otp.PubSub).options(name="house")]
-    async with kb.Supervisor(*house, *rooms) as tree:
-        ada, bob, eve = [await kb.start(Member, nick) for nick in ("ada", "bob", "eve")]
-        await ada.call(Member.enter, "lobby")
-        await bob.call(Member.enter, "lobby")
-        for n in range(3):
-            await ada.call(Member.say, "lobby", f"line {n}")
-        print("eve has missed:", (await eve.call(Member.enter, "lobby"))[:-1])
+    rooms = otp.registry("rooms")
+    async with kb.Supervisor(
+        kb.child(otp.Registry).options(name="rooms"),
+        kb.child(otp.PubSub).options(name="lines"),
+        kb.child(Room, "lobby").options(name=rooms.name("lobby")),
+    ) as tree:
+        ada, bob = [
+            await tree.start_child(kb.child(User, name, "lobby").options(id=name, restart="temporary"))
+            for name in ("Ada", "Bob")
+        ]
+        for text in ("hello", "anybody there?"):
+            await ada.call(User.say, text)
+        await bob.call(User.say, "me")
         bob.kill()
-        await bob.wait_exit()
-        await otp.pubsub("house").broadcast("announcements", "we close at ten")
-        print("in the lobby:", await tree.ref(Room, "lobby").call(Room.who))
-        print("ada reads:", (await ada.call(Member.read))[-2:])
-        for each in (ada, eve):
-            await each.stop()
+        print("Ada read:", *await ada.call(User.read_until, "* Bob has left"), sep="\n  ")
+        late = await tree.start_child(kb.child(User, "Cy", "lobby"))
+        print("Cy read:", *await late.call(User.read_until, "* Bob has left"), sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_only_the_selected_rows_are_measured_and_written(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "side"),
-    [(name, side) for name, row in ROWS.items() for side in row.sides if side != "otp"],
+    [(name, side) for name, row in ROWS.items() for side in row.sides if side not in ("otp", "elixir")],
 )
 def test_every_other_side_gives_the_right_result_on_its_rows(row: str, side: str) -> None:
     if side in ("pykka", "xoscar", "ray"):
@@ -136,6 +136,18 @@ def test_otp_gives_the_right_result_on_every_row_of_its_own() -> None:
 
     assert {} == {result.row.name: result.failed for result in results if result.failed}
     assert all(result.variants["otp"] in {"+S 1", "default"} for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("elixir") is None, reason="needs elixir")
+def test_elixir_gives_the_right_result_on_every_row_of_its_own() -> None:
+    rows = [replace(row, sides=("elixir",)) for row in ROWS.values() if "elixir" in row.sides]
+
+    with open_sides({"elixir"}) as sides:
+        results = [run_row(row, sides, Scale(seconds=0.01, rounds=1, size=0.02)) for row in rows]
+
+    assert {} == {result.row.name: result.failed for result in results if result.failed}
+    assert all(result.variants["elixir"] in {"+S 1", "default"} for result in results)
 
 
 @pytest.mark.parametrize(

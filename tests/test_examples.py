@@ -36,9 +36,10 @@ EXPECTED = {
     "chat.py": (
         [],
         (
-            r"eve has missed: \['ada: line 1', 'ada: line 2'\]\n"
-            r"in the lobby: \['ada', 'eve'\]\n"
-            r"ada reads: \['\[lobby\] bob has left', '\[lobby\] we close at ten'\]\n"
+            r"Ada read:\n"
+            r"  \* Bob comes in\n  Ada: hello\n  Ada: anybody there\?\n  Bob: me\n  \* Bob has left\n"
+            r"Cy read:\n"
+            r"  Ada: anybody there\?\n  Bob: me\n  \* Bob has left\n"
         ),
     ),
     "hashit.py": (

@@ -4,9 +4,11 @@
 defmodule Side do
   @warm_share 0.2
   @concurrency 16
+  @keys 1000
 
   def main([row, size, seconds]) do
-    {row, size, {seconds, ""}} = {String.to_existing_atom(row), String.to_integer(size), Float.parse(seconds)}
+    {row, size, {seconds, ""}} = {String.to_atom(row), String.to_integer(size), Float.parse(seconds)}
+    prepare(row)
 
     warm = if seconds == 0, do: [], else: batches(row, size, seconds * @warm_share)
     measured = batches(row, size, seconds)
@@ -24,6 +26,31 @@ defmodule Side do
     end)
   end
 
+  # Each key is held by a process of its own, with its number as the value.
+  defp prepare(:registry_lookup) do
+    {:ok, _} = Registry.start_link(keys: :unique, name: Rooms)
+    me = self()
+
+    for key <- 1..@keys do
+      spawn_link(fn ->
+        {:ok, _} = Registry.register(Rooms, key, key)
+        send(me, :registered)
+        receive do: (:never -> :ok)
+      end)
+    end
+
+    for _ <- 1..@keys, do: receive(do: (:registered -> :ok))
+  end
+
+  defp prepare(_row), do: :ok
+
+  defp batch(:registry_lookup, size) do
+    :erlang.garbage_collect()
+    began = System.monotonic_time()
+    sum = lookups(size, 0, 0)
+    {size / seconds_since(began), sum}
+  end
+
   defp batch(:stream, size) do
     :erlang.garbage_collect()
     began = System.monotonic_time()
@@ -37,6 +64,13 @@ defmodule Side do
   end
 
   defp double(n), do: 2 * n
+
+  defp lookups(size, size, sum), do: sum
+
+  defp lookups(size, done, sum) do
+    [{_, value}] = Registry.lookup(Rooms, rem(done, @keys) + 1)
+    lookups(size, done + 1, sum + value)
+  end
 
   defp seconds_since(began) do
     (System.monotonic_time() - began) / System.convert_time_unit(1, :second, :native)

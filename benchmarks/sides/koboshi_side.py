@@ -13,7 +13,7 @@ from pathlib import Path
 import koboshi as kb
 from koboshi import otp
 from koboshi.durable import Claim, Ledger
-from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS, ROUTEES, STREAM_CONCURRENCY
+from rows import CALLERS, FANOUT_ACTORS, KEYS, RING_ACTORS, ROUTEES, STREAM_CONCURRENCY
 from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
@@ -67,6 +67,35 @@ class Driver(kb.Actor):
         began = time.perf_counter()
         started = [await kb.start(Counter, i) for i in range(size)]
         return time.perf_counter() - began, started
+
+
+class Finder(kb.Actor):
+    """The actor that looks up, and times it."""
+
+    @kb.message
+    async def find(self, rooms: otp.RegistryHandle, size: int) -> tuple[float, int]:
+        total = 0
+        began = time.perf_counter()
+        for done in range(size):
+            (found,) = await rooms.lookup(done % KEYS + 1)
+            total += found.value
+        return time.perf_counter() - began, total
+
+
+async def _hold(rooms: otp.RegistryHandle, key: int) -> None:
+    await rooms.register(key, key)
+    await kb.receive()
+
+
+async def registry_lookup(size: int) -> AsyncBatches:
+    async with kb.Supervisor(kb.child(otp.Registry)) as tree:
+        rooms = otp.registry(tree.ref(otp.Registry, "Registry"))
+        for key in range(1, KEYS + 1):
+            kb.spawn(_hold, rooms, key)
+        finder = await kb.start(Finder)  # its first turn comes behind theirs
+        while True:
+            seconds, total = await finder.within(None).call(Finder.find, rooms, size)
+            yield rate(size, seconds, total)
 
 
 async def call(size: int) -> AsyncBatches:
@@ -445,6 +474,7 @@ if __name__ == "__main__":
             "fanout": fanout,
             "restart": restart,
             "restart_quiet": restart_quiet,
+            "registry_lookup": registry_lookup,
             "pool_tiny": pool_tiny,
             "xcall": xcall,
             "xcall_many": xcall_many,

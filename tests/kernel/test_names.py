@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import koboshi as kb
+from koboshi._kernel._bonds import NameElsewhere
 from koboshi._kernel._node import this_node
 
 
@@ -155,3 +156,28 @@ async def test_a_name_that_is_free_again_is_held_by_nothing() -> None:
 
     assert seen() is None
     assert {} == this_node().names
+
+
+class Elsewhere(NameElsewhere):
+    """A name that a test keeps itself, for one cell."""
+
+    def __init__(self) -> None:
+        self.holder: Any = None
+
+    def register(self, cell: Any) -> None:
+        if self.holder is not None:
+            raise kb.NameTaken("elsewhere", None)
+        self.holder = cell
+
+
+async def test_a_name_that_is_kept_elsewhere_gets_the_child_before_its_code_runs() -> None:
+    name = Elsewhere()
+    async with kb.Supervisor() as tree:
+        child = await tree.start_child(kb.child(Keeper, 7).options(name=name))
+
+        assert child == kb.ActorRef(name.holder)
+        assert () == kb.info(child).names
+        with pytest.raises(kb.NameTaken):
+            await tree.start_child(kb.child(Keeper, 8).options(id="late", name=name))
+        assert 7 == await child.call(Keeper.which)
+        assert 1 == (await tree.count_children()).specs

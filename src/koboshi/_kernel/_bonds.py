@@ -61,6 +61,20 @@ class Bonds:
         self.waiters: list[asyncio.Future[ExitReason]] | None = None
 
 
+class NameElsewhere:
+    """A name that somebody else than the node keeps; `register` hands the cell to it."""
+
+    __slots__ = ()
+
+    def register(self, cell: Cell) -> None:
+        """Give the cell this name.
+
+        Raises:
+            NameTaken: a living process holds it.
+        """
+        raise NotImplementedError
+
+
 class Watch(Protocol):
     """Something that is to hear of an end, once."""
 
@@ -229,6 +243,9 @@ def register(cell: Cell, name: Any) -> None:
     Raises:
         NameTaken: a living process holds it.
     """
+    if isinstance(name, NameElsewhere):
+        name.register(cell)
+        return
     owner = cell.node.names.get(name)
     if owner is not None and owner is not cell:
         raise NameTaken(name, ActorRef(owner))

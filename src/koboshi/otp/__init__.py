@@ -42,6 +42,7 @@ from .event_manager import (
 from .failover._events import ChangedOver, ItemRejected, SourceFailed
 from .failover._failover import Failover, FailoverStatistics, SourceInfo
 from .failover._sources import Feed, NotActive, Poll, Push
+from .groups import GroupMonitor, Groups, GroupsHandle, GroupsStatistics, Joined, Left, NotJoined, groups
 from .hot_code import UpgradeFailed, upgrade, upgrade_module
 from .introspection import (
     DONE,
@@ -65,11 +66,17 @@ from .introspection import (
     suspend,
     trace,
 )
-from .pubsub._groups import Groups, Joined, Left, Membership, NotJoined, groups
-from .pubsub._pubsub import PubSub, PubSubStatistics, Topics, pubsub
-from .registry._entries import Entry
-from .registry._partition import AlreadyRegistered, Registered, Unregistered
-from .registry._registry import KeyRegistry, Registry, RegistryStatistics, registry
+from .pubsub import PubSub, PubSubHandle, PubSubStatistics, pubsub
+from .registry import (
+    AlreadyRegistered,
+    Registered,
+    Registration,
+    Registry,
+    RegistryHandle,
+    RegistryStatistics,
+    Unregistered,
+    registry,
+)
 from .resilience._breaker import BreakerStatistics, CircuitBreaker
 from .resilience._bulkhead import Bulkhead, BulkheadPlace, BulkheadStatistics
 from .resilience._fallback import Fallback, FallbackStatistics, fallback
@@ -165,7 +172,6 @@ __all__ = [
     "ConfigError",
     "DebugRemoved",
     "DependencyCycle",
-    "Entry",
     "EventHandler",
     "EventManager",
     "EventManagerHandle",
@@ -177,7 +183,10 @@ __all__ = [
     "FallbackStatistics",
     "Feed",
     "FellBack",
+    "GroupMonitor",
     "Groups",
+    "GroupsHandle",
+    "GroupsStatistics",
     "HandlerCrashed",
     "HandlerError",
     "HandlerFailed",
@@ -187,10 +196,8 @@ __all__ = [
     "HandlerSpec",
     "ItemRejected",
     "Joined",
-    "KeyRegistry",
     "Left",
     "LoadShedder",
-    "Membership",
     "MessageFailed",
     "MessageIn",
     "MessageOut",
@@ -208,6 +215,7 @@ __all__ = [
     "Partitions",
     "Poll",
     "PubSub",
+    "PubSubHandle",
     "PubSubStatistics",
     "Push",
     "RateLimited",
@@ -215,7 +223,9 @@ __all__ = [
     "RateStatistics",
     "Refused",
     "Registered",
+    "Registration",
     "Registry",
+    "RegistryHandle",
     "RegistryStatistics",
     "Relieved",
     "RouteeInfo",
@@ -243,7 +253,6 @@ __all__ = [
     "TaskSupervisorStatistics",
     "Tasks",
     "TooManyWaiting",
-    "Topics",
     "TraceEvent",
     "UnexpectedEvent",
     "Unregistered",

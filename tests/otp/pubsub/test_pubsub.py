@@ -1,156 +1,155 @@
-"""Topics: one copy for each subscriber, none for the dead, and no harm from the slow."""
+"""Topics in one process: who gets what, once, and what slow and dead subscribers cost others."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.otp.pubsub.members import Member
+from tests.otp.members import Member
 
 import koboshi as kb
 from koboshi import otp
 
-TOPICS = kb.child(otp.PubSub).options(name="topics")
+
+@pytest.fixture
+async def topics() -> AsyncIterator[otp.PubSubHandle]:
+    async with kb.Supervisor(kb.child(otp.PubSub).options(name="pubsub"), max_restarts=1000):
+        yield otp.pubsub("pubsub")
 
 
-async def members(tree: kb.Supervisor, *names: str, **options: Any) -> list[kb.ActorRef[Member]]:
-    specs = [kb.child(Member).options(id=name, restart="temporary", **options) for name in names]
-    return [await tree.start_child(spec) for spec in specs]
+async def subscribed(topics: otp.PubSubHandle, *names: Any, **options: Any) -> kb.ActorRef[Member]:
+    ref = await kb.start(Member, **options)
+    for name in names:
+        await ref.call(Member.do, topics, "subscribe", name)
+    return ref
 
 
-async def test_a_broadcast_reaches_every_subscriber_of_the_topic_once_however_often_it_subscribed() -> None:
-    async with kb.Supervisor(TOPICS) as tree:
-        one, two, three = await members(tree, "one", "two", "three")
-        await one.call(Member.subscribe, "a", "b", "a")
-        await one.call(Member.subscribe, "a")
-        await two.call(Member.subscribe, "a")
-        topics = otp.pubsub("topics")
+async def test_a_message_goes_to_all_who_are_subscribed_to_its_topic(topics: otp.PubSubHandle) -> None:
+    one, two, other = (
+        await subscribed(topics, "t"),
+        await subscribed(topics, "t"),
+        await subscribed(topics, "o"),
+    )
+    for n in range(3):
+        await topics.broadcast("t", n)
 
-        assert 2 == await topics.broadcast("a", "first")
-        assert 1 == await topics.broadcast("b", "second")
-        assert 0 == await topics.broadcast("nobody's", "third")
-        assert ["first", "second"] == await one.call(Member.seen)
-        assert ["first"] == await two.call(Member.seen)
-        assert [] == await three.call(Member.seen)
+    assert [0, 1, 2] == await one.call(Member.once_heard, 3)
+    assert [0, 1, 2] == await two.call(Member.once_heard, 3)
+    assert [] == await other.call(Member.once_heard, 0)
 
 
-async def test_who_broadcasts_from_itself_is_left_out() -> None:
-    async with kb.Supervisor(TOPICS) as tree:
-        one, two = await members(tree, "one", "two")
-        for each in (one, two):
-            await each.call(Member.subscribe, "a")
+async def test_one_copy_comes_however_often_one_has_subscribed(topics: otp.PubSubHandle) -> None:
+    one = await subscribed(topics, "t", "t", "t")
+    await topics.broadcast("t", 1)
+    assert [1] == await one.call(Member.once_heard, 1)
+    await one.call(Member.do, topics, "unsubscribe", "t")
+    await one.call(Member.do, topics, "unsubscribe", "t")
+    await topics.broadcast("t", 2)
 
-        assert 1 == await one.call(Member.broadcast_from, "a", 1)
-        assert 2 == await one.call(Member.broadcast, "a", 2)
-        assert ([2], [1, 2]) == (await one.call(Member.seen), await two.call(Member.seen))
-
-
-async def test_messages_of_one_sender_arrive_in_order_with_those_it_sends_directly() -> None:
-    async with kb.Supervisor(TOPICS) as tree:
-        [one] = await members(tree, "one")
-        await one.call(Member.subscribe, "a")
-        topics = otp.pubsub("topics")
-        for n in range(100):
-            one.tell(2 * n)
-            await topics.broadcast("a", 2 * n + 1)
-
-        assert list(range(200)) == await one.call(Member.seen)
+    assert [1] == await one.call(Member.once_heard, 1)
+    figures = await topics.statistics()
+    assert (0, 0, 2, 1) == (figures.topics, figures.subscribers, figures.broadcasts, figures.delivered)
 
 
-async def test_one_that_has_unsubscribed_hears_nothing_more_of_that_topic() -> None:
-    async with kb.Supervisor(TOPICS) as tree:
-        [one] = await members(tree, "one")
-        await one.call(Member.subscribe, "a", "b")
-        await one.call(Member.unsubscribe, "a", "never")
-        topics = otp.pubsub("topics")
-        await topics.broadcast("a", 1)
-        await topics.broadcast("b", 2)
+async def test_broadcast_from_spares_its_sender(topics: otp.PubSubHandle) -> None:
+    one, two = await subscribed(topics, "t"), await subscribed(topics, "t")
+    await one.call(Member.do, topics, "broadcast_from", "t", "hello")
+    await one.call(Member.do, topics, "broadcast", "t", "all")
 
-        assert [2] == await one.call(Member.seen)
-        assert ["b"] == await topics.topics()
+    assert ["all"] == await one.call(Member.once_heard, 1)
+    assert ["hello", "all"] == await two.call(Member.once_heard, 2)
 
 
-async def test_the_dead_are_dropped() -> None:
-    async with kb.Supervisor(TOPICS) as tree:
-        one, two = await members(tree, "one", "two")
-        for each in (one, two):
-            await each.call(Member.subscribe, "a", "b")
-        topics = otp.pubsub("topics")
-        one.kill()
-        await one.wait_exit()
+async def test_a_topic_without_subscribers_swallows_a_message(topics: otp.PubSubHandle) -> None:
+    await topics.broadcast("nobody", 1)
+    await topics.local_broadcast("nobody", 1)
 
-        assert [two] == await topics.subscribers("a")
-        assert 2 == (await topics.statistics()).topics
-        assert 1 == (await topics.statistics()).subscribers
-        two.kill()
-        await two.wait_exit()
-        assert (0, 0) == ((await topics.statistics()).topics, (await topics.statistics()).subscribers)
+    assert 0 == (await topics.statistics()).delivered
 
 
-async def test_a_subscriber_that_is_too_slow_misses_messages_which_is_counted_and_reported() -> None:
+async def test_a_full_mailbox_misses_the_message_and_nobody_else_does(topics: otp.PubSubHandle) -> None:
     events: list[kb.events.Event] = []
-    async with kb.Supervisor(TOPICS) as tree:
-        [slow] = await members(tree, "slow", mailbox=2)
-        [quick] = await members(tree, "quick")
-        for each in (slow, quick):
-            await each.call(Member.subscribe, "a")
+    stop = kb.listen(events.append)
+    async with kb.Supervisor(kb.child(Member).options(mailbox=2)) as tree:
+        slow = tree.ref(Member, "Member")
+        await slow.call(Member.do, topics, "subscribe", "t")
+        fast = await subscribed(topics, "t")
         slow.suspend()
-        stop = kb.listen(events.append)
-        topics = otp.pubsub("topics")
-        reached = [await topics.broadcast("a", n) for n in range(4)]
-        stop()
+        for n in range(5):
+            await topics.broadcast("t", n)
         slow.resume()
 
-        assert [2, 2, 1, 1] == reached
-        assert list(range(4)) == await quick.call(Member.seen)
-        assert [0, 1] == await slow.call(Member.seen)
-        assert (6, 2) == ((await topics.statistics()).delivered, (await topics.statistics()).dropped)
-        assert 2 == sum(isinstance(event, kb.events.Dropped) for event in events)
+        assert [0, 1, 2, 3, 4] == await fast.call(Member.once_heard, 5)
+        assert [0, 1] == await slow.call(Member.once_heard, 2)
+    stop()
+    figures = await topics.statistics()
+
+    assert (7, 3) == (figures.delivered, figures.dropped)
+    assert 3 == sum(isinstance(each, kb.events.Dropped) for each in events)
 
 
-async def test_what_cannot_be_is_refused_by_name() -> None:
-    async with kb.Supervisor(TOPICS):
-        topics = otp.pubsub("topics")
-        with pytest.raises(kb.UsageError, match="a topic is something that can be hashed"):
-            await topics.broadcast([], 1)
-        with pytest.raises(kb.NotInProcess, match="subscribe is about the process"):
-            await topics.subscribe("a")
-        with pytest.raises(kb.NotRunning):
-            await otp.pubsub("nobody").broadcast("a", 1)
+async def test_the_dead_are_subscribed_no_more(topics: otp.PubSubHandle) -> None:
+    one, two = await subscribed(topics, "t", "u"), await subscribed(topics, "t")
+    one.kill()
+    await one.wait_exit()
+    await topics.broadcast("t", 1)
+    assert [1] == await two.call(Member.once_heard, 1)
+    figures = await topics.statistics()
+
+    assert (1, 1, 1) == (figures.topics, figures.subscribers, figures.delivered)
 
 
-@pytest.mark.slow
-async def test_topics_reach_every_node_and_forget_a_lost_one() -> None:
-    nodes = kb.child(kb.Supervisor, kb.node("n1"), kb.node("n2"), max_restarts=10).options(id="nodes")
-    async with kb.Supervisor(nodes, TOPICS) as tree:
-        [here] = await members(tree, "here")
-        one, other = await members(tree, "one", "other", on="n1")
-        [two] = await members(tree, "two", on="n2")
-        everybody = (here, one, other, two)
-        for each in everybody:
-            await each.call(Member.subscribe, "a")
+async def test_one_that_left_everything_is_tied_to_nothing(topics: otp.PubSubHandle) -> None:
+    one = await subscribed(topics, "t", "u")
+    assert 1 == kb.info(one).links
+    for name in ("t", "u"):
+        await one.call(Member.do, topics, "unsubscribe", name)
 
-        assert 4 == await two.call(Member.broadcast, "a", "all")
-        assert 3 == await one.call(Member.broadcast_from, "a", "but one")
-        assert 2 == await one.call(Member.local_broadcast, "a", "on n1")
-        assert 1 == await here.call(Member.local_broadcast, "a", "at home")
-        assert [
-            ["all", "but one", "at home"],
-            ["all", "on n1"],
-            ["all", "but one", "on n1"],
-            ["all", "but one"],
-        ] == [await each.call(Member.seen) for each in everybody]
-        os.kill(await _pid_of(tree, "n1"), 9)
-        await one.wait_exit()
-        await other.wait_exit()
-        assert 2 == await two.call(Member.broadcast, "a", "the rest")
+    assert (0, 0) == (kb.info(one).links, kb.info(one).watched_by)
 
 
-async def _pid_of(tree: kb.Supervisor, node: str) -> int:
-    children = await tree.ref(kb.Supervisor, "nodes").call(kb.Supervisor.which_children)
-    ref = next(child.ref for child in children if child.id == node)
-    assert ref is not None
-    pid = (await ref.call(kb.WorkerNode.statistics)).pid
-    assert pid is not None
-    return int(pid)
+@pytest.mark.parametrize("reason", [kb.Normal(), kb.Exited("x"), kb.Kill()], ids=repr)
+async def test_the_end_of_a_pubsub_is_the_end_of_its_subscribers(reason: kb.ExitReason) -> None:
+    ref = await kb.start(otp.PubSub)
+    plain = await subscribed(otp.pubsub(ref), "t")
+    trapping = await subscribed(otp.pubsub(ref), "t", traps=True)
+    if reason == kb.Normal():
+        await ref.stop()
+    elif reason == kb.Kill():
+        ref.kill()
+    else:
+        await ref.stop(reason)
+
+    assert await plain.wait_exit(5) is not None
+    assert isinstance((await trapping.call(Member.once_heard, 1))[0], kb.Exit)
+
+
+async def test_after_a_restart_one_subscribes_anew(topics: otp.PubSubHandle) -> None:
+    one = await subscribed(topics, "t", traps=True)
+    old = kb.whereis("pubsub")
+    assert old is not None
+    old.kill()
+    await one.call(Member.once_heard, 1)
+    await one.call(Member.do, topics, "subscribe", "t")
+    await topics.broadcast("t", "new")
+
+    assert "new" == (await one.call(Member.once_heard, 2))[1]
+
+
+async def test_what_cannot_be_a_topic_is_refused(topics: otp.PubSubHandle) -> None:
+    one = await subscribed(topics)
+    for what in (topics.broadcast([], 1), topics.local_broadcast([], 1)):
+        with pytest.raises(kb.UsageError, match="topic must be hashable"):
+            await what
+    with pytest.raises(kb.NotInProcess):
+        await topics.subscribe("t")
+    with pytest.raises(kb.NotRunning):
+        await otp.pubsub("nobody has this name").broadcast("t", 1)
+    with pytest.raises(kb.UsageError, match="PubSub"):
+        otp.pubsub(one)
+
+
+async def test_it_prints_in_one_line(topics: otp.PubSubHandle) -> None:
+    assert "<PubSub not started, 0 topics on 0 nodes>" == repr(otp.PubSub())
+    assert repr(topics).startswith("<PubSubHandle of <ActorRef name 'pubsub'")

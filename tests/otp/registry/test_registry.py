@@ -1,401 +1,406 @@
-"""Registries: one holder for a key or many, gone with their holders. Rules 65 and 66 of Elixir's registry."""
+"""The registry in one process: keys, values, ends, listeners, addresses."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import pickle
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.otp.registry.holders import Holder
-from tests.virtual import VirtualLoop
+from tests.otp.members import Member, doubled, failing, is_big, sees_big
 
 import koboshi as kb
 from koboshi import otp
 
-
-def registry(**options: Any) -> kb.ChildSpec[otp.Registry]:
-    return kb.child(otp.Registry, **options).options(id="reg", name="reg")
+UNIQUE, MANY = "unique-registry", "duplicate-registry"
 
 
-async def holders(tree: kb.Supervisor, *names: str) -> list[kb.ActorRef[Holder]]:
-    specs = [kb.child(Holder).options(id=name, restart="temporary") for name in names]
-    return [await tree.start_child(spec) for spec in specs]
-
-
-@pytest.mark.parametrize("partitions", [1, 4])
-async def test_a_unique_key_is_held_by_one_process_until_it_gives_it_up(partitions: int) -> None:
-    async with kb.Supervisor(registry(partitions=partitions)) as tree:
-        one, two = await holders(tree, "one", "two")
-        keys = otp.registry("reg")
-        assert await one.call(Holder.try_register, "k") is None
-        assert one == await two.call(Holder.try_register, "k")
-        assert one == await one.call(Holder.try_register, "k")
-        assert [(one, None)] == [(entry.ref, entry.value) for entry in await keys.lookup("k")]
-        await one.call(Holder.unregister, "k")
-        assert [] == await keys.lookup("k")
-
-        assert await two.call(Holder.try_register, "k") is None
-        assert two == await keys.whereis("k")
-
-
-async def test_registering_over_a_dead_holder_succeeds_at_once_and_a_lookup_never_finds_it() -> None:
-    async with kb.Supervisor(registry()) as tree:
-        one, two = await holders(tree, "one", "two")
-        keys = otp.registry("reg")
-        await one.call(Holder.register, "k")
-        for turn in range(50):
-            one.kill()
-            await one.wait_exit()
-
-            assert await keys.whereis("k") is None
-            assert [] == await keys.lookup("k")
-            assert await two.call(Holder.try_register, "k") is None
-            assert [two] == [entry.ref for entry in await keys.lookup("k")]
-            [three] = await holders(tree, f"h{turn}")
-            one, two = two, three
-
-
-async def test_a_process_can_give_up_its_own_keys_alone() -> None:
-    async with kb.Supervisor(registry()) as tree:
-        one, two = await holders(tree, "one", "two")
-        await one.call(Holder.register, "k")
-        await two.call(Holder.unregister, "k")
-        await two.call(Holder.unregister, "never heard of")
-
-        assert one == await otp.registry("reg").whereis("k")
-
-
-async def test_a_duplicate_key_has_many_holders_and_giving_it_up_drops_all_entries_of_the_caller() -> None:
-    async with kb.Supervisor(registry(keys="duplicate")) as tree:
-        one, two = await holders(tree, "one", "two")
-        keys = otp.registry("reg")
-        for ref, value in ((one, 1), (two, 2), (one, 3)):
-            await ref.call(Holder.register, "k", value)
-        assert [(one, 1), (two, 2), (one, 3)] == [(e.ref, e.value) for e in await keys.lookup("k")]
-        assert [1, 3] == await keys.values("k", one)
-        await one.call(Holder.unregister, "k")
-
-        assert [(two, 2)] == [(entry.ref, entry.value) for entry in await keys.lookup("k")]
-
-
-async def test_entries_are_given_up_by_their_value() -> None:
-    async with kb.Supervisor(registry(keys="duplicate")) as tree:
-        one, two = await holders(tree, "one", "two")
-        for ref in (one, two):
-            for value in (1, 2):
-                await ref.call(Holder.register, "k", value)
-        await one.call(Holder.drop_values, "k", 1)
-        found = await otp.registry("reg").lookup("k")
-
-        assert [(one, 2), (two, 1), (two, 2)] == sorted(
-            ((entry.ref, entry.value) for entry in found), key=lambda pair: (pair[0] != one, pair[1])
-        )
-
-
-async def test_a_value_is_changed_by_its_holder_alone() -> None:
-    async with kb.Supervisor(registry()) as tree:
-        one, two = await holders(tree, "one", "two")
-        await one.call(Holder.register, "k", 10)
-
-        assert (15, 10) == await one.call(Holder.update, "k", 5)
-        assert await two.call(Holder.update, "k", 5) is None
-        assert await one.call(Holder.update, "other", 5) is None
-        assert [15] == [entry.value for entry in await otp.registry("reg").lookup("k")]
-
-
-async def test_keys_of_a_process_are_known_and_forgotten_with_it() -> None:
-    async with kb.Supervisor(registry(partitions=3)) as tree:
-        [one] = await holders(tree, "one")
-        for key in range(6):
-            await one.call(Holder.register, key)
-        keys = otp.registry("reg")
-        assert set(range(6)) == set(await one.call(Holder.mine))
-        assert 6 == await keys.count()
-        one.kill()
-        await one.wait_exit()
-
-        assert [] == await keys.keys(one)
-        assert 0 == await keys.count()
-
-
-async def test_entries_are_matched_selected_and_counted() -> None:
-    async with kb.Supervisor(registry(keys="duplicate", partitions=2)) as tree:
-        one, two = await holders(tree, "one", "two")
-        for key in ("a", "b"):
-            await one.call(Holder.register, key, 1)
-            await two.call(Holder.register, key, 2)
-        keys = otp.registry("reg")
-
-        assert [two] == [entry.ref for entry in await keys.match("a", lambda value: value > 1)]
-        assert 1 == await keys.count_match("a", lambda value: value > 1)
-        assert {"a", "b"} == {entry.key for entry in await keys.select(lambda entry: entry.ref == one)}
-        assert 4 == len(await keys.select())
-        seen: list[list[otp.Entry]] = []
-        await keys.dispatch("a", seen.append)
-        await keys.dispatch("nobody", seen.append)
-        assert [2] == [len(entries) for entries in seen]
-
-
-async def test_listeners_are_told_of_every_key_that_is_taken_and_given_up() -> None:
+@pytest.fixture(params=[1, 3], ids=["one partition", "three partitions"])
+async def tree(request: pytest.FixtureRequest) -> AsyncIterator[kb.Supervisor]:
     async with kb.Supervisor(
-        kb.child(Holder).options(id="ears", name="ears"), registry(listeners=["ears"])
-    ) as tree:
-        ears = tree.ref(Holder, "ears")
-        one, two = await holders(tree, "one", "two")
-        await one.call(Holder.register, "a", 1)
-        await one.call(Holder.unregister, "a")
-        await two.call(Holder.register, "b")
+        kb.child(otp.Registry, partitions=request.param, listeners=("ear",)).options(id=1, name=UNIQUE),
+        kb.child(otp.Registry, keys="duplicate", partitions=request.param).options(id=2, name=MANY),
+        max_restarts=1000,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+async def rooms(tree: kb.Supervisor) -> otp.RegistryHandle:
+    return otp.registry(UNIQUE)
+
+
+@pytest.fixture
+async def many(tree: kb.Supervisor) -> otp.RegistryHandle:
+    return otp.registry(MANY)
+
+
+async def member(**options: Any) -> kb.ActorRef[Member]:
+    return await kb.start(Member, **options)
+
+
+async def test_a_key_finds_its_process_and_value(rooms: otp.RegistryHandle) -> None:
+    one = await member()
+    await one.call(Member.do, rooms, "register", "lobby", 7)
+
+    assert [otp.Registration("lobby", one, 7)] == await rooms.lookup("lobby")
+    assert one == await rooms.whereis("lobby")
+    assert [] == await rooms.lookup("nobody")
+    assert await rooms.whereis("nobody") is None
+    assert 1 == await rooms.count()
+
+
+async def test_a_taken_key_is_refused_with_its_owner_also_to_the_owner(rooms: otp.RegistryHandle) -> None:
+    one, two = await member(), await member()
+    await one.call(Member.do, rooms, "register", "lobby", 1)
+    for late in (one, two):
+        with pytest.raises(kb.ActorExited) as failed:
+            await late.call(Member.do, rooms, "register", "lobby", 2)
+        refused = failed.value.__cause__
+
+        assert isinstance(refused, otp.AlreadyRegistered)
+        assert ("lobby", one) == (refused.key, refused.owner)
+        if late is two:
+            break
+        # The owner did not catch the refusal, so it has ended and the key is free at once.
+        one = await member()
+        await one.call(Member.do, rooms, "register", "lobby", 1)
+
+
+def deaf_partitions() -> list[kb.ActorRef[Any]]:
+    """The registries' own actors, kept from hearing of any end until they are resumed."""
+    refs = [each.ref for each in kb.processes() if each.label.startswith("Partition#")]
+    for ref in refs:
+        ref.suspend()
+    assert refs
+    return refs
+
+
+async def test_rule_65_a_dead_owner_is_not_found_and_gives_way_at_once(rooms: otp.RegistryHandle) -> None:
+    one, two = await member(), await member()
+    await one.call(Member.do, rooms, "register", "lobby", 1)
+    partitions = deaf_partitions()
+    one.kill()
+    await one.wait_exit()
+
+    assert [] == await rooms.lookup("lobby")
+    assert await rooms.whereis("lobby") is None
+    assert [] == await rooms.keys(one)
+    assert [] == await rooms.select()
+    assert 0 == await rooms.count()
+    assert 0 == (await rooms.statistics()).processes
+    await two.call(Member.do, rooms, "register", "lobby", 2)
+    assert two == await rooms.whereis("lobby")
+
+    for ref in partitions:
+        ref.resume()
+    # The news of the old owner's end comes only now, and must not take the new one's entry.
+    three = await member()
+    await three.call(Member.do, rooms, "register", "yard")
+    three.kill()
+    await three.wait_exit()
+    assert two == await rooms.whereis("lobby")
+    assert [otp.Registration("lobby", two, 2)] == await rooms.select()
+
+
+async def test_rule_10_a_key_is_free_before_anybody_hears_of_the_end(rooms: otp.RegistryHandle) -> None:
+    seen: list[Any] = []
+
+    async def watch(ref: kb.ActorRef[Any]) -> None:
+        kb.monitor(ref)
+        await kb.receive(kb.Down)
+        seen.append(await rooms.whereis("lobby"))
+        await rooms.register("lobby")
+        seen.append(await rooms.whereis("lobby") == kb.me())
+
+    for _ in range(50):
+        one = await member()
+        await one.call(Member.do, rooms, "register", "lobby")
+        watcher = kb.spawn(watch, one)
+        one.exit(kb.Exited("over"))
+        await watcher.wait_exit()
+
+    assert [None, True] * 50 == seen
+
+
+async def test_rule_65_only_a_process_itself_can_unregister(rooms: otp.RegistryHandle) -> None:
+    one, two = await member(), await member()
+    await one.call(Member.do, rooms, "register", "lobby")
+    await two.call(Member.do, rooms, "unregister", "lobby")
+    assert one == await rooms.whereis("lobby")
+    await one.call(Member.do, rooms, "unregister", "lobby")
+    await one.call(Member.do, rooms, "unregister", "lobby")
+
+    assert await rooms.whereis("lobby") is None
+    assert [] == await rooms.keys(one)
+
+
+async def test_rule_66_unregister_drops_all_of_a_duplicate_key_for_the_caller(
+    many: otp.RegistryHandle,
+) -> None:
+    one, two = await member(), await member()
+    for value in (1, 2, 2):
+        await one.call(Member.do, many, "register", "topic", value)
+    await one.call(Member.do, many, "register", "other", 3)
+    await two.call(Member.do, many, "register", "topic", 9)
+    assert [1, 2, 2, 9] == [each.value for each in await many.lookup("topic")]
+    assert [1, 2, 2] == await many.values("topic", one)
+    assert ["other", "topic", "topic", "topic"] == sorted(await many.keys(one))
+    await one.call(Member.do, many, "unregister", "topic")
+
+    assert [otp.Registration("topic", two, 9)] == await many.lookup("topic")
+    assert ["other"] == await many.keys(one)
+
+
+async def test_values_are_matched_by_equality_and_by_function(many: otp.RegistryHandle) -> None:
+    one, two = await member(), await member()
+    for value in (5, 10, 15):
+        await one.call(Member.do, many, "register", "n", value)
+    await two.call(Member.do, many, "register", "n", 10)
+    assert [5] == [each.value for each in await many.match("n", 5)]
+    assert 3 == await many.count_match("n", is_big)
+    assert 0 == await many.count_match("m", is_big)
+    assert [10, 15, 10] == [each.value for each in await many.select(sees_big)]
+    assert 4 == len(await many.select())
+    await one.call(Member.do, many, "unregister_match", "n", is_big)
+
+    assert [(one, 5), (two, 10)] == [(each.ref, each.value) for each in await many.lookup("n")]
+    await one.call(Member.do, many, "unregister_match", "n", 10)
+    assert [5, 10] == [each.value for each in await many.lookup("n")]
+
+
+async def test_a_value_is_changed_by_its_owner_only(rooms: otp.RegistryHandle) -> None:
+    one, two = await member(), await member()
+    await one.call(Member.do, rooms, "register", "n", 4)
+
+    assert (8, 4) == await one.call(Member.do, rooms, "update_value", "n", doubled)
+    assert await two.call(Member.do, rooms, "update_value", "n", doubled) is None
+    assert await one.call(Member.do, rooms, "update_value", "m", doubled) is None
+    with pytest.raises(kb.ActorExited) as failed:
+        await one.call(Member.do, rooms, "update_value", "n", failing)
+    assert isinstance(failed.value.__cause__, ValueError)
+
+
+async def test_what_needs_unique_keys_says_so(many: otp.RegistryHandle) -> None:
+    for failing_request in (many.whereis("x"), many.via("x")):
+        with pytest.raises(kb.UsageError, match='keys="unique"'):
+            await failing_request
+
+
+async def test_1_and_1_0_and_true_are_one_key(rooms: otp.RegistryHandle) -> None:
+    one = await member()
+    await one.call(Member.do, rooms, "register", 1)
+
+    assert one == await rooms.whereis(1.0)
+    assert one == await rooms.whereis(True)
+
+
+async def test_a_key_that_cannot_be_hashed_is_refused(rooms: otp.RegistryHandle) -> None:
+    with pytest.raises(kb.UsageError, match="hashable"):
+        await rooms.lookup([])
+
+
+async def test_registering_needs_a_process(rooms: otp.RegistryHandle) -> None:
+    with pytest.raises(kb.NotInProcess):
+        await rooms.register("lobby")
+
+
+async def test_rule_66_the_end_of_a_registry_is_the_end_of_the_registered(tree: kb.Supervisor) -> None:
+    rooms = otp.registry(UNIQUE)
+    for reason in (kb.Kill(), kb.Exited("x")):
+        one, two = await member(), await member(traps=True)
+        for each, key in ((one, "a"), (two, "b")):
+            await each.call(Member.do, rooms, "register", key)
+        registry = kb.whereis(UNIQUE)
+        assert registry is not None
+        registry.exit(reason)
+
+        assert not (await one.wait_exit(5) or kb.Normal()).clean
+        assert isinstance((await two.call(Member.once_heard, 1))[0], kb.Exit)
+        assert two.alive
+        await tree.wait_ready()
+        assert 0 == await rooms.count()
+
+
+async def test_an_orderly_end_of_a_registry_reaches_the_registered_too() -> None:
+    ref = await kb.start(otp.Registry)
+    one = await member()
+    await one.call(Member.do, otp.registry(ref), "register", "a")
+    await ref.stop()
+
+    assert kb.Shutdown() == await one.wait_exit(5)
+
+
+async def test_the_end_of_the_registered_is_not_the_end_of_the_registry(rooms: otp.RegistryHandle) -> None:
+    before = kb.whereis(UNIQUE)
+    for reason in (kb.Exited("x"), kb.Kill(), kb.Shutdown()):
+        one = await member()
+        await one.call(Member.do, rooms, "register", "a")
+        one.exit(reason)
+        await one.wait_exit()
+    two = await member()
+    await two.call(Member.do, rooms, "register", "a")
+    await two.call(Member.do, rooms, "unregister", "a")
+
+    assert before == kb.whereis(UNIQUE)
+    assert 0 == kb.info(two).links
+    assert 0 == kb.info(two).watched_by
+
+
+async def test_via_goes_to_whoever_has_the_key_at_each_send(rooms: otp.RegistryHandle) -> None:
+    via = await rooms.via("lobby", Member)
+    assert not via.alive
+    with pytest.raises(kb.NotRunning):
+        await via.call(Member.once_heard, 0)
+    with pytest.raises(kb.NotRunning):
+        via.tell("nobody")
+    via.cast(Member.fail)  # as to a dead actor, it is lost
+    one, two = await member(), await member()
+    await one.call(Member.do, rooms, "register", "lobby")
+    via.tell("first")
+    await one.call(Member.do, rooms, "unregister", "lobby")
+    await two.call(Member.do, rooms, "register", "lobby")
+    via.tell("second")
+
+    assert ["first"] == await one.call(Member.once_heard, 1)
+    assert ["second"] == await via.call(Member.once_heard, 1)
+    assert via == await rooms.via("lobby", Member)
+    assert via != await rooms.via("yard", Member)
+    assert hash(via) == hash(await rooms.via("lobby", Member))
+
+
+async def test_rule_9_a_monitor_of_a_via_watches_who_has_the_key_now(rooms: otp.RegistryHandle) -> None:
+    one, two = await member(), await member()
+    await one.call(Member.do, rooms, "register", "lobby")
+    via = await rooms.via("lobby")
+    got: list[kb.Down] = []
+
+    async def watch() -> None:
+        monitor = kb.monitor(via)
+        await one.call(Member.do, rooms, "unregister", "lobby")
+        await two.call(Member.do, rooms, "register", "lobby")
         two.kill()
         await two.wait_exit()
-        await otp.registry("reg").statistics()  # behind the exit in the partition's mailbox
-
-        assert [
-            otp.Registered("reg", "a", one, 1),
-            otp.Unregistered("reg", "a", one),
-            otp.Registered("reg", "b", two, None),
-            otp.Unregistered("reg", "b", two),
-        ] == await ears.call(Holder.seen)
-
-
-async def test_a_listener_that_is_not_there_costs_nobody_a_key() -> None:
-    async with kb.Supervisor(registry(listeners=["nobody"])) as tree:
-        [one] = await holders(tree, "one")
-        await one.call(Holder.register, "k")
-
-        assert one == await otp.registry("reg").whereis("k")
-
-
-async def test_a_ref_through_the_registry_follows_the_key_to_its_next_holder() -> None:
-    async with kb.Supervisor(registry()) as tree:
-        one, two = await holders(tree, "one", "two")
-        via = await otp.registry("reg").via(Holder, "k")
-        with pytest.raises(kb.NotRunning):
-            await via.call(Holder.pid)
-        with pytest.raises(kb.NotRunning):
-            via.tell("nobody is there")
-        await one.call(Holder.register, "k")
-        via.tell("to one")
-        await one.call(Holder.unregister, "k")
-        await two.call(Holder.register, "k")
-        via.tell("to two")
-
-        assert os.getpid() == await via.call(Holder.pid)
-        assert (["to one"], ["to two"]) == (await one.call(Holder.seen), await two.call(Holder.seen))
-        assert via == await otp.registry("reg").via(Holder, "k")
-
-
-async def test_an_actor_that_registers_at_its_start_does_not_start_when_the_key_is_taken() -> None:
-    async with kb.Supervisor(registry(), kb.child(Holder, "reg", "k").options(id="first")) as tree:
-        with pytest.raises(kb.StartError) as refused:
-            await tree.start_child(kb.child(Holder, "reg", "k").options(id="second"))
-
-        assert isinstance(refused.value.__cause__, otp.AlreadyRegistered)
-        assert tree.ref(Holder, "first") == refused.value.__cause__.ref or refused.value.__cause__.ref.alive
-
-
-async def test_the_death_of_the_registry_ends_those_who_hold_keys_and_it_begins_anew() -> None:
-    async with kb.Supervisor(registry(), max_restarts=5) as tree:
-        one, two = await holders(tree, "one", "two")
-        keys = otp.registry("reg")
-        await one.call(Holder.register, "k")
-        old = kb.whereis("reg")
-        assert old is not None
-        old.kill()
-
-        assert kb.Killed() == await one.wait_exit()
-        await old.wait_exit()
-        await tree.wait_ready()
-        assert two.alive
-        assert await two.call(Holder.try_register, "k") is None
-        assert two == await keys.whereis("k")
-
-
-async def test_a_process_that_gave_up_its_last_key_survives_the_registry() -> None:
-    async with kb.Supervisor(registry(), max_restarts=5) as tree:
-        [one] = await holders(tree, "one")
-        await one.call(Holder.register, "k")
-        await one.call(Holder.unregister, "k")
-        ref = tree.ref(otp.Registry, "reg")
-        ref.kill()
-        await ref.wait_exit()
-        await tree.wait_ready()
-
-        assert one.alive
-
-
-async def test_a_registry_has_values_of_its_own() -> None:
-    async with kb.Supervisor(registry()):
-        keys = otp.registry("reg")
-        assert "fallback" == await keys.meta("limit", "fallback")
-        await keys.put_meta("limit", 10)
-        assert 10 == await keys.meta("limit")
-        await keys.delete_meta("limit")
-        assert await keys.meta("limit") is None
-
-
-async def test_keys_that_are_equal_are_one_key_whatever_their_types() -> None:
-    async with kb.Supervisor(registry(partitions=5)) as tree:
-        one, two = await holders(tree, "one", "two")
-        await one.call(Holder.register, 1)
-
-        assert one == await two.call(Holder.try_register, 1.0)
-        assert one == await two.call(Holder.try_register, True)
-
-
-@pytest.mark.parametrize("what", ["whereis", "via", "update"])
-async def test_what_is_for_unique_keys_is_refused_with_duplicate_ones(what: str) -> None:
-    async with kb.Supervisor(registry(keys="duplicate")):
-        keys = otp.registry("reg")
-        calls: dict[str, Callable[[], Any]] = {
-            "whereis": lambda: keys.whereis("k"),
-            "via": lambda: keys.via(Holder, "k"),
-            "update": lambda: keys.update_value("k", str),
-        }
-
-        async def ask() -> None:
-            with pytest.raises(kb.UsageError, match="for registries with unique keys"):
-                await calls[what]()
-
-        assert kb.Normal() == await kb.spawn(ask).wait_exit()
-
-
-async def test_what_cannot_be_is_refused_by_name() -> None:
-    for options, expected in (
-        ({"keys": "some"}, "keys is one of 'unique', 'duplicate'"),
-        ({"partitions": 0}, "partitions takes a whole number >= 1"),
-        ({"listeners": "ears"}, "listeners takes a list"),
-        ({"on": 3}, "on takes"),
-    ):
-        with pytest.raises(kb.UsageError, match=expected):
-            otp.Registry(**options)  # type: ignore[arg-type]
-    with pytest.raises(kb.NotInProcess, match="register is about the process"):
-        await otp.registry("reg").register("k")
-    with pytest.raises(kb.NotRunning):
-        await otp.registry("nobody").lookup("k")
-    with pytest.raises(kb.UsageError, match="can be hashed"):
-        await otp.registry("nobody").lookup([])
-
-
-def test_the_error_of_a_key_that_is_taken_keeps_its_parts_in_a_pickle() -> None:
-    error = pickle.loads(pickle.dumps(otp.AlreadyRegistered("k", None, 3)))  # type: ignore[arg-type]
-
-    assert ("k", None, 3) == (error.key, error.ref, error.value)
-
-
-@pytest.mark.slow
-async def test_keys_are_held_and_found_from_every_node_and_gone_with_a_lost_one() -> None:
-    nodes = kb.child(kb.Supervisor, kb.node("n1"), kb.node("n2"), max_restarts=10).options(id="nodes")
-    placed = [
-        kb.child(Holder).options(id=name, on=on, restart="temporary")
-        for name, on in (("here", None), ("one", "n1"), ("two", "n2"))
-    ]
-    async with kb.Supervisor(nodes, registry(), *placed) as tree:
-        here, one, two = (tree.ref(Holder, name) for name in ("here", "one", "two"))
-        keys = otp.registry("reg")
-        assert await one.call(Holder.try_register, "k") is None
-        refused = await two.call(Holder.try_register, "k")
-        pid = await one.call(Holder.pid)
-        via = await keys.via(Holder, "k")
-
-        assert refused == await keys.whereis("k")
-        assert refused == await two.call(Holder.whereis, "k")
-        assert [pid] * 4 == [
-            await via.call(Holder.pid),
-            await here.call(Holder.call_via, "k"),
-            await two.call(Holder.call_via, "k"),
-            await refused.call(Holder.pid),  # type: ignore[union-attr]
-        ]
-        assert ["k"] == await one.call(Holder.mine)
-        os.kill(pid, 9)
-        await one.wait_exit()
-        assert await keys.whereis("k") is None
-        assert 0 == await two.call(Holder.count)
-        assert await two.call(Holder.try_register, "k") is None
-
-
-@pytest.mark.slow
-async def test_partitions_may_be_spread_over_nodes() -> None:
-    nodes = kb.child(kb.Supervisor, kb.node("n1"), kb.node("n2"), max_restarts=10).options(id="nodes")
-    async with kb.Supervisor(nodes, registry(partitions=2, on=kb.spread())) as tree:
-        one, two = await holders(tree, "one", "two")
-        for key in range(6):
-            await one.call(Holder.register, key, key)
-        keys = otp.registry("reg")
-
-        assert [one] * 6 == [await keys.whereis(key) for key in range(6)]
-        assert one == await two.call(Holder.try_register, 3)
-        assert os.getpid() == await (await keys.via(Holder, 5)).call(Holder.pid)
-        assert 6 == await keys.count()
-        assert (7, 2) == await one.call(Holder.update, 2, 5)
+        assert isinstance(await kb.receive(timeout=0), kb.Timeout)
         one.kill()
-        await one.wait_exit()
-        await (await keys.via(Holder, 3)).within(5).wait_exit(0)
-        assert await two.call(Holder.try_register, 3) is None
+        got.append(await kb.receive(kb.Down))
+        assert monitor is got[0].monitor
+
+    assert kb.Normal() == await kb.spawn(watch).wait_exit()
+    assert kb.Killed() == got[0].reason
+    assert via == got[0].target
 
 
-class Model(RuleBasedStateMachine):
-    """Any mix of registering, giving up and dying, beside a dict."""
+async def test_a_via_outlives_a_restart_of_its_registry(tree: kb.Supervisor) -> None:
+    rooms = otp.registry(UNIQUE)
+    via = await rooms.via("lobby", Member)
+    old = kb.whereis(UNIQUE)
+    assert old is not None
+    old.kill()
+    await old.wait_exit()
+    await tree.wait_ready()
+    one = await member()
+    await one.call(Member.do, rooms, "register", "lobby")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner(loop_factory=VirtualLoop)
-        self.held: dict[int, int] = {}
-        self.run(self.begin())
-
-    def run(self, coro: Any) -> Any:
-        return self.runner.run(coro)
-
-    async def begin(self) -> None:
-        self.tree = kb.DynamicSupervisor(max_restarts=1000)
-        await self.tree.__aenter__()
-        await self.tree.start_child(registry(partitions=2))
-        self.refs = [
-            await self.tree.start_child(kb.child(Holder).options(restart="temporary")) for _ in range(3)
-        ]
-
-    @rule(who=st.integers(0, 2), key=st.integers(0, 3))
-    def register(self, who: int, key: int) -> None:
-        taken = self.run(self.refs[who].call(Holder.try_register, key))
-        if key in self.held:
-            assert self.refs[self.held[key]] == taken
-        else:
-            assert taken is None
-            self.held[key] = who
-
-    @rule(who=st.integers(0, 2), key=st.integers(0, 3))
-    def unregister(self, who: int, key: int) -> None:
-        self.run(self.refs[who].call(Holder.unregister, key))
-        if self.held.get(key) == who:
-            del self.held[key]
-
-    @rule(who=st.integers(0, 2))
-    def die(self, who: int) -> None:
-        async def successor() -> None:
-            self.refs[who].kill()
-            await self.refs[who].wait_exit()
-            spec = kb.child(Holder).options(restart="temporary")
-            self.refs[who] = await self.tree.start_child(spec)
-
-        self.run(successor())
-        self.held = {key: holder for key, holder in self.held.items() if holder != who}
-
-    @invariant()
-    def the_same_is_held(self) -> None:
-        async def seen() -> dict[Any, kb.ActorRef[Any]]:
-            return {entry.key: entry.ref for entry in await otp.registry("reg").select()}
-
-        assert {key: self.refs[who] for key, who in self.held.items()} == self.run(seen())
-
-    def teardown(self) -> None:
-        self.run(self.tree.__aexit__(None, None, None))
-        self.runner.close()
+    assert [] == await via.call(Member.once_heard, 0)
 
 
-class TestModel(Model.TestCase):  # type: ignore[name-defined, misc]
-    settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+async def test_a_child_starts_under_a_key_and_comes_back_under_it(tree: kb.Supervisor) -> None:
+    rooms = otp.registry(UNIQUE)
+    await tree.start_child(kb.child(Member).options(id="m", name=rooms.name("lobby", "v")))
+    via = await rooms.via("lobby", Member)
+    first = await rooms.lookup("lobby")
+    assert ["v"] == [each.value for each in first]
+    with pytest.raises(kb.ActorExited):
+        await via.call(Member.fail)
+    await tree.wait_ready()
+
+    again = await rooms.lookup("lobby")
+    assert ["v"] == [each.value for each in again]
+    assert first != again
+    with pytest.raises(otp.AlreadyRegistered):
+        await tree.start_child(kb.child(Member).options(id="n", name=rooms.name("lobby")))
+    assert again == await rooms.lookup("lobby")
+
+
+async def test_listeners_are_told_who_comes_and_goes(rooms: otp.RegistryHandle) -> None:
+    ear, one = await member(), await member()
+    await one.call(Member.do, rooms, "register", "unheard")
+    kb.register("ear", ear)
+    await one.call(Member.do, rooms, "register", "a", 1)
+    await one.call(Member.do, rooms, "unregister", "a")
+    one.kill()
+    heard = await ear.call(Member.once_heard, 3)
+
+    label = kb.info(kb.whereis(UNIQUE) or ear).label
+    assert [
+        otp.Registered(label, "a", one, 1),
+        otp.Unregistered(label, "a", one),
+        otp.Unregistered(label, "unheard", one),
+    ] == heard
+
+
+async def test_a_listener_with_a_full_mailbox_harms_nobody(rooms: otp.RegistryHandle) -> None:
+    events: list[kb.events.Event] = []
+    stop = kb.listen(events.append)
+    async with kb.Supervisor(kb.child(Member).options(name="ear", mailbox=1)) as ears:
+        ears.ref(Member, "Member").suspend()
+        one = await member()
+        for key in range(3):
+            await one.call(Member.do, rooms, "register", key)
+    stop()
+
+    assert 3 == await rooms.count()
+    assert 2 == sum(isinstance(each, kb.events.Dropped) for each in events)
+
+
+async def test_metadata_is_kept_with_the_registry(rooms: otp.RegistryHandle) -> None:
+    await rooms.put_meta("limit", 3)
+    assert 3 == await rooms.meta("limit")
+    await rooms.delete_meta("limit")
+
+    assert "none" == await rooms.meta("limit", "none")
+    with pytest.raises(kb.UsageError, match="hashable"):
+        await rooms.put_meta([], 1)
+    assert await rooms.meta("x") is None  # the refusal has not ended the registry
+
+
+async def test_it_has_figures_and_a_one_line_repr(many: otp.RegistryHandle) -> None:
+    one = await member()
+    for key in ("a", "b", "b"):
+        await one.call(Member.do, many, "register", key)
+    figures = await many.statistics()
+
+    assert ("duplicate", 3, 2, 1) == (figures.keys, figures.entries, figures.distinct, figures.processes)
+    assert repr(otp.Registry()) == "<Registry not started, unique keys, 0 entries>"
+    assert repr(many).startswith("<RegistryHandle of <ActorRef name 'duplicate-registry'")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"keys": "some"}, "keys"),
+        ({"partitions": 0}, "partitions"),
+        ({"partitions": True}, "partitions"),
+        ({"partitions": "2"}, "partitions"),
+        ({"listeners": "ear"}, "listeners"),
+        ({"listeners": [[]]}, "listeners"),
+    ],
+)
+def test_an_option_with_no_such_value_is_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(kb.UsageError, match=named):
+        otp.Registry(**options)
+
+
+async def test_a_handle_refuses_other_actors() -> None:
+    with pytest.raises(kb.UsageError, match="Registry"):
+        otp.registry(await member())
+    with pytest.raises(kb.NotRunning):
+        await otp.registry("nobody has this name").lookup("a")
+
+
+def test_its_error_survives_a_pickle() -> None:
+    again = pickle.loads(pickle.dumps(otp.AlreadyRegistered("lobby", None)))
+
+    assert ("lobby", "lobby", None) == (again.key, again.name, again.owner)
+    assert isinstance(again, kb.NameTaken)

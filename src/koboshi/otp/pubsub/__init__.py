@@ -1,1 +1,6 @@
-"""One message to many: topics that processes subscribe to, and groups that they join."""
+"""Messages to all who are subscribed to a topic."""
+
+from ._handle import PubSubHandle, pubsub
+from ._pubsub import PubSub, PubSubStatistics
+
+__all__ = ["PubSub", "PubSubHandle", "PubSubStatistics", "pubsub"]

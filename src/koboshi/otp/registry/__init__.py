@@ -1,1 +1,16 @@
-"""A registry: keys of any kind, held by processes, gone with them."""
+"""Which processes are found under which keys."""
+
+from ._handle import RegistryHandle, registry
+from ._registry import Registry
+from ._types import AlreadyRegistered, Registered, Registration, RegistryStatistics, Unregistered
+
+__all__ = [
+    "AlreadyRegistered",
+    "Registered",
+    "Registration",
+    "Registry",
+    "RegistryHandle",
+    "RegistryStatistics",
+    "Unregistered",
+    "registry",
+]

@@ -1,195 +1,143 @@
-"""One partition of a registry: the one that decides on its keys, linked to all who hold any."""
+"""`Partition`: the actor that owns a part of a registry's keys.
+
+Its table is changed on its event loop only, by its own code or by the registry's, and never in the middle of
+something: nothing here awaits. An entry of a process that has ended is dropped when the `Down` comes; until
+then it is passed over by every read, and gives way to whoever registers next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..._kernel import _bonds
 from ..._kernel._actor import Actor
-from ..._kernel._cell import Cell
-from ..._kernel._errors import KoboshiError, MailboxFull, NotRunning
-from ..._kernel._message import message
-from ..._kernel._place import Place
-from ..._kernel._reasons import Exit, ExitReason
+from ..._kernel._bonds import Monitor
+from ..._kernel._cell import DEAD, Cell
+from ..._kernel._reasons import SHUTDOWN, Down, Exit, Normal
 from ..._kernel._ref import ActorRef
-from ..._kernel._reply import defer
-from ..._kernel._self import nobody
-from .._here import as_ref
-from ._entries import Entries, Entry
-
-__all__ = ["AlreadyRegistered", "Keys", "Partition", "Registered", "Unregistered"]
-
-Keys = Literal["unique", "duplicate"]
+from ._types import AlreadyRegistered, Registration
 
 
-class AlreadyRegistered(KoboshiError):
-    """The key is held by a living process, perhaps the one that asks: `ref`, with `value`."""
+class Entry:
+    """One registration. Compared by identity: a process may have equal ones in a duplicate registry."""
 
-    def __init__(self, key: Any, ref: ActorRef[Any], value: Any) -> None:
-        super().__init__(f"the key {key!r} is held by {ref!r}, and is free when that gives it up or ends")
+    __slots__ = ("cell", "key", "ref", "shown", "value")
+
+    def __init__(self, key: Any, cell: Cell, value: Any) -> None:
         self.key = key
-        self.ref = ref
+        self.cell = cell
+        self.ref: ActorRef[Any] = ActorRef(cell)
+        self.put(value)
+
+    def put(self, value: Any) -> None:
+        """Have another value."""
         self.value = value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return AlreadyRegistered, (self.key, self.ref, self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """What a listener is sent: a process holds the key now."""
-
-    registry: Any
-    key: Any
-    ref: ActorRef[Any]
-    value: Any
+        # What users get, made once: to make one takes longer than to find it.
+        self.shown = Registration(self.key, self.ref, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Unregistered:
-    """What a listener is sent: a process holds the key no more; it gave it up, or has ended."""
-
-    registry: Any
-    key: Any
-    ref: ActorRef[Any]
+Tell = Callable[[Entry, bool], None]
 
 
 class Partition(Actor):
-    """Decides who holds which key. Its methods are messages, and are called directly on its own loop."""
+    """Owns the entries of some keys.
 
-    def __init__(self, registry: Any, kind: Keys, listeners: Sequence[Any]) -> None:
-        self._registry = registry
-        self._unique = kind == "unique"
-        self._listeners = tuple(listeners)
-        self.entries = Entries()
+    Args:
+        front: the registry, whose end is ours.
+        unique: one process per key.
+        tell: called with each entry that comes (True) or goes (False).
+    """
+
+    def __init__(self, front: Cell, unique: bool, tell: Tell) -> None:
+        self._front = front
+        self._unique = unique
+        self._tell = tell
+        self._by_key: dict[Any, dict[Entry, None]] = {}
+        # The keys of each process, in the order of registration, and the watch over it.
+        self._by_owner: dict[Cell, tuple[dict[Entry, None], Monitor]] = {}
 
     def on_start(self) -> None:
-        # Links, and no monitors: whoever holds a key must not go on when nobody knows of it any more.
+        # It is linked to all that are registered here, so that they hear of its end; not it of theirs.
         self.trap_exits()
 
-    @message
-    def register(self, key: Any, ref: ActorRef[Any], value: Any) -> None:
-        """Have a process hold a key. Raises `AlreadyRegistered`, `NotRunning`."""
-        try:
-            self.add(key, ref, value)
-        except KoboshiError as refused:
-            defer().fail(refused)
+    def on_exit(self, exit: Exit, /) -> None:
+        if exit.sender == ActorRef(self._front):
+            # Also an orderly end must reach the registered: their entries are gone.
+            self.stop(SHUTDOWN if isinstance(exit.reason, Normal) else exit.reason)
 
-    def add(self, key: Any, ref: ActorRef[Any], value: Any) -> None:
-        """`register`, called directly."""
-        if not ref.alive:
-            raise NotRunning(repr(ref), f"the key {key!r}")
-        if self._unique:
-            # One that has died, and whose end is still on its way here, holds nothing any more.
-            self._remove(self.entries.dead(key))
-            holder = self.entries.first(key)
-            if holder is not None:
-                raise AlreadyRegistered(key, holder.ref, holder.value)
-        if not self.entries.holds_any(ref):
-            _bonds.link(self._kb_cell, ref._target())
-        self.entries.add(key, ref, value)
-        self._tell(Registered(self._registry, key, ref, value))
-
-    @message
-    def unregister(self, ref: ActorRef[Any], key: Any, numbers: Sequence[int] | None = None) -> None:
-        """Take a key from a process: all its entries of it, or those with the given numbers."""
-        held = [entry for entry in self.entries.of_ref(ref) if entry.key == key]
-        self._remove([entry for entry in held if numbers is None or entry.number in numbers])
-        if not self.entries.holds_any(ref):
-            _bonds.unlink(self._kb_cell, ref._target())
-
-    @message
-    def change(self, ref: ActorRef[Any], key: Any, value: Any) -> bool:
-        """Give the holder's entry another value; False when it is not the holder."""
-        holder = self.entries.first(key)
-        if holder is None or holder.ref != ref:
-            return False
-        self.entries.change(holder, value)
-        return True
-
-    @message
-    def of_key(self, key: Any) -> list[Entry]:
-        """The entries of a key."""
-        return self.entries.of_key(key)
-
-    @message
-    def of_ref(self, ref: ActorRef[Any]) -> list[Entry]:
-        """The entries of a process."""
-        return self.entries.of_ref(ref) if ref.alive else []
-
-    @message
-    def every(self) -> list[Entry]:
-        """All entries."""
-        return list(self.entries.all())
-
-    @message
-    def count(self) -> int:
-        """How many entries there are."""
-        return len(self.entries)
-
-    @message
-    def via(self, key: Any) -> ActorRef[Any]:
-        """A stable ref to whoever holds the key at each send."""
-        return ActorRef(nobody(Actor), KeyPlace(self._place(), self._registry, key))
-
-    def _place(self) -> Place:
-        bonds = self._kb_cell.bonds
-        assert bonds is not None
-        assert bonds.place is not None
-        return bonds.place
-
-    def on_exit(self, exit: Exit) -> None:
-        self._remove(self.entries.of_ref(exit.sender))
-
-    def on_stop(self, reason: ExitReason) -> None:
-        """Its holders hear of it through their links."""
+    def on_down(self, down: Down, /) -> None:
+        held = self._by_owner.get(down.target._target())
+        if held is not None and held[1] is down.monitor:
+            for entry in tuple(held[0]):
+                self._drop(entry)
 
     def format_status(self) -> object:
-        return {"registry": self._registry, "entries": len(self.entries)}
+        return {"keys": len(self._by_key), "processes": len(self._by_owner)}
 
-    def _remove(self, entries: list[Entry]) -> None:
-        self.entries.remove(entries)
-        for entry in entries:
-            self._tell(Unregistered(self._registry, entry.key, entry.ref))
+    # -- changes, on this loop ---------------------------------------------------------------------
 
-    def _tell(self, what: Registered | Unregistered) -> None:
-        for listener in self._listeners:
-            ref: ActorRef[Any] = as_ref(Actor, listener)
-            try:
-                ref.tell(what)
-            except (
-                NotRunning,
-                MailboxFull,
-            ):  # a listener that does not listen must not cost others their keys
-                continue
+    def register(self, cell: Cell, key: Any, value: Any) -> None:
+        """Add an entry.
 
+        Raises:
+            AlreadyRegistered: the key is unique and a living process has it.
+        """
+        if cell.state == DEAD:
+            return  # it asked from another node and has ended since
+        if self._unique:
+            for other in tuple(self._by_key.get(key, ())):
+                if other.cell.state != DEAD:
+                    raise AlreadyRegistered(key, other.ref)
+                self._drop(other)
+        entry = Entry(key, cell, value)
+        held = self._by_owner.get(cell)
+        if held is None:
+            _bonds.link(self._kb_cell, cell)
+            held = self._by_owner[cell] = ({}, _bonds.monitor(self._kb_cell, cell, entry.ref))
+        held[0][entry] = None
+        self._by_key.setdefault(key, {})[entry] = None
+        self._tell(entry, True)
 
-class KeyPlace(Place):
-    """A key of a registry: whoever holds it at the moment of each send."""
+    def unregister(self, cell: Cell, key: Any, where: Callable[[Any], bool] | None = None) -> None:
+        """Drop the entries of this process under the key whose values `where` accepts; None is all."""
+        mine = [entry for entry in self._by_key.get(key, ()) if entry.cell is cell]
+        for entry in [each for each in mine if where is None or where(each.value)]:
+            self._drop(entry)
 
-    __slots__ = ("_key", "_partition", "_registry")
-    by_name = True
+    def _drop(self, entry: Entry) -> None:
+        entries = self._by_key[entry.key]
+        del entries[entry]
+        if not entries:
+            del self._by_key[entry.key]
+        mine, watch = self._by_owner[entry.cell]
+        del mine[entry]
+        if not mine:
+            del self._by_owner[entry.cell]
+            watch.cancel()
+            if entry.cell.state != DEAD:
+                _bonds.unlink(self._kb_cell, entry.cell)
+        self._tell(entry, False)
 
-    def __init__(self, partition: Place, registry: Any, key: Any) -> None:
-        # The place and not the actor, so that it goes on after a restart of the registry.
-        self._partition = partition
-        self._registry = registry
-        self._key = key
+    # -- reads, on this loop -------------------------------------------------------------------------
 
-    @property
-    def cell(self) -> Cell | None:  # type: ignore[override]
-        partition = self._partition.cell
-        actor: object = None if partition is None else partition.actor
-        holder = actor.entries.first(self._key) if isinstance(actor, Partition) else None
-        return None if holder is None else holder.ref._target()
+    def under(self, key: Any) -> list[Entry]:
+        """The entries of living processes under a key, the oldest first."""
+        return [entry for entry in self._by_key.get(key, ()) if entry.cell.state != DEAD]
 
-    def label(self) -> str:
-        return f"{self._registry} {self._key!r}"
+    def of(self, cell: Cell) -> list[Entry]:
+        """The entries of a process."""
+        held = self._by_owner.get(cell)
+        return [] if held is None or cell.state == DEAD else list(held[0])
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, KeyPlace) and (self._partition, self._key) == (other._partition, other._key)
+    def all(self) -> Iterator[Entry]:
+        """All entries of living processes."""
+        # A copy: the user's predicate may come back here.
+        for entries in tuple(self._by_key.values()):
+            for entry in tuple(entries):
+                if entry.cell.state != DEAD:
+                    yield entry
 
-    def __hash__(self) -> int:
-        return hash((self._partition, self._key))
+    def owners(self) -> list[Cell]:
+        """The living processes that have entries."""
+        return [cell for cell in self._by_owner if cell.state != DEAD]

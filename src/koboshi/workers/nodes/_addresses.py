@@ -146,7 +146,8 @@ class Addresses:
         if number is None:
             number = self._place_numbers[place] = next(self._numbers)
             self._places[number] = place
-        cls = ref._target().info.cls
+        # A ref to a name says itself what it expects there; whoever is there now may be of another class.
+        cls = ref._cell.info.cls if place.by_name else ref._target().info.cls
         return "cell", (self.index, (PLACE_ID, number)), cls, "", place.label(), within
 
     def ref(self, address: tuple[Any, ...]) -> ActorRef[Any]:
@@ -157,7 +158,9 @@ class Addresses:
         if where[0] == self.index and type(where[1]) is tuple:
             place = self._places.get(where[1][1])
             if place is not None:
-                return ActorRef(place.cell or self._nobody(cls), place, within)
+                # A ref to a name keeps no cell, so that it looks at each send who holds the name.
+                found = None if place.by_name else place.cell
+                return ActorRef(found or self._nobody(cls), place, within)
         return ActorRef(self.cell_at(where, cls, name, shown), None, within)
 
     def _nobody(self, cls: type[Actor]) -> Cell:

@@ -1,0 +1,100 @@
+"""Actors that answer a request which they refuse, and go on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, ClassVar, TypeVar
+
+from .._kernel._actor import Actor
+from .._kernel._cell import DEAD, REMOTE
+from .._kernel._errors import KoboshiError, NotRunning, UsageError, WrongThread
+from .._kernel._process import current_cell
+from .._kernel._ref import ActorRef
+from .._kernel._reply import defer
+from .._kernel._self import named
+
+AA = TypeVar("AA", bound=Actor)
+
+
+class Answering(Actor):
+    """A base whose plain messages may raise a `KoboshiError`: the caller gets it, the actor goes on."""
+
+    #: Names of messages that run the user's own functions: whatever those raise is the caller's error too.
+    _runs_users_code: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+        callers: type[Exception] = Exception if run.__name__ in cls._runs_users_code else KoboshiError
+
+        @functools.wraps(run)
+        def answering(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return run(self, *args, **kwargs)
+            except callers as refused:
+                return defer().fail(refused)
+
+        return answering
+
+
+def ref_to(cls: type[AA], where: Any, option: str) -> ActorRef[AA]:
+    """The ref that a handle stands on, from a ref or from a registered name.
+
+    Raises:
+        UsageError: it is a ref to an actor of another class.
+    """
+    if not isinstance(where, ActorRef):
+        try:
+            hash(where)
+        except TypeError:
+            raise UsageError(
+                f"{option} takes a ref to a {cls.__name__} or its registered name, got {where!r}"
+            ) from None
+        return named(cls, where)
+    ref: ActorRef[AA] = where  # pyright: ignore[reportUnknownVariableType]
+    found: Any = ref._target().info.cls
+    if found is not Actor and not issubclass(found, cls):
+        raise UsageError(f"{option} takes a ref to a {cls.__name__} or its registered name, got {where!r}")
+    return ref
+
+
+def current_ref(what: str) -> ActorRef[Any]:
+    """The current process, as it is named to others.
+
+    Raises:
+        NotInProcess: there is none.
+    """
+    return ActorRef(current_cell(what))
+
+
+def on_this_loop(ref: ActorRef[AA], what: str) -> AA | None:
+    """The actor itself if it is on this loop, None if it is on another node.
+
+    Raises:
+        NotRunning: nobody is there.
+        WrongThread: this is not its loop's thread.
+    """
+    cell = ref._target()
+    if cell.state == DEAD:
+        raise NotRunning(repr(ref), what)
+    if get_ident() != cell.node.thread:
+        raise WrongThread(f"{ref!r} was used on another thread than its event loop's")
+    if cell.state == REMOTE:
+        return None
+    actor: AA | None = cell.actor
+    if actor is None:
+        raise NotRunning(repr(ref), what)
+    return actor
+
+
+def hashed(what: str, value: Any) -> int:
+    """The hash of a key.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    try:
+        return hash(value)
+    except TypeError:
+        raise UsageError(f"a {what} must be hashable, such as a string or a tuple, got {value!r}") from None
