@@ -15,6 +15,26 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 # The arguments that make it quick, and the whole of what it prints, as a pattern.
 EXPECTED = {
+    "bank.py": (
+        [],
+        (
+            r"500 transfers, \d\d+ crashes of accounts\n"
+            r"some were made, some refused, some taken back\n"
+            r"the sum is 10000 of 10000\n"
+        ),
+    ),
+    "worker_pool.py": (
+        [],
+        (
+            r"round robin: anna ben carla anna ben carla\n"
+            r"least busy: \{'ben': 5, 'carla': 5\} beside anna\n"
+            r"without ben: anna carla anna carla\n"
+            r"with ben: anna ben carla\n"
+            r"restarts: 3\n"
+            r"given up: ben is broken\n"
+            r"jobs after one_for_all: \[0, 0, 0\]\n"
+        ),
+    ),
     "pool.py": (
         [],
         (

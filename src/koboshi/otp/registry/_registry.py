@@ -13,7 +13,7 @@ from ..._kernel._lifecycle import launch
 from ..._kernel._message import message
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import named, nobody
-from ..._supervision._spec import one_of
+from ..._supervision._options import one_of
 from .._answering import Answering, hashed
 from .._deliver import deliver
 from ._partition import Entry, Partition

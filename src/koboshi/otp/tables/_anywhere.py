@@ -202,8 +202,7 @@ def server_of(node: Node, table: Table) -> tuple[ActorRef[TableServer], int]:
     """The actor beside the tables of a node, started at first need, and what it calls this one."""
     ref: ActorRef[TableServer] | None = node.services.get("table server")
     if ref is None or not ref.alive:
-        ref = node.services["table server"] = ActorRef(
-            launch(node, TableServer._kb_info, (), NO_KWARGS, None)
-        )
+        ref = ActorRef[TableServer](launch(node, TableServer._kb_info, (), NO_KWARGS, None))
+        node.services["table server"] = ref
     server: Any = ref._target().actor
     return ref, server.number(table)
