@@ -126,17 +126,18 @@ class Before:
     async def of(cls, face: Face) -> Before:
         return cls(await face.whole())
 
+    def kept(self) -> bool:
+        """Whether descriptors or shared memory are there that were not, or the other way round."""
+        return (self.descriptors, self.shared) != (descriptors(), shared_pages())
+
     async def check_same(self, face: Face, deaths: int) -> None:
         """The pool is whole, only `deaths` of its workers are new, and nothing was left."""
         after = await face.whole()
         assert face.size - deaths == len(set(self.pids) & set(after))
         assert [1] * 50 == await asyncio.gather(*(face.run(one) for _ in range(50)))
+        # What a dead worker had goes when the loop comes round to its end, which a busy machine puts off.
         deadline = time.monotonic() + 5.0
-        # What a dead worker had goes when the loop has come round to its end, which a busy machine puts off.
-        while (self.descriptors, self.shared) != (
-            descriptors(),
-            shared_pages(),
-        ) and time.monotonic() < deadline:
+        while self.kept() and time.monotonic() < deadline:  # noqa: ASYNC110, nothing tells of it
             await asyncio.sleep(0)
         assert (self.descriptors, self.shared) == (descriptors(), shared_pages())
         assert [] == [pid for pid, state in processes_of(os.getpid()).items() if state == "Z"]
