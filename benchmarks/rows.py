@@ -16,6 +16,8 @@ RING_ACTORS = 1_000
 FANOUT_ACTORS = 1_000
 ROUTEES = 16
 CALLERS = 250
+BORROWERS = 16
+LENT = 8
 STREAM_CONCURRENCY = 16
 KEYS = 1_000
 
@@ -94,6 +96,14 @@ class Row:
 
 def _sum_to(size: int) -> int:
     return size * (size + 1) // 2
+
+
+def _size(size: int) -> int:
+    return size
+
+
+def _half(size: int) -> int:
+    return (size + 1) // 2
 
 
 def _sum_below(size: int) -> int:
@@ -232,6 +242,31 @@ _ALL = (
         size=20,
         sides=(MEASURED, "otp"),
         checksum=_sum_to,
+    ),
+    Row(
+        name="statemachine",
+        what="calls to a machine with two states that each of them switches",
+        unit=Unit.RATE,
+        size=20_000,
+        sides=(MEASURED, "otp"),
+        checksum=_half,
+    ),
+    Row(
+        name="table_counter",
+        what="an actor counts in a public table that another one owns",
+        unit=Unit.RATE,
+        size=100_000,
+        sides=(MEASURED, "otp"),
+        checksum=_size,
+    ),
+    Row(
+        name="checkout",
+        what=f"{BORROWERS} borrow {LENT} workers, again and again",
+        unit=Unit.RATE,
+        size=16_000,
+        step=BORROWERS,
+        sides=(MEASURED, "asyncio"),
+        checksum=_size,
     ),
     Row(
         name="registry_lookup",

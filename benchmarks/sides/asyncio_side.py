@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rows import FANOUT_ACTORS, RING_ACTORS, STREAM_CONCURRENCY
+from rows import BORROWERS, FANOUT_ACTORS, LENT, RING_ACTORS, STREAM_CONCURRENCY
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 
 LIMIT = 65_536
@@ -213,6 +213,27 @@ async def stream(size: int) -> AsyncBatches:
         yield await asyncio.create_task(streamer())
 
 
+async def checkout(size: int) -> AsyncBatches:
+    """A queue of workers: what one writes by hand. Nobody's death gives a worker back."""
+    pool: asyncio.Queue[object] = asyncio.Queue()
+    for _ in range(LENT):
+        pool.put_nowait(object())
+
+    async def borrow(times: int) -> int:
+        for _ in range(times):
+            worker = await pool.get()
+            try:
+                await asyncio.sleep(0)
+            finally:
+                pool.put_nowait(worker)
+        return times
+
+    while True:
+        began = time.perf_counter()
+        total = sum(await asyncio.gather(*[borrow(size // BORROWERS) for _ in range(BORROWERS)]))
+        yield rate(size, time.perf_counter() - began, total)
+
+
 if __name__ == "__main__":
     serve(
         {
@@ -223,5 +244,6 @@ if __name__ == "__main__":
             "ring": ring,
             "fanout": fanout,
             "stream": stream,
+            "checkout": checkout,
         }
     )

@@ -11,6 +11,14 @@ handle_call({call, Counter, Size}, _From, State) ->
     Began = erlang:monotonic_time(),
     Total = call(Counter, Size, 0),
     {reply, {seconds_since(Began), Total}, State};
+handle_call({flip, Switch, Size}, _From, State) ->
+    Began = erlang:monotonic_time(),
+    Total = flip(Switch, Size, 0),
+    {reply, {seconds_since(Began), Total}, State};
+handle_call({count, Table, Size}, _From, State) ->
+    Began = erlang:monotonic_time(),
+    Total = count(Table, Size, 0),
+    {reply, {seconds_since(Began), Total}, State};
 handle_call({router, Counters, Size}, _From, State) ->
     Count = tuple_size(Counters),
     Busy = atomics:new(Count, []),
@@ -34,6 +42,16 @@ call(_Counter, 0, Total) ->
     Total;
 call(Counter, Left, Total) ->
     call(Counter, Left - 1, Total + gen_server:call(Counter, {add, 1})).
+
+flip(_Switch, 0, Total) ->
+    Total;
+flip(Switch, Left, Total) ->
+    flip(Switch, Left - 1, Total + gen_statem:call(Switch, flip)).
+
+count(_Table, 0, Value) ->
+    Value;
+count(Table, Left, _Value) ->
+    count(Table, Left - 1, ets:update_counter(Table, hits, 1)).
 
 %% The least busy one, looked for from Next on; counts are atomics, as of a router with many senders.
 route(_Counters, _Count, _Busy, _Next, 0, Total) ->

@@ -70,6 +70,8 @@ batch(Row, Size) ->
 
 row(call, Size) -> between_two(call, Size);
 row(router, Size) -> router(Size);
+row(statemachine, Size) -> statemachine(Size);
+row(table_counter, Size) -> table_counter(Size);
 row(cast, Size) -> between_two(cast, Size);
 row(start, Size) -> start(Size);
 row(idle_bytes, Size) -> idle_bytes(Size);
@@ -83,6 +85,23 @@ between_two(Row, Size) ->
     {ok, Driver} = gen_server:start(bench_driver, [], []),
     {Seconds, Total} = gen_server:call(Driver, {Row, Counter, Size}, infinity),
     stop([Driver, Counter]),
+    {[Size / Seconds], Total}.
+
+statemachine(Size) ->
+    {ok, Switch} = gen_statem:start(bench_switch, [], []),
+    {ok, Driver} = gen_server:start(bench_driver, [], []),
+    {Seconds, Total} = gen_server:call(Driver, {flip, Switch, Size}, infinity),
+    stop([Driver, Switch]),
+    {[Size / Seconds], Total}.
+
+%% The table belongs to this process, the counting is another's.
+table_counter(Size) ->
+    Table = ets:new(counters, [public]),
+    true = ets:insert(Table, {hits, 0}),
+    {ok, Driver} = gen_server:start(bench_driver, [], []),
+    {Seconds, Total} = gen_server:call(Driver, {count, Table, Size}, infinity),
+    stop([Driver]),
+    true = ets:delete(Table),
     {[Size / Seconds], Total}.
 
 router(Size) ->
