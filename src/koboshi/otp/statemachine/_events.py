@@ -18,7 +18,7 @@ __all__ = ["Event", "EventQueue"]
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """Something to be handled. `kind` is call, cast, info, internal, or one of the timeouts."""
+    """Something to be handled. `kind` is call, cast, info, internal, a timeout, or "" while not known."""
 
     kind: str
     key: Any
@@ -35,11 +35,15 @@ class Event:
 class EventQueue:
     """The events that wait inside the machine."""
 
+    __slots__ = ("_inserted", "_postponed", "_queue", "_zero", "unsettled")
+
     def __init__(self) -> None:
         self._queue: deque[Event] = deque()
         self._postponed: list[Event] = []
         self._inserted: list[Event] = []
         self._zero: list[Event] = []
+        # Whether the handler in hand has left anything to bring into its order.
+        self.unsettled = False
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -60,16 +64,21 @@ class EventQueue:
     def insert(self, event: Event) -> None:
         """Handle an event next, behind those inserted by the same handler before."""
         self._inserted.append(event)
+        self.unsettled = True
 
     def end_at_once(self, event: Event) -> None:
         """Handle the end of a zero timeout, behind all that waits here."""
         self._zero.append(event)
+        self.unsettled = True
 
     def settle(self, *, changed: bool) -> None:
         """A handler has returned: bring what it has left into its order."""
         if changed and self._postponed:
             self._queue.extendleft(reversed(self._postponed))
             self._postponed.clear()
+        if not self.unsettled:
+            return
+        self.unsettled = False
         if self._inserted:
             self._queue.extendleft(reversed(self._inserted))
             self._inserted.clear()

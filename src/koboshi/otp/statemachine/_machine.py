@@ -16,7 +16,7 @@ from ..._kernel._reply import defer
 from ._declare import EVENT, fallbacks_of, rows_of
 from ._events import Event
 from ._table import ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT, Table, TimeoutNamed, label_of
-from ._turn import CALL, CAST, Inside, Turns, Unexpected, timeout_label
+from ._turn import CALL, Inside, Turns, Unexpected, timeout_label
 
 __all__ = ["Snapshot", "StateMachine", "StateMachineStatistics"]
 
@@ -113,7 +113,7 @@ class StateMachine(Turns):
         inside = self._handling("postpone")
         event = inside.event
         assert event is not None
-        if event.reply is None and event.kind == CALL and self._runs():
+        if self._kind(event) == CALL and event.reply is None and self._runs():
             event.reply = defer()
         inside.queue.postpone(event)
 
@@ -163,7 +163,7 @@ class StateMachine(Turns):
         """What the event in hand is: call, cast, info, internal, enter, or which timeout."""
         event = self._handling("event_kind").event
         assert event is not None
-        return event.kind
+        return self._kind(event)
 
     # -- from outside -------------------------------------------------------------------------------
 
@@ -195,6 +195,7 @@ class StateMachine(Turns):
             raise UsageError(f"{self!r} has begun, so it cannot be restored; do it in __init__")
         try:
             inside.state = type(self).State[snapshot.state]
+            inside.rows = self._kb_table.rows_of(inside.state)
         except KeyError:
             raise UsageError(f"{type(self).__qualname__} has no state {snapshot.state!r}") from None
         vars(self).update(snapshot.data)
@@ -217,13 +218,14 @@ class StateMachine(Turns):
 
     def _kb_dispatch(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An event was sent, or its method was called on an object without a runtime."""
-        inside = self._machine()
+        inside = self._kb_inside or self._machine()
         if inside.event is not None:
             handled = label_of(inside.event.key)
             raise UsageError(
                 f"{name} was called while {handled} is handled; use self.insert({type(self).__name__}.{name})"
             )
-        return self._take(Event(CAST if self._is_cast() else CALL, name, args, kwargs))
+        event = Event("", name, args, kwargs)
+        return self._run(event) if inside.begun else self._take(event)
 
     def _ask(self, what: str, name: Hashable, seconds: float = 0.0, payload: Any = None) -> None:
         self._handling("a timeout").pending.append((what, name, seconds, payload))

@@ -124,6 +124,12 @@ class Table:
         self._check_members()
         self._check_ends()
         self._check_reachable()
+        # What is looked up at each event: the members of an Enum are slow to hash, strings are not.
+        keys = {key for _, key in self._rows} | set(fallbacks)
+        found = {state.name: {key: self.row(state, key) for key in keys} for state in self.states}
+        self._by_state = {
+            name: {key: row for key, row in rows.items() if row is not None} for name, rows in found.items()
+        }
 
     def row(self, state: State, key: Key) -> Row | None:
         """What handles an event in a state."""
@@ -135,6 +141,10 @@ class Table:
         if general is None or (general.to and state in self.final):
             return self._fallbacks.get(key)
         return general
+
+    def rows_of(self, state: State) -> dict[Key, Row]:
+        """What handles each event in a state."""
+        return self._by_state[state._name_]
 
     def edges(self) -> Iterator[tuple[State, State, str]]:
         """Every transition that some row declares: from, to, event."""

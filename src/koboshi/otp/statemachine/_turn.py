@@ -58,13 +58,16 @@ class Inside:
         "queue",
         "repeats",
         "row",
+        "rows",
         "state",
         "timeouts",
         "transitions",
     )
 
-    def __init__(self, state: Enum, timeouts: Timeouts) -> None:
+    def __init__(self, table: Table, state: Enum, timeouts: Timeouts) -> None:
         self.state = state
+        # What handles each event in this state.
+        self.rows = table.rows_of(state)
         self.timeouts = timeouts
         self.queue = EventQueue()
         # The event whose handler runs, and its row; None between events.
@@ -91,7 +94,7 @@ class Turns(Actor):
     def _machine(self) -> Inside:
         inside = self._kb_inside
         if inside is None:
-            inside = self._kb_inside = Inside(self.initial, Timeouts(self._start_timer))
+            inside = self._kb_inside = Inside(self._kb_table, self.initial, Timeouts(self._start_timer))
         return inside
 
     def _take(self, event: Event) -> Any:
@@ -109,20 +112,22 @@ class Turns(Actor):
     # -- the way of an event ------------------------------------------------------------------------
 
     def _run(self, first: Event) -> Any:
+        inside = self._machine()
         event = first
         while True:
-            row = self._kb_table.row(self._machine().state, event.key)
+            row = inside.rows.get(event.key)
             if row is not None and row.is_async:
                 return self._run_async(first, event)
             value = self._handle(event, row)
             old = self._change()
             if old is not None:
-                enter = self._kb_table.row(self._machine().state, ENTER)
-                if enter is not None and enter.is_async:
-                    return self._run_async(first, event, (value, old))
-                self._enter(old)
+                enter = inside.rows.get(ENTER)
+                if enter is not None:
+                    if enter.is_async:
+                        return self._run_async(first, event, (value, old))
+                    self._enter(old)
             self._settle()
-            following = self._next()
+            following = self._next() if inside.queue else None
             if following is None:
                 return self._answered(first, event, value)
             self._answer(first, event, value)
@@ -136,7 +141,7 @@ class Turns(Actor):
                 (value, old), handled = handled, None
             else:
                 try:
-                    value = self._handle(event, self._kb_table.row(self._machine().state, event.key))
+                    value = self._handle(event, self._machine().rows.get(event.key))
                     if inspect.iscoroutine(value):
                         value = await value
                 except Unexpected:
@@ -163,7 +168,8 @@ class Turns(Actor):
                 event.handled = False
                 return None
             args = ended
-        inside.timeouts.cancel(EVENT_TIMEOUT)
+        if inside.timeouts:
+            inside.timeouts.cancel(EVENT_TIMEOUT)
         inside.events += 1
         inside.event, inside.row, inside.going, inside.repeats = event, row, None, False
         try:
@@ -181,7 +187,7 @@ class Turns(Actor):
         if not self._runs():
             inside.event = None
             raise error
-        if event.kind == CALL:
+        if self._kind(event) == CALL:
             if event.reply is None:
                 event.reply = defer()
             event.reply.fail(error)
@@ -202,15 +208,18 @@ class Turns(Actor):
             target = row.to[0] if row is not None and row.goes else old
         if target is not old:
             inside.state = target
+            inside.rows = self._kb_table.rows_of(target)
             inside.transitions += 1
-            inside.timeouts.cancel(STATE_TIMEOUT)
-        self._settle_timeouts()
+            if inside.timeouts:
+                inside.timeouts.cancel(STATE_TIMEOUT)
+        if inside.pending:
+            self._settle_timeouts()
         inside.queue.settle(changed=target is not old)
         return old if target is not old or inside.repeats else None
 
     def _enter(self, old: Enum) -> Any:
         inside = self._machine()
-        row = self._kb_table.row(inside.state, ENTER)
+        row = inside.rows.get(ENTER)
         if row is None:
             return None
         inside.event, inside.row, inside.going, inside.repeats = Event("enter", ENTER), row, None, False
@@ -220,7 +229,8 @@ class Turns(Actor):
         """The event is over."""
         inside = self._machine()
         if inside.event is not None:
-            self._settle_timeouts()
+            if inside.pending:
+                self._settle_timeouts()
             inside.queue.settle(changed=False)
             inside.event = inside.row = None
 
@@ -238,7 +248,7 @@ class Turns(Actor):
         if inside.begun:
             return None
         inside.begun = True
-        row = self._kb_table.row(inside.state, ENTER)
+        row = inside.rows.get(ENTER)
         if row is not None and row.is_async:
             return self._begin_async()
         self._enter(inside.state)
@@ -266,12 +276,18 @@ class Turns(Actor):
 
     def _answer(self, first: Event, event: Event, value: Any) -> None:
         """Send a reply now, since other events are handled before this turn is over."""
-        if event.kind != CALL or not event.handled or self._machine().queue.has(event):
+        if self._kind(event) != CALL or not event.handled or self._machine().queue.has(event):
             return
         if event is first and event.reply is None and self._runs():
             event.reply = defer()
         if event.reply is not None:
             event.reply.send(value)
+
+    def _kind(self, event: Event) -> str:
+        """What an event is. Of one that was sent it is found out when it is asked for, in its own turn."""
+        if not event.kind:
+            event.kind = CAST if self._is_cast() else CALL
+        return event.kind
 
     def _is_cast(self) -> bool:
         if not self._runs():
