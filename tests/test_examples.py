@@ -62,6 +62,16 @@ EXPECTED = {
             r"  Ada: anybody there\?\n  Bob: me\n  \* Bob has left\n"
         ),
     ),
+    "registration.py": (
+        [],
+        (
+            r"    NEW --> WAITING : begin\n\[False, True\]\n\[False, False, False\]\n"
+            r"Registration does not take 'confirm' in state REFUSED\n"
+            r"ada confirmed after 1 mails and 2 tries\n"
+            r"bob expired after \d mails and 0 tries\n"
+            r"eve refused after 1 mails and 3 tries\n"
+        ),
+    ),
     "hashit.py": (
         [],
         (
