@@ -1,4 +1,4 @@
-"""A registration: an address is confirmed by a code before it expires; the mail is sent again, and not for ever.
+"""A registration: a code that was mailed confirms it, before it expires; the mail is sent again now and then.
 
 Run it with:  python examples/registration.py
 """
@@ -26,11 +26,9 @@ class Registration(otp.StateMachine):
     initial = State.NEW
     final = (State.CONFIRMED, State.REFUSED, State.EXPIRED)
 
-    def __init__(self, address: str, code: str) -> None:
-        self.address = address
+    def __init__(self, code: str) -> None:
         self.code = code
-        self.mails = 0
-        self.tries = 0
+        self.mails = self.tries = 0
 
     @otp.event
     def begin(self) -> None:
@@ -42,8 +40,7 @@ class Registration(otp.StateMachine):
 
     @otp.event
     def outcome(self) -> str:
-        """How it ended; whoever asks too early waits."""
-        self.postpone()
+        self.postpone()  # whoever asks too early waits
         return ""
 
     @otp.when(final, outcome)
@@ -53,20 +50,18 @@ class Registration(otp.StateMachine):
     @otp.when(State.NEW, begin, to=State.WAITING)
     def first_mail(self) -> None:
         self.set_timeout("expiry", EXPIRES_AFTER)
-        self.insert(Registration.send_mail)
+        self.send()
 
-    @otp.event
-    def send_mail(self) -> None:
+    def send(self) -> None:
         self.mails += 1
         self.set_timeout("resend", RESEND_AFTER * 2**self.mails)
 
     @otp.when(State.WAITING, otp.timeout("resend"))
     def mail_again(self, payload: object) -> None:
-        self.insert(Registration.send_mail)
+        self.send()
 
     @otp.when(State.WAITING, otp.timeout("expiry"), to=State.EXPIRED)
-    def expire(self, payload: object) -> None:
-        pass
+    def expire(self, payload: object) -> None: ...
 
     @otp.when(final, otp.ENTER)
     def clean_up(self, old: Enum) -> None:
@@ -84,9 +79,8 @@ class Registration(otp.StateMachine):
 
 
 async def main() -> None:
-    print(Registration.mermaid().splitlines()[2])
     who = ("ada", "bob", "eve")
-    children = [kb.child(Registration, f"{name}@example.org", "1234").options(id=name) for name in who]
+    children = [kb.child(Registration, "1234").options(id=name) for name in who]
     async with kb.Supervisor(*children) as tree:
         ada, bob, eve = (tree.ref(Registration, name) for name in who)
         for each in (ada, bob, eve):
@@ -95,8 +89,8 @@ async def main() -> None:
         print([await eve.call(Registration.confirm, code) for code in ("1", "2", "3")])
         try:
             await eve.call(Registration.confirm, "1234")
-        except otp.UnexpectedEvent as error:
-            print(error)
+        except otp.UnexpectedEvent as late:
+            print(late)
         for name in who:
             print(name, await tree.ref(Registration, name).call(Registration.outcome))
 

@@ -65,7 +65,7 @@ EXPECTED = {
     "registration.py": (
         [],
         (
-            r"    NEW --> WAITING : begin\n\[False, True\]\n\[False, False, False\]\n"
+            r"\[False, True\]\n\[False, False, False\]\n"
             r"Registration does not take 'confirm' in state REFUSED\n"
             r"ada confirmed after 1 mails and 2 tries\n"
             r"bob expired after \d mails and 0 tries\n"
