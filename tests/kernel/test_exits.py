@@ -352,3 +352,33 @@ def test_a_reason_survives_a_pickle_and_prints_what_it_is(reason: kb.ExitReason)
     assert pickle.loads(pickle.dumps(reason)) == reason
     assert repr(reason).startswith(type(reason).__name__ + "(")
     assert reason.clean == isinstance(reason, kb.Normal | kb.Shutdown)
+
+
+class SelfEnding(kb.Actor):
+    """Sends itself an exit signal in a call, and would return something."""
+
+    @kb.message
+    def plain(self, reason: kb.ExitReason) -> str:
+        self.me.exit(reason)
+        return "too late"
+
+    @kb.message
+    async def waiting(self, reason: kb.ExitReason) -> str:
+        self.me.exit(reason)
+        return "too late"
+
+
+@pytest.mark.parametrize("message", [SelfEnding.plain, SelfEnding.waiting])
+@pytest.mark.parametrize("reason", [kb.Kill(), kb.Shutdown(), kb.Normal()])
+@pytest.mark.parametrize("busy", [False, True])
+async def test_one_that_a_signal_has_ended_in_its_handler_does_not_answer_the_call(
+    message: Any, reason: kb.ExitReason, busy: bool
+) -> None:
+    ref = await kb.start(SelfEnding)
+    if busy:
+        ref.tell("first")  # so that the call waits in the mailbox and is no shortcut
+    with pytest.raises(kb.ActorExited) as ended:
+        await ref.call(message, reason)
+
+    assert (kb.Killed() if reason == kb.Kill() else reason) == ended.value.reason
+    assert ended.value.maybe_executed

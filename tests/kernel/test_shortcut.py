@@ -233,11 +233,11 @@ async def test_ends_without_a_reply_are_the_same(call: Way, message: Any, reason
     )
 
 
-async def test_a_handler_that_kills_its_own_actor_still_answers_and_no_on_stop_runs(call: Way) -> None:
+async def test_a_handler_that_kills_its_own_actor_does_not_answer_and_no_on_stop_runs(call: Way) -> None:
     ref = await kb.start(Callee)
     actor: Callee = ref._cell.actor
 
-    assert "done" == await call(ref, Callee.kill_self)
+    assert ("exited", kb.Killed(), True, "None") == await call(ref, Callee.kill_self)
     assert kb.Killed() == await ref.wait_exit()
     assert [] == actor.seen
 

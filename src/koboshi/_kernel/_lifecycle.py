@@ -274,7 +274,7 @@ def task_ended(task: CellTask, value: Any, failure: BaseException | None) -> boo
             return True
         if failure is None:
             if task.item[4] is not None and task.item[4].due_from(cell):
-                cell.held = (task.item[4], value, True)
+                cell.held = (task.item[4], value, cell.state != DOOMED)
         else:
             crash(cell, failure, task.item)
         die(cell)
@@ -443,7 +443,8 @@ def completed(cell: Cell, item: Item, result: Any) -> bool:
         if cell.doom is None:
             request.answer(result)
         else:
-            cell.held = (request, result, True)
+            # One that asked for its end itself still answers; one that a signal has ended does not.
+            cell.held = (request, result, cell.state != DOOMED)
     leave(cell)
     return False
 

@@ -485,7 +485,7 @@ class ActorRef(Generic[AC]):
             node.drive(cell, result, real)
         elif cell.doom is not None:
             if not deferred:
-                cell.held = (request, result, True)
+                cell.held = (request, result, cell.state != DOOMED)
             cell.state = DOOMED
             node.enqueue(cell)
         else:
