@@ -33,7 +33,6 @@ class Bonds:
         "obeys",
         "owed",
         "place",
-        "resources",
         "timers",
         "traps",
         "waiters",
@@ -55,8 +54,6 @@ class Bonds:
         # Calls taken by this cell and not answered yet by anybody.
         self.owed: dict[Any, None] | None = None
         self.aliases: dict[Any, None] | None = None
-        # What belongs to this cell and goes, or changes hands, with it: tables and the like.
-        self.resources: dict[Resource, None] | None = None
         # Plain asyncio code that waits for the end.
         self.waiters: list[asyncio.Future[ExitReason]] | None = None
 
@@ -79,26 +76,6 @@ class Watch(Protocol):
     """Something that is to hear of an end, once."""
 
     def fire(self, reason: ExitReason) -> None: ...
-
-
-class Resource(Protocol):
-    """Something that a cell owns, and that nobody may find any more once they hear of its end."""
-
-    def owner_ended(self, owner: Cell) -> None: ...
-
-
-def own(cell: Cell, resource: Resource) -> None:
-    """Have `resource.owner_ended` called at the cell's end, before anybody hears of it."""
-    bonds = bonds_of(cell)
-    if bonds.resources is None:
-        bonds.resources = {}
-    bonds.resources[resource] = None
-
-
-def disown(cell: Cell, resource: Resource) -> None:
-    """Take `own` back."""
-    if cell.bonds is not None and cell.bonds.resources is not None:
-        cell.bonds.resources.pop(resource, None)
 
 
 class Monitor:
@@ -278,9 +255,6 @@ def release(bonds: Bonds, cell: Cell) -> None:
             if cell.node.route is not None:
                 cell.node.route.publish(name, cell, taken=False)
     bonds.names = None
-    for resource in tuple(bonds.resources or ()):
-        resource.owner_ended(cell)
-    bonds.resources = None
     for timer in tuple(bonds.timers or ()):
         timer.cancel()
     for alias in tuple(bonds.aliases or ()):

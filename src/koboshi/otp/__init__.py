@@ -99,20 +99,8 @@ from .routers._router import Router, router
 from .routers._statistics import RouteeInfo, RouterStatistics
 from .statemachine._declare import event, timeout, when
 from .statemachine._machine import Snapshot, StateMachine, StateMachineStatistics
-from .statemachine._table import ANY, ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT
+from .statemachine._table import ANY_STATE, ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT
 from .statemachine._turn import UnexpectedEvent
-from .tables._anywhere import TableHandle
-from .tables._owner import TableOwner
-from .tables._table import (
-    AccessDenied,
-    NoTable,
-    Table,
-    TableExists,
-    TableInfo,
-    TableTransfer,
-    new_table,
-    table,
-)
 from .tasks import (
     Failed,
     NotTaskOwner,
@@ -133,13 +121,12 @@ from .tasks import (
 )
 
 __all__ = [
-    "ANY",
+    "ANY_STATE",
     "DONE",
     "ENTER",
     "EVENT_TIMEOUT",
     "INFO",
     "STATE_TIMEOUT",
-    "AccessDenied",
     "ActorStatistics",
     "ActorStatus",
     "Agent",
@@ -203,7 +190,6 @@ __all__ = [
     "MessageOut",
     "MissingDependency",
     "NoPartitions",
-    "NoTable",
     "NoWorkerFree",
     "NotActive",
     "NotJoined",
@@ -241,12 +227,6 @@ __all__ = [
     "StateMachine",
     "StateMachineStatistics",
     "StreamStatistics",
-    "Table",
-    "TableExists",
-    "TableHandle",
-    "TableInfo",
-    "TableOwner",
-    "TableTransfer",
     "Task",
     "TaskStream",
     "TaskSupervisor",
@@ -269,7 +249,6 @@ __all__ = [
     "install",
     "load_config",
     "log",
-    "new_table",
     "no_debug",
     "partition_number",
     "partitions",
@@ -282,7 +261,6 @@ __all__ = [
     "router",
     "statistics",
     "suspend",
-    "table",
     "task",
     "task_nolink",
     "task_stream",

@@ -64,7 +64,7 @@ class Door(otp.StateMachine):
             return True
         return False
 
-    @otp.when(otp.ANY, otp.ENTER)
+    @otp.when(otp.ANY_STATE, otp.ENTER)
     def note(self, old: Enum) -> None:
         self.entered.append(f"{old.name}->{self.state.name}")
 
@@ -123,26 +123,26 @@ class Recorder(otp.StateMachine):
                     raise AssertionError(action)
         return f"{name} done"
 
-    @otp.when(otp.ANY, otp.ENTER)
+    @otp.when(otp.ANY_STATE, otp.ENTER)
     def enter(self, old: Enum) -> None:
         self.seen.append((self.state.name, f"enter from {old.name}"))
 
-    @otp.when(otp.ANY, otp.INFO)
+    @otp.when(otp.ANY_STATE, otp.INFO)
     def info(self, message: Any) -> None:
         self.seen.append((self.state.name, message))
 
-    @otp.when(otp.ANY, otp.STATE_TIMEOUT)
+    @otp.when(otp.ANY_STATE, otp.STATE_TIMEOUT)
     def state_over(self, payload: Any) -> None:
         self.seen.append((self.state.name, ("state timeout", payload)))
 
-    @otp.when(otp.ANY, otp.EVENT_TIMEOUT)
+    @otp.when(otp.ANY_STATE, otp.EVENT_TIMEOUT)
     def silent(self, payload: Any) -> None:
         self.seen.append((self.state.name, ("event timeout", payload)))
 
-    @otp.when(otp.ANY, otp.timeout("t"))
+    @otp.when(otp.ANY_STATE, otp.timeout("t"))
     def t_over(self, payload: Any) -> None:
         self.seen.append((self.state.name, ("t", payload)))
 
-    @otp.when(otp.ANY, otp.timeout("u"))
+    @otp.when(otp.ANY_STATE, otp.timeout("u"))
     def u_over(self, payload: Any) -> None:
         self.seen.append((self.state.name, ("u", payload)))

@@ -362,7 +362,7 @@ async def test_going_where_the_row_does_not_lead_is_an_error_that_names_it() -> 
         def two(self) -> None:
             self.go(self.State.B)
 
-        @otp.when(otp.ANY, otp.INFO)
+        @otp.when(otp.ANY_STATE, otp.INFO)
         def info(self, message: Any) -> None:
             self.go(self.State.A)
 

@@ -88,7 +88,7 @@ def test_what_is_wrong_with_a_table_is_said_when_the_class_is_made(
 
 
 def test_a_row_for_any_state_counts_for_all_that_are_not_final() -> None:
-    machine = make((otp.ANY, "one", State.B), (otp.ANY, "two", State.C), final={State.C})
+    machine = make((otp.ANY_STATE, "one", State.B), (otp.ANY_STATE, "two", State.C), final={State.C})
 
     assert ["A --> B : one", "A --> C : two", "B --> B : one", "B --> C : two", "C --> [*]"] == sorted(
         line.strip() for line in machine.mermaid().splitlines()[2:]

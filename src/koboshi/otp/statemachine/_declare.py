@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from ..._kernel._errors import UsageError
 from ..._kernel._message import MARK, Message, message
-from ._table import ANY, Any_, Row, Special, TimeoutNamed
+from ._table import ANY_STATE, Any_, Row, Special, TimeoutNamed
 
 if TYPE_CHECKING:
     from ._machine import StateMachine
@@ -80,7 +80,7 @@ def when(states: States, event: Any, /, *, to: Targets = ()) -> Callable[[Any], 
     has returned; with several, in a tuple, the handler says which with `self.go(state)`.
 
     Args:
-        states: a state, a tuple of them, or `ANY` for all that have no row of their own.
+        states: a state, a tuple of them, or `ANY_STATE` for all that have no row of their own.
         event: what `@event` has declared, or `ENTER` (called with the old state), `INFO` (with the message),
             `STATE_TIMEOUT`, `EVENT_TIMEOUT` or `timeout(name)` (with their payload).
         to: where it may lead; nowhere by default.
@@ -90,8 +90,8 @@ def when(states: States, event: Any, /, *, to: Targets = ()) -> Callable[[Any], 
     """
     several: tuple[Any, ...] = states if isinstance(states, tuple) else (states,)
     for state in several:
-        if not isinstance(state, Enum) and state is not ANY:
-            raise UsageError(f"when takes members of an Enum, or ANY, got {state!r}")
+        if not isinstance(state, Enum) and state is not ANY_STATE:
+            raise UsageError(f"when takes members of an Enum, or ANY_STATE, got {state!r}")
     key = event
     if not isinstance(event, Special | TimeoutNamed):
         if not getattr(event, MARK, False) or not hasattr(event, EVENT):
@@ -167,7 +167,7 @@ def fallbacks_of(cls: type[StateMachine]) -> dict[str, Row]:
     """What handles each event of a class where no row does: the method that declared it."""
     methods = {name: getattr(getattr(cls, name, None), EVENT, None) for name in dir(cls)}
     return {
-        name: Row((ANY,), name, (), fn, False, inspect.iscoroutinefunction(fn))
+        name: Row((ANY_STATE,), name, (), fn, False, inspect.iscoroutinefunction(fn))
         for name, fn in methods.items()
         if fn is not None
     }

@@ -14,7 +14,7 @@ from typing import Any
 from ..._kernel._errors import UsageError
 
 __all__ = [
-    "ANY",
+    "ANY_STATE",
     "ENTER",
     "EVENT_TIMEOUT",
     "INFO",
@@ -59,7 +59,7 @@ class Any_:
         return "any state"
 
 
-ANY = Any_()
+ANY_STATE = Any_()
 
 State = Enum
 # What rows are looked up by: the message's function, or what stands for another kind of event.
@@ -136,7 +136,7 @@ class Table:
         found = self._rows.get((state, key))
         if found is not None:
             return found
-        general = self._rows.get((ANY, key))
+        general = self._rows.get((ANY_STATE, key))
         # What leads somewhere is not meant for a state that nothing leaves.
         if general is None or (general.to and state in self.final):
             return self._fallbacks.get(key)
@@ -174,7 +174,7 @@ class Table:
                 raise UsageError(f"{self.name}.final has {state!r}, which is no member of its State")
         for (state, _), row in self._rows.items():
             where = f"the row of {self.name} for {row.label!r} in {_shown(state)}"
-            if state is not ANY and state not in self.states:
+            if state is not ANY_STATE and state not in self.states:
                 raise UsageError(f"{where} names a state that is no member of its State")
             for target in row.to:
                 if target not in self.states:

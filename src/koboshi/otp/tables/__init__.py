@@ -1,1 +1,0 @@
-"""Tables: rows by key, in memory with one owner, or on disk. After OTP's ets and dets."""
