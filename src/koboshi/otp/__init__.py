@@ -6,7 +6,66 @@ nodes of one machine as inside one process.
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from ._ring import Ring, RingStatistics
+from .tables import (
+    ANY,
+    AccessDenied,
+    DiskTable,
+    KeyNotFound,
+    NoSuchTable,
+    NotATableFile,
+    NotStorable,
+    Table,
+    TableError,
+    TableFileDamaged,
+    TableFileError,
+    TableFileInUse,
+    TableHandle,
+    TableInfo,
+    TableMismatch,
+    TableNameTaken,
+    TableNotSaved,
+    TableOwner,
+    TableOwnerStatistics,
+    TableSpec,
+    TableStatistics,
+    TableTransfer,
+    Var,
+    named_table,
+    table,
+    tables,
+)
+
+__all__ = [
+    "ANY",
+    "AccessDenied",
+    "DiskTable",
+    "KeyNotFound",
+    "NoSuchTable",
+    "NotATableFile",
+    "NotStorable",
+    "Ring",
+    "RingStatistics",
+    "Table",
+    "TableError",
+    "TableFileDamaged",
+    "TableFileError",
+    "TableFileInUse",
+    "TableHandle",
+    "TableInfo",
+    "TableMismatch",
+    "TableNameTaken",
+    "TableNotSaved",
+    "TableOwner",
+    "TableOwnerStatistics",
+    "TableSpec",
+    "TableStatistics",
+    "TableTransfer",
+    "Var",
+    "named_table",
+    "table",
+    "tables",
+]
 
 # Tracebacks and pickles name what users import, so files can move.
 for _name in __all__:
