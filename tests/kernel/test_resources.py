@@ -63,7 +63,9 @@ class Watcher(kb.Actor):
 
 
 @pytest.mark.parametrize("how", [kb.Kill(), kb.Shutdown()])
-async def test_a_resource_is_released_once_before_links_and_monitors_hear_of_the_end(how: kb.ExitReason) -> None:
+async def test_a_resource_is_released_once_before_links_and_monitors_hear_of_the_end(
+    how: kb.ExitReason,
+) -> None:
     lease = Lease()
     holder = await kb.start(Holder, lease)
     watcher = await kb.start(Watcher, lease)

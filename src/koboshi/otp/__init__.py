@@ -31,9 +31,9 @@ from .tables import (
     TableStatistics,
     TableTransfer,
     Var,
+    all_tables,
     named_table,
     table,
-    tables,
 )
 
 __all__ = [
@@ -62,9 +62,9 @@ __all__ = [
     "TableStatistics",
     "TableTransfer",
     "Var",
+    "all_tables",
     "named_table",
     "table",
-    "tables",
 ]
 
 # Tracebacks and pickles name what users import, so files can move.

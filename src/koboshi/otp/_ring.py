@@ -45,7 +45,7 @@ class Ring(Generic[T]):
     __slots__ = ("_dropped", "_items")
 
     def __init__(self, maxlen: int, items: Iterable[T] = ()) -> None:
-        if not isinstance(maxlen, int) or isinstance(maxlen, bool) or maxlen < 1:
+        if not _whole(maxlen, 1):
             raise UsageError(f"maxlen takes a whole number >= 1, got {maxlen!r}")
         self._items: deque[T] = deque(maxlen=maxlen)
         self._dropped = 0
@@ -75,7 +75,7 @@ class Ring(Generic[T]):
 
     def last(self, n: int = 1) -> list[T]:
         """The newest `n` items, the oldest of them first; fewer when there are fewer."""
-        if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        if not _whole(n, 0):
             raise UsageError(f"last takes a whole number >= 0, got {n!r}")
         return list(islice(self._items, max(0, len(self._items) - n), None))
 
@@ -125,3 +125,7 @@ def _rebuilt(maxlen: int, items: tuple[T, ...], dropped: int) -> Ring[T]:
     ring = Ring(maxlen, items)
     ring._dropped = dropped
     return ring
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._catalogue import named_table, tables
+from ._catalogue import all_tables, named_table
 from ._disk_table import DiskTable
 from ._errors import (
     AccessDenied,
@@ -47,7 +47,7 @@ __all__ = [
     "TableStatistics",
     "TableTransfer",
     "Var",
+    "all_tables",
     "named_table",
     "table",
-    "tables",
 ]

@@ -67,6 +67,6 @@ def named_table(name: Any) -> Table[Any]:
     return found
 
 
-def tables() -> list[Table[Any]]:
+def all_tables() -> list[Table[Any]]:
     """All tables of this event loop, the oldest first."""
     return list(catalogue_of(this_node()).tables.values())

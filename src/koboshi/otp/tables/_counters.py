@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 
 from ..._kernel._errors import UsageError
+from ._shapes import is_list, is_tuple
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
-#: An increment of the element behind the key; `(place, increment)`; or `(place, increment, threshold, reset)`:
-#: a sum beyond the threshold, in the direction of the increment, becomes `reset`.
+#: An increment of the element behind the key; `(place, increment)`; or `(place, increment, threshold,
+#: reset)`: a sum beyond the threshold, in the direction of the increment, becomes `reset`.
 CounterOp = int | tuple[int, int] | tuple[int, int, int, int]
 
 
@@ -20,7 +21,7 @@ def count(row: R, op: CounterOp | list[CounterOp], key: int) -> tuple[R, Any]:
         UsageError: an operation is none, or its place is the key, outside of the row, or no whole number.
     """
     items = list(row)
-    result = [_move(items, each, key) for each in op] if isinstance(op, list) else _move(items, op, key)
+    result = [_move(items, each, key) for each in op] if is_list(op) else _move(items, op, key)
     return remade(row, items), result
 
 
@@ -37,13 +38,13 @@ def _move(items: list[Any], op: Any, key: int) -> int:
 
 
 def _parts(op: Any, key: int) -> tuple[int, int, int | None, int]:
-    parts = cast("tuple[Any, ...]", op) if isinstance(op, tuple) else (key + 1, op)
+    parts = op if is_tuple(op) else (key + 1, op)
     if len(parts) in (2, 4) and all(isinstance(each, int) and not isinstance(each, bool) for each in parts):
         limit, reset = parts[2:] or (None, 0)
         return parts[0], parts[1], limit, reset
     raise UsageError(
-        "update_counter takes an increment, (place, increment) or (place, increment, threshold, reset) in whole "
-        f"numbers, or a list of these; got {op!r}"
+        "update_counter takes an increment, (place, increment) or (place, increment, threshold, reset) "
+        f"in whole numbers, or a list of these; got {op!r}"
     )
 
 
@@ -54,10 +55,10 @@ def changed(row: R, updates: Any, key: int) -> R:
         UsageError: an update is none, or its place is the key or outside of the row.
     """
     items = list(row)
-    for update in cast("list[Any]", updates) if isinstance(updates, list) else [updates]:
-        if not isinstance(update, tuple) or len(cast("tuple[Any, ...]", update)) != 2:
+    for update in updates if is_list(updates) else [updates]:
+        if not is_tuple(update) or len(update) != 2:
             raise UsageError(f"update_element takes (place, value), or a list of these; got {update!r}")
-        place, value = cast("tuple[Any, Any]", update)
+        place, value = update
         items[_place(items, place, key)] = value
     return remade(row, items)
 
@@ -71,9 +72,13 @@ def with_key(row: R, value: Any, key: int) -> R:
 
 def _place(items: list[Any], place: Any, key: int) -> int:
     if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(items):
-        raise UsageError(f"a row of {len(items)} elements has places 0 to {len(items) - 1}, and {place!r} is none")
+        raise UsageError(
+            f"a row of {len(items)} elements has places 0 to {len(items) - 1}, and {place!r} is none"
+        )
     if place == key:
-        raise UsageError(f"place {place} is the key of this table and cannot be updated; delete and insert instead")
+        raise UsageError(
+            f"place {place} is the key of this table and cannot be updated; delete and insert instead"
+        )
     return place
 
 

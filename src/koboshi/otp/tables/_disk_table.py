@@ -1,8 +1,8 @@
 """`DiskTable`: a table in memory that is kept in a file as well. After DETS, and Mnesia's `disc_copies`.
 
 All rows are in memory, so that every operation is the plain method that it is for other tables. Changes are
-encoded at once, when a bad value is still its inserter's mistake, and written behind, by a thread of the table's
-own: the last state of each key that changed, in one transaction.
+encoded at once, when a bad value is still its inserter's mistake, and written behind, by a thread of the
+table's own: the last state of each key that changed, in one transaction.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from os import PathLike
 from typing import Any, Self, TypeVar
 
 from ..._kernel._bonds import let_go
@@ -23,8 +24,8 @@ from ..._kernel._process import current_cell
 from ..._kernel._ref import ActorRef
 from ._errors import TableFileDamaged
 from ._rows_codec import encode_key, encode_rows
-from ._stores import Kind
-from ._table import Access, Table, TableStatistics, check_options
+from ._stores import Access, Kind
+from ._table import Table, TableStatistics, check_options
 from ._table_file import TableFile
 
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -38,7 +39,11 @@ class DiskJournal:
     """What of a table is not in its file yet, and the thread that writes it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, file: TableFile, thread: ThreadPoolExecutor, auto_save: float | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        file: TableFile,
+        thread: ThreadPoolExecutor,
+        auto_save: float | None,
     ) -> None:
         self._loop = loop
         self._file = file
@@ -136,8 +141,8 @@ class DiskJournal:
 class DiskTable(Table[R]):
     """A table that is kept in a file: `await otp.DiskTable[tuple[str, int]].open("hits.table")`.
 
-    Everything that a `Table` does, and `sync`. When its owner ends it is written and closed, and whoever opens
-    the file next waits for that; a program killed at once loses what was not synced.
+    Everything that a `Table` does, and `sync`. When its owner ends it is written and closed, and whoever
+    opens the file next waits for that; a program killed at once loses what was not synced.
     """
 
     _journal: DiskJournal
@@ -153,7 +158,7 @@ class DiskTable(Table[R]):
     @classmethod
     async def open(
         cls,
-        path: str | os.PathLike[str],
+        path: str | PathLike[str],
         *,
         name: Any = None,
         kind: Kind = "set",
@@ -181,7 +186,7 @@ class DiskTable(Table[R]):
             TableFileError: the system does not let us.
             UsageError, NotInProcess, TableNameTaken: as for `Table`.
         """
-        file_path = os.path.abspath(os.fspath(path))
+        file_path = _absolute(path)
         name = os.fspath(path) if name is None else name
         check_options(name, kind, access, key, named)
         check_seconds("auto_save", auto_save)
@@ -242,7 +247,9 @@ class DiskTable(Table[R]):
     def statistics(self) -> TableStatistics:
         """Figures at this moment. Everybody may ask."""
         plain = super().statistics()
-        return TableStatistics(plain.rows, plain.keys, plain.fixed, self._journal.unsaved, self._journal.saves)
+        return TableStatistics(
+            plain.rows, plain.keys, plain.fixed, self._journal.unsaved, self._journal.saves
+        )
 
     def _vanish(self) -> None:
         super()._vanish()
@@ -255,7 +262,16 @@ class DiskTable(Table[R]):
         self._vanish()
 
     def _crash_owner(self, error: BaseException) -> None:
-        self._node.crash(self._owner, error, (DiskTable.sync, (), NO_KWARGS, copy_context(), None))
+        self._node.crash(self._owner, error, (_auto_save, (), NO_KWARGS, copy_context(), None))
+
+
+def _absolute(path: str | PathLike[str]) -> str:
+    """The path that is meant, whatever becomes of the working directory."""
+    return os.path.abspath(path)
+
+
+def _auto_save() -> None:
+    """Names, in crash reports, what the owner of a table had not asked for itself."""
 
 
 def check_seconds(option: str, value: Any) -> None:
@@ -263,4 +279,6 @@ def check_seconds(option: str, value: Any) -> None:
     if value is None and option == "auto_save":
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
-        raise UsageError(f"{option} takes seconds >= 0{' or None' if option == 'auto_save' else ''}, got {value!r}")
+        raise UsageError(
+            f"{option} takes seconds >= 0{' or None' if option == 'auto_save' else ''}, got {value!r}"
+        )

@@ -13,7 +13,9 @@ class NoSuchTable(TableError, LookupError):
     """There is no such table: never made, deleted, or gone with its owner. `table` is its name."""
 
     def __init__(self, table: object) -> None:
-        super().__init__(f"there is no table {table!r} here: it was never made, deleted, or has gone with its owner")
+        super().__init__(
+            f"there is no table {table!r} here: it was never made, deleted, or has gone with its owner"
+        )
         self.table = table
 
 
@@ -21,7 +23,9 @@ class TableNameTaken(TableError):
     """A named table of this event loop has the name already."""
 
     def __init__(self, name: object, owner: str) -> None:
-        super().__init__(f"the table name {name!r} is taken, by a table of {owner}; delete that one, or rename it")
+        super().__init__(
+            f"the table name {name!r} is taken, by a table of {owner}; delete that one, or rename it"
+        )
         self.name = name
         self.owner = owner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overload
 
 from ..._kernel._cell import DEAD, REMOTE
 from ..._kernel._errors import NotRunning, UsageError
@@ -40,7 +40,7 @@ class TableHandle(Generic[R]):
         self._which = which
 
     def within(self, seconds: float | None) -> TableHandle[R]:
-        """The same table with another deadline for calls to other nodes, 5 s by default; None waits for ever."""
+        """The same table with another deadline for calls to other nodes, in seconds; None waits for ever."""
         return TableHandle(self._ref.within(seconds), self._which)
 
     @property
@@ -91,7 +91,7 @@ class TableHandle(Generic[R]):
     async def select(self, where: Where[R] = None, *, limit: int | None = None) -> list[R]: ...
     @overload
     async def select(
-        self, where: Where[R] = None, result: Callable[[R], T] = ..., *, limit: int | None = None
+        self, where: Where[R], result: Callable[[R], T], *, limit: int | None = None
     ) -> list[T]: ...
     async def select(self, where: Any = None, result: Any = None, *, limit: int | None = None) -> list[Any]:
         """As `Table.select`."""
@@ -216,10 +216,9 @@ class TableHandle(Generic[R]):
     # -- itself ------------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TableHandle):
+        if not _is_handle(other):
             return NotImplemented
-        found = cast("TableHandle[Any]", other)
-        return self._ref == found._ref and self._which == found._which
+        return self._ref == other._ref and self._which == other._which
 
     def __hash__(self) -> int:
         return hash((self._ref, self._which))
@@ -229,6 +228,10 @@ class TableHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<TableHandle {self._which!r} of {self._ref!r}>"
+
+
+def _is_handle(value: object) -> TypeGuard[TableHandle[Any]]:
+    return isinstance(value, TableHandle)
 
 
 def handle_of(table: Table[R]) -> TableHandle[R]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from ..._kernel._errors import UsageError
+from ._shapes import is_tuple
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -53,11 +54,10 @@ def bindings(pattern: Any, value: Any, bound: dict[str, Any]) -> bool:
             return bool(bound[pattern.name] == value)
         bound[pattern.name] = value
         return True
-    if isinstance(pattern, tuple):
-        parts = cast("tuple[Any, ...]", pattern)
-        if not isinstance(value, tuple) or len(cast("tuple[Any, ...]", value)) != len(parts):
+    if is_tuple(pattern):
+        if not is_tuple(value) or len(value) != len(pattern):
             return False
-        return all(bindings(part, of, bound) for part, of in zip(parts, cast("tuple[Any, ...]", value), strict=True))
+        return all(bindings(part, of, bound) for part, of in zip(pattern, value, strict=True))
     return bool(pattern == value)
 
 
@@ -65,16 +65,16 @@ def variables(pattern: Any) -> list[str]:
     """The names of a pattern's variables, in the order in which they first stand in it."""
     if isinstance(pattern, Var):
         return [pattern.name]
-    if not isinstance(pattern, tuple):
+    if not is_tuple(pattern):
         return []
-    return list(dict.fromkeys(name for part in cast("tuple[Any, ...]", pattern) for name in variables(part)))
+    return list(dict.fromkeys(name for part in pattern for name in variables(part)))
 
 
 def is_open(pattern: Any) -> bool:
     """Whether a part of a pattern matches more than one value."""
     if pattern is ANY or isinstance(pattern, Var):
         return True
-    return isinstance(pattern, tuple) and any(is_open(part) for part in cast("tuple[Any, ...]", pattern))
+    return is_tuple(pattern) and any(is_open(part) for part in pattern)
 
 
 def check_pattern(pattern: Any, key: int) -> tuple[Any, ...]:
@@ -83,12 +83,12 @@ def check_pattern(pattern: Any, key: int) -> tuple[Any, ...]:
     Raises:
         UsageError: it is none.
     """
-    if not isinstance(pattern, tuple) or len(cast("tuple[Any, ...]", pattern)) <= key:
+    if not is_tuple(pattern) or len(pattern) <= key:
         raise UsageError(
             f"a pattern is a tuple as long as the rows, such as (otp.ANY, 1), with a place for the key at "
             f"{key}; got {pattern!r}"
         )
-    return cast("tuple[Any, ...]", pattern)
+    return pattern
 
 
 def test_of(where: Any, key: int) -> Callable[[Any], object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -12,7 +12,8 @@ from ..._kernel._errors import UsageError, WrongThread
 from ..._kernel._node import Node
 from ._errors import AccessDenied, KeyNotFound, NoSuchTable
 from ._patterns import Where, bindings, check_pattern, is_open, test_of, variables
-from ._stores import Store
+from ._shapes import is_whole
+from ._stores import Access, Kind, Store
 
 if TYPE_CHECKING:
     from ..._kernel._cell import Cell
@@ -36,9 +37,9 @@ class TableReads(Generic[R]):
     name: Any
     _node: Node
     _owner: Cell
-    _access: str
+    _access: Access
     _key: int
-    _kind: str
+    _kind: Kind
     _gone: bool
     _store: Store
 
@@ -93,8 +94,10 @@ class TableReads(Generic[R]):
             if default is MISSING:
                 raise KeyNotFound(self.name, key)
             return default
-        if not isinstance(place, int) or not all(0 <= place < len(row) for row in rows):
-            raise UsageError(f"the rows of {key!r} have places from 0 on, and {place!r} is not in all of them")
+        if not (is_whole(place, 0) and all(place < len(row) for row in rows)):
+            raise UsageError(
+                f"the rows of {key!r} have places from 0 on, and {place!r} is not in all of them"
+            )
         return rows[0][place] if self._store.single else [row[place] for row in rows]
 
     def member(self, key: Any) -> bool:
@@ -111,7 +114,7 @@ class TableReads(Generic[R]):
     # -- by what is in the rows --------------------------------------------------------------------
 
     def match(self, pattern: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """For each row that matches, the values of the pattern's variables, in the order of their first places."""
+        """For each row that matches, the values of the variables, in the order in which they first stand."""
         self._may_read("match")
         names = variables(check_pattern(pattern, self._key))
         found: list[tuple[Any, ...]] = []
@@ -124,9 +127,7 @@ class TableReads(Generic[R]):
     @overload
     def select(self, where: Where[R] = None, *, limit: int | None = None) -> list[R]: ...
     @overload
-    def select(
-        self, where: Where[R] = None, result: Callable[[R], T] = ..., *, limit: int | None = None
-    ) -> list[T]: ...
+    def select(self, where: Where[R], result: Callable[[R], T], *, limit: int | None = None) -> list[T]: ...
     def select(
         self, where: Where[R] = None, result: Callable[[R], Any] | None = None, *, limit: int | None = None
     ) -> list[Any]:
@@ -159,7 +160,7 @@ class TableReads(Generic[R]):
     def _most(self, limit: int | None) -> int:
         if limit is None:
             return -1
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        if not is_whole(limit, 0):
             raise UsageError(f"limit takes a whole number >= 0 or None, got {limit!r}")
         return limit
 
@@ -248,7 +249,7 @@ class TableReads(Generic[R]):
                 raise KeyNotFound(self.name, key) from None
 
     @contextlib.contextmanager
-    def fixed(self) -> Iterator[None]:
+    def fixed(self) -> Generator[None]:
         """`with table.fixed():` a walk with `next` meets every row that is there all the time exactly once.
 
         Rows may be deleted and inserted meanwhile; whether one that comes is met is not said. For an
@@ -267,7 +268,8 @@ class TableReads(Generic[R]):
     def _only(self, operation: str, *kinds: str) -> None:
         if self._kind not in kinds:
             raise UsageError(
-                f"{operation} is for tables of the kind {' or '.join(kinds)}, and {self.name!r} is a {self._kind}"
+                f"{operation} is for tables of the kind {' or '.join(kinds)}, "
+                f"and {self.name!r} is a {self._kind}"
             )
 
 
@@ -280,7 +282,7 @@ def _not_hashable(key: Any) -> UsageError:
 
 
 @contextlib.contextmanager
-def _comparing(*keys: Any) -> Iterator[None]:
+def _comparing(*keys: Any) -> Generator[None]:
     """Keys of the wrong type are the caller's mistake."""
     try:
         yield

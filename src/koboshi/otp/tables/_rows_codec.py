@@ -5,11 +5,12 @@ What is read back is equal to what was written and of the same types, or it is r
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from ._errors import NotStorable
+from ._shapes import is_list, is_tuple
 
 _TUPLE = 1
 _BIG = 2
@@ -27,9 +28,9 @@ def encode_rows(rows: list[Any]) -> bytes:
 def decode_rows(data: bytes) -> list[tuple[Any, ...]]:
     """What `encode_rows` was given. Raises `ValueError`."""
     found = msgspec.msgpack.decode(data, ext_hook=_extension)
-    if not isinstance(found, list):
+    if not is_list(found):
         raise ValueError("rows are missing")
-    return [tuple(cast("list[Any]", row)) for row in cast("list[Any]", found)]
+    return [tuple(row) for row in found]
 
 
 def encode_key(key: Any) -> bytes:
@@ -43,13 +44,13 @@ def encode_key(key: Any) -> bytes:
 def _same(key: Any) -> Any:
     if isinstance(key, bool) or (isinstance(key, float) and key.is_integer()):
         return int(key)
-    if isinstance(key, tuple):
-        return tuple(_same(each) for each in cast("tuple[Any, ...]", key))
+    if is_tuple(key):
+        return tuple(_same(each) for each in key)
     return key
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind = _kind_of(value)
     if kind in _AS_THEY_ARE:
         return value
     if kind is int:
@@ -63,6 +64,10 @@ def _plain(value: Any) -> Any:
     if kind is dict:
         return {_plain_key(key): _plain(each) for key, each in value.items()}
     raise NotStorable(f"a {kind.__qualname__}: {value!r}")
+
+
+def _kind_of(value: object) -> type:
+    return type(value)
 
 
 def _plain_key(key: Any) -> Any:

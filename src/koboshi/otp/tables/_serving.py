@@ -19,12 +19,43 @@ if TYPE_CHECKING:
     from ._table import Table
 
 READS = frozenset(
-    "lookup lookup_element member match select select_count rows keys __len__ range foldl foldr first last next prev "
-    "info statistics".split()
+    (
+        "lookup",
+        "lookup_element",
+        "member",
+        "match",
+        "select",
+        "select_count",
+        "rows",
+        "keys",
+        "__len__",
+        "range",
+        "foldl",
+        "foldr",
+        "first",
+        "last",
+        "next",
+        "prev",
+        "info",
+        "statistics",
+    )
 )
 WRITES = frozenset(
-    "insert insert_new delete take delete_object delete_all select_delete update_counter update_element "
-    "select_replace rename drop sync".split()
+    (
+        "insert",
+        "insert_new",
+        "delete",
+        "take",
+        "delete_object",
+        "delete_all",
+        "select_delete",
+        "update_counter",
+        "update_element",
+        "select_replace",
+        "rename",
+        "drop",
+        "sync",
+    )
 )
 # Whoever may see that a table is there may see what it is.
 ALWAYS = frozenset({"info", "statistics"})

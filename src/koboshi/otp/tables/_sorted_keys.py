@@ -1,8 +1,8 @@
 """Keys in their order, in blocks of about a thousand.
 
 One sorted list would move all that lies behind at each insert; blocks move a thousand pointers at most, and
-finding the block costs one more bisection. No block is ever empty, and `_largest[i]` is the last key of block i.
-Only `<` and `==` are asked of keys.
+finding the block costs one more bisection. No block is ever empty, and `_largest[i]` is the last key of
+block i. Only `<` and `==` are asked of keys.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where rows lie: by key in a dict, with an order of the keys beside it where the kind has one.
 
-A store knows nothing of processes and rights. All changes go through `put`, `set_rows` and `clear`, so that the
-dict, the order and the number of rows always agree.
+A store knows nothing of processes and rights. All changes go through `put`, `set_rows` and `clear`, so that
+the dict, the order and the number of rows always agree.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from ._walk_order import WalkOrder
 
 Kind = Literal["set", "ordered_set", "bag", "duplicate_bag"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Access = Literal["private", "protected", "public"]
+ACCESSES: tuple[Access, ...] = get_args(Access)
 
 
 class Store:
@@ -113,7 +115,7 @@ class OrderedStore(Store):
 
 
 class SortedOrder(SortedKeys):
-    """Sorted keys under the names of `WalkOrder`. A deleted key needs no place: its neighbours are found by order."""
+    """Sorted keys under the names of `WalkOrder`; they find the neighbours of a deleted key."""
 
     __slots__ = ("fixed",)
 

@@ -1,7 +1,7 @@
 """`Table`: rows by key in memory, used directly by all code of one event loop. After ETS.
 
-A table belongs to a process and goes with it: it is deleted, or given to its heir, before anybody hears of the
-owner's end. Rows are shared and not copied, so put into them what does not change.
+A table belongs to a process and goes with it: it is deleted, or given to its heir, before anybody hears of
+the owner's end. Rows are shared and not copied, so put into them what does not change.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, TypeVar
 
 from ..._kernel._bonds import hold, let_go
 from ..._kernel._cell import DEAD, REMOTE, Cell
@@ -18,16 +18,13 @@ from ..._kernel._process import current_cell
 from ..._kernel._reasons import NOPROC
 from ..._kernel._ref import ActorRef
 from ._catalogue import catalogue_of
-from ._stores import KINDS, Kind, new_store
+from ._stores import ACCESSES, KINDS, Access, Kind, new_store
 from ._writing import TableWrites
 
 if TYPE_CHECKING:
     from ._handle import TableHandle
 
 R = TypeVar("R", bound=tuple[Any, ...])
-
-Access = Literal["private", "protected", "public"]
-ACCESSES: tuple[Access, ...] = ("private", "protected", "public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,8 @@ class Table(TableWrites[R]):
 
     Args:
         name: what it is called, in errors and by `named`.
-        kind: "set" (default): one row of a key. "ordered_set": the same, in the order of the keys. "bag": rows of
-            one key that differ. "duplicate_bag": any rows of one key.
+        kind: "set" (default): one row of a key. "ordered_set": the same, in the order of the keys. "bag":
+            rows of one key that differ. "duplicate_bag": any rows of one key.
         access: "protected" (default): the owner writes and everybody reads. "private": the owner only.
             "public": everybody does both.
         key: the key's place in the rows, 0 by default.
@@ -115,8 +112,8 @@ class Table(TableWrites[R]):
         self._owner = current_cell("a table")
         self._node = self._owner.node
         self.name = name
-        self._kind: Kind = kind
-        self._access: Access = access
+        self._kind = kind
+        self._access = access
         self._key = key
         self._named = named
         self._heir, self._heir_data = self._checked_heir(heir), heir_data
@@ -169,7 +166,7 @@ class Table(TableWrites[R]):
         self._heir, self._heir_data = self._checked_heir(heir), data
 
     def rename(self, name: Any) -> None:
-        """Give it another name; one that was found by its name is found by the new one. Needs the right to write.
+        """Give it another name, by which a named table is found then. Needs the right to write.
 
         Raises:
             TableNameTaken: a named table has the name.
@@ -187,6 +184,10 @@ class Table(TableWrites[R]):
         self._may_write("drop")
         let_go(self._owner, self)
         self._vanish()
+
+    async def sync(self) -> None:
+        """Wait until changes are on the disk, if the table has one. Needs the right to write."""
+        self._may_write("sync")
 
     def owner_ended(self, cell: Cell) -> None:
         """Its owner has ended, and nobody knows: go to the heir, or go."""
@@ -213,24 +214,34 @@ class Table(TableWrites[R]):
             raise self._denied(operation, "owner")
 
     def _checked_process(self, operation: str, ref: Any) -> Cell:
-        if not isinstance(ref, ActorRef):
+        if not _is_ref(ref):
             raise UsageError(f"{operation} takes the ref of a process, got {ref!r}")
-        cell = cast("ActorRef[Any]", ref)._target()
+        cell = ref._target()
         if cell.state == REMOTE or cell.node is not self._node:
-            raise UsageError(f"{operation} takes a process of the table's own event loop, and {ref!r} is elsewhere")
+            raise UsageError(
+                f"{operation} takes a process of the table's own event loop, and {ref!r} is elsewhere"
+            )
         return cell
 
     def _checked_heir(self, heir: Any) -> ActorRef[Any] | None:
         if heir is not None:
             self._checked_process("heir", heir)
-        return cast("ActorRef[Any] | None", heir)
+        checked: ActorRef[Any] | None = heir
+        return checked
 
     # -- looking -----------------------------------------------------------------------------------
 
     def info(self) -> TableInfo:
         """What the table is. Everybody may ask."""
         return TableInfo(
-            self.name, self._kind, self._access, self._key, self._named, self._store.size, self.owner, self._heir
+            self.name,
+            self._kind,
+            self._access,
+            self._key,
+            self._named,
+            self._store.size,
+            self.owner,
+            self._heir,
         )
 
     def statistics(self) -> TableStatistics:
@@ -260,6 +271,10 @@ class Table(TableWrites[R]):
         def __iter__(self) -> Iterator[R]: ...
 
 
+def _is_ref(value: object) -> TypeGuard[ActorRef[Any]]:
+    return isinstance(value, ActorRef)
+
+
 def check_options(name: Any, kind: Any, access: Any, key: Any, named: Any) -> None:
     """Raise `UsageError` for an option of a table that has no such value."""
     check_name(name)
@@ -277,4 +292,6 @@ def check_name(name: Any) -> None:
     try:
         hash(name)
     except TypeError:
-        raise UsageError(f"a table's name must be hashable, such as a string or a tuple, got {name!r}") from None
+        raise UsageError(
+            f"a table's name must be hashable, such as a string or a tuple, got {name!r}"
+        ) from None

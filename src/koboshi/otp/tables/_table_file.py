@@ -1,9 +1,9 @@
-"""The file of a disk table: SQLite, used by one thread. It is read once, when it is opened, and then only written.
+"""The file of a disk table: SQLite, used by one thread, read once when it is opened and then only written.
 
-One opener at a time. Between OS processes SQLite's own lock sees to that, held as long as the connection lives
-and gone with a process that is killed. Inside one OS process this module does, because a POSIX lock does not
-exclude its own process, and because closing any other descriptor of the file would drop it: the file's head is
-read here only while no connection has it.
+One opener at a time. Between OS processes SQLite's own lock sees to that, held as long as the connection
+lives and gone with a process that is killed. Inside one OS process this module does, because a POSIX lock
+does not exclude its own process, and because closing any other descriptor of the file would drop it: the
+file's head is read here only while no connection has it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import struct
 import threading
 from typing import Any
 
-from ._errors import NotATableFile, TableFileDamaged, TableFileError, TableFileInUse, TableMismatch, TableNotSaved
+from ._errors import (
+    NotATableFile,
+    TableFileDamaged,
+    TableFileError,
+    TableFileInUse,
+    TableMismatch,
+    TableNotSaved,
+)
 from ._rows_codec import decode_rows
 
 APPLICATION = 0x6B627461
@@ -161,7 +168,9 @@ class TableFile:
         about = run("SELECT kind, key FROM about").fetchall()
         if about != [(kind, key)]:
             made = ", ".join(f"kind={of!r} and key={at!r}" for of, at in about)
-            raise TableMismatch(self.path, f"it was made with {made}, and was opened with kind={kind!r} and key={key!r}")
+            raise TableMismatch(
+                self.path, f"it was made with {made}, and was opened with kind={kind!r} and key={key!r}"
+            )
         try:
             return [row for (data,) in run("SELECT rows FROM entries") for row in decode_rows(data)]
         except (ValueError, TypeError) as error:

@@ -13,13 +13,13 @@ from ._disk_table import DiskTable, check_seconds
 from ._errors import NoSuchTable, TableNameTaken
 from ._handle import TableHandle
 from ._serving import TableService
-from ._stores import Kind
-from ._table import Access, Table, TableTransfer, check_options
+from ._stores import Access, Kind
+from ._table import Table, TableTransfer, check_options
 
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """A table that a `TableOwner` is to make: the options of `Table`, or with a `path` those of `DiskTable.open`.
+    """A table for a `TableOwner` to make: the options of `Table`, or with a `path` those of `DiskTable.open`.
 
     Tables are "public" by default here, since those who use them do not own them.
     """
@@ -122,7 +122,7 @@ class TableOwner(TableService):
 
     @message
     def drop(self, name: Any) -> None:
-        """Delete a table; the file of a disk table stays. Raises `NoSuchTable`, `AccessDenied` when it is lent."""
+        """Delete a table; a file stays. Raises `NoSuchTable`, or `AccessDenied` when it is lent."""
         self.find(name).drop()
         del self._tables[name]
 

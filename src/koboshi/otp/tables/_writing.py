@@ -10,6 +10,7 @@ from ._counters import CounterOp, changed, count, with_key
 from ._errors import KeyNotFound
 from ._patterns import Where, test_of
 from ._reading import MISSING, TableReads, _not_hashable
+from ._shapes import is_tuple
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -60,7 +61,7 @@ class TableWrites(TableReads[R]):
         return True
 
     def _key_of(self, row: Any) -> Any:
-        if not isinstance(row, tuple) or len(row) <= self._key:  # pyright: ignore[reportUnknownArgumentType]
+        if not is_tuple(row) or len(row) <= self._key:
             raise UsageError(
                 f"a row of {self.name!r} is a tuple with its key at place {self._key}, such as (key, value); "
                 f"got {row!r}"
@@ -177,7 +178,12 @@ class TableWrites(TableReads[R]):
         self._may_write("update_counter")
         row = self._row_to_change("update_counter", key, default)
         place = self._key + 1
-        if op.__class__ is int and row.__class__ is tuple and len(row) > place and row[place].__class__ is int:
+        if (
+            op.__class__ is int
+            and row.__class__ is tuple
+            and len(row) > place
+            and row[place].__class__ is int
+        ):
             new: Any = row[place] + op
             row = (*row[:place], new, *row[place + 1 :])
         else:
@@ -218,7 +224,9 @@ class TableWrites(TableReads[R]):
                 replaced += 1
                 new = change(row)
                 if self._key_of(new) != key:
-                    raise UsageError(f"select_replace must keep the key of a row, and made {new!r} of {row!r}")
+                    raise UsageError(
+                        f"select_replace must keep the key of a row, and made {new!r} of {row!r}"
+                    )
             changes.setdefault(key, []).append(new)
         self._apply(changes)
         return replaced
