@@ -56,6 +56,8 @@ class DiskJournal:
         self._noted = 0
         self._saved = 0
         self._saving: asyncio.Future[None] | None = None
+        # Whoever waits, and how many changes they want to see saved.
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.saves = 0
         # Called when a save that nobody waits for has failed.
         self.failed: Callable[[BaseException], None] = self._log_failure
@@ -84,17 +86,18 @@ class DiskJournal:
 
     async def sync(self) -> None:
         """Wait until all changes so far are on the disk. Raises `TableNotSaved`."""
-        goal = self._noted
-        while self._saved < goal:
-            # Another one's cancellation must not cancel a save that we wait for as well.
-            await asyncio.shield(self._saving or self._save())
+        if self._saved < self._noted:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append((self._noted, waiter))
+            if self._saving is None:
+                self._save()
+            await waiter
 
-    def _save(self, *, waited_for: bool = True) -> asyncio.Future[None]:
+    def _save(self) -> None:
         changes, cleared = self._take()
         write = functools.partial(self._file.write, changes, cleared=cleared)
         self._saving = self._loop.run_in_executor(self._thread, write)
-        self._saving.add_done_callback(functools.partial(self._saved_up_to, self._noted, waited_for))
-        return self._saving
+        self._saving.add_done_callback(functools.partial(self._saved_up_to, self._noted))
 
     def _take(self) -> tuple[dict[bytes, bytes | None], bool]:
         taken = self._unsaved, self._cleared
@@ -104,19 +107,32 @@ class DiskJournal:
             self._timer = None
         return taken
 
-    def _saved_up_to(self, noted: int, waited_for: bool, done: asyncio.Future[None]) -> None:
+    def _saved_up_to(self, noted: int, done: asyncio.Future[None]) -> None:
         self._saving = None
         error = None if done.cancelled() else done.exception()
         if error is None:
             self._saved = noted
             self.saves += 1
-        elif not waited_for:
+        if not self._tell(noted, error) and error is not None:
             self.failed(error)
+        if self._waiting and not self._file.closing:
+            self._save()  # for those who came while this one was under way
+
+    def _tell(self, noted: int, error: BaseException | None) -> bool:
+        """Tell all who wait for a save of so many changes how it went; False when nobody did."""
+        heard = [waiter for goal, waiter in self._waiting if goal <= noted and not waiter.done()]
+        self._waiting = [each for each in self._waiting if each[0] > noted]
+        for waiter in heard:
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+        return bool(heard)
 
     def _time_to_save(self) -> None:
         self._timer = None
         if self._saving is None:
-            self._save(waited_for=False)
+            self._save()
         else:  # of changes before these
             self._timer = self._loop.call_later(self._auto_save or 0.0, self._time_to_save)
 
@@ -126,6 +142,9 @@ class DiskJournal:
         self._file.closing = True
         closed = self._thread.submit(self._file.finish, changes, cleared=cleared)
         closed.add_done_callback(self._report_last)
+        if self._waiting:
+            ended = asyncio.wrap_future(closed, loop=self._loop)
+            ended.add_done_callback(lambda done: self._tell(self._noted, done.exception()))
         self._thread.shutdown(wait=False)
         return closed
 
@@ -225,12 +244,12 @@ class DiskTable(Table[R]):
             raise TableFileDamaged(path, f"a row in it does not fit the table: {error}") from error
 
     async def sync(self) -> None:
-        """Wait until all changes so far are on the disk. Needs the right to write.
+        """Wait until all changes so far are on the disk. Everybody may.
 
         Raises:
             TableNotSaved: writing failed; the changes stay in memory, and the next save tries again.
         """
-        self._may_write("sync")
+        self._must_exist("sync")
         await self._journal.sync()
 
     async def close(self) -> None:

@@ -45,6 +45,12 @@ class TableReads(Generic[R]):
 
     # -- rights ------------------------------------------------------------------------------------
 
+    def _must_exist(self, operation: str) -> None:
+        if self._gone:
+            raise NoSuchTable(self.name)
+        if get_ident() != self._node.thread:
+            raise self._wrong_thread(operation)
+
     def _may_read(self, operation: str) -> None:
         if self._gone:
             raise NoSuchTable(self.name)

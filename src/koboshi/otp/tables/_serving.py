@@ -57,8 +57,8 @@ WRITES = frozenset(
         "sync",
     )
 )
-# Whoever may see that a table is there may see what it is.
-ALWAYS = frozenset({"info", "statistics"})
+# What everybody may, whatever the access.
+ALWAYS = frozenset({"info", "statistics", "sync"})
 
 
 class TableService(Actor):

@@ -186,8 +186,8 @@ class Table(TableWrites[R]):
         self._vanish()
 
     async def sync(self) -> None:
-        """Wait until changes are on the disk, if the table has one. Needs the right to write."""
-        self._may_write("sync")
+        """Wait until changes are on the disk, if the table has one. Everybody may."""
+        self._must_exist("sync")
 
     def owner_ended(self, cell: Cell) -> None:
         """Its owner has ended, and nobody knows: go to the heir, or go."""
