@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ._cell import DEAD, REMOTE, Cell
-from ._errors import NameTaken
+from ._errors import ActorExited, NameTaken
 from ._reasons import KILLED, NOPROC, Down, Exit, ExitReason, Kill, NoConnection, Normal
 from ._ref import ActorRef
 
@@ -33,6 +33,7 @@ class Bonds:
         "obeys",
         "owed",
         "place",
+        "resources",
         "timers",
         "traps",
         "waiters",
@@ -54,6 +55,8 @@ class Bonds:
         # Calls taken by this cell and not answered yet by anybody.
         self.owed: dict[Any, None] | None = None
         self.aliases: dict[Any, None] | None = None
+        # What upper layers let go with this cell, before anybody hears of its end.
+        self.resources: dict[Resource, None] | None = None
         # Plain asyncio code that waits for the end.
         self.waiters: list[asyncio.Future[ExitReason]] | None = None
 
@@ -76,6 +79,14 @@ class Watch(Protocol):
     """Something that is to hear of an end, once."""
 
     def fire(self, reason: ExitReason) -> None: ...
+
+
+class Resource(Protocol):
+    """Something of an upper layer that others can see and that goes with the cell that holds it."""
+
+    def owner_ended(self, cell: Cell) -> None:
+        """The cell has ended and nobody has been told. Must not wait."""
+        ...
 
 
 class Monitor:
@@ -247,8 +258,36 @@ def unregister(cell: Cell, name: Any) -> None:
         cell.bonds.names.remove(name)
 
 
+def hold(cell: Cell, resource: Resource) -> None:
+    """Have the resource told when the cell ends, as names are released and before links and monitors fire.
+
+    Raises:
+        ActorExited: the cell has ended already (`NoProc`), so nothing would ever tell the resource.
+    """
+    if cell.state == DEAD:
+        raise ActorExited(cell.label(), "hold", NOPROC, maybe_executed=False)
+    bonds = bonds_of(cell)
+    if bonds.resources is None:
+        bonds.resources = {}
+    bonds.resources[resource] = None
+
+
+def let_go(cell: Cell, resource: Resource) -> None:
+    """The cell's end is no matter of the resource any more; nothing happens when it was none."""
+    if cell.bonds is not None and cell.bonds.resources is not None:
+        cell.bonds.resources.pop(resource, None)
+
+
 def release(bonds: Bonds, cell: Cell) -> None:
     """Give back all that others could see, before anybody is told of the end."""
+    for resource in tuple(bonds.resources or ()):
+        try:
+            resource.owner_ended(cell)
+        except Exception as error:  # a bug of a layer above, which must not keep the end from its watchers
+            cell.node.loop.call_exception_handler(
+                {"message": f"{resource!r} was not released with {cell.label()}", "exception": error}
+            )
+    bonds.resources = None
     for name in bonds.names or ():
         if cell.node.names.get(name) is cell:
             del cell.node.names[name]
