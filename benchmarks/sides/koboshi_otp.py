@@ -47,7 +47,7 @@ class Driver(kb.Actor):
 
     @kb.message
     def count(self, name: str, size: int) -> tuple[float, int]:
-        table, value = otp.table(name), 0
+        table, value = otp.named_table(name), 0
         began = time.perf_counter()
         for _ in range(size):
             value = table.update_counter("hits", 1)
@@ -80,11 +80,11 @@ async def statemachine(size: int) -> AsyncBatches:
 
 
 async def table_counter(size: int) -> AsyncBatches:
-    owner = kb.child(otp.TableOwner, {"counters": {"access": "public"}})
+    owner = kb.child(otp.TableOwner, otp.TableSpec("counters", named=True))
     async with kb.Supervisor(owner, kb.child(Driver)) as tree:
         driver = tree.ref(Driver, "Driver").within(None)
         while True:
-            otp.table("counters").insert(("hits", 0))
+            otp.named_table("counters").insert(("hits", 0))
             seconds, total = await driver.call(Driver.count, "counters", size)
             yield rate(size, seconds, total)
 

@@ -212,5 +212,5 @@ def child(cls: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
         _signature(target).bind_partial(*args, **kwargs)
     except TypeError as error:
         raise _misfit(target, error) from None
-    shutdown: Shutdown = "forever" if getattr(target, "_kb_is_supervisor", False) else 5.0
+    shutdown: Shutdown = getattr(target, "_kb_shutdown", 5.0)
     return ChildSpec(target, args, kwargs, shutdown=shutdown)

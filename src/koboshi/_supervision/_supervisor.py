@@ -57,6 +57,8 @@ class Supervisor(RootContext, Restarting):
     """
 
     _kb_is_supervisor = True
+    # What a child spec of it has for `shutdown` unless it says otherwise: its children have their own time.
+    _kb_shutdown: Any = "forever"
 
     @classmethod
     def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:

@@ -98,6 +98,9 @@ class Failover(DynamicSupervisor):
         UsageError: an option has no such value.
     """
 
+    # It waits for its consumer inside its own mailbox, and a consumer that hangs must not keep it for ever.
+    _kb_shutdown = 5.0
+
     def __init__(
         self,
         *sources: Push | Poll,
