@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overload
 
 from ..._kernel._cell import DEAD, REMOTE
-from ..._kernel._errors import NotRunning, UsageError
+from ..._kernel._errors import UsageError
 from ..._kernel._lifecycle import launch
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import named
@@ -50,6 +50,7 @@ class TableHandle(Generic[R]):
         Raises:
             NoSuchTable: it is gone.
             NotRunning: its `TableOwner` is not there now.
+            ActorExited: its node is lost (`NoConnection`).
             WrongThread: this is another thread than the table's.
         """
         cell = self._ref._target()
@@ -58,7 +59,7 @@ class TableHandle(Generic[R]):
         if get_ident() != cell.node.thread:
             raise self._ref._wrong_thread()
         if cell.state == DEAD:
-            raise NotRunning(repr(self._ref), "a table operation")
+            self._ref._find(TableService.operate)  # says why
         service: TableService = cell.actor
         return service.find(self._which)
 
