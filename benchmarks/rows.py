@@ -164,6 +164,14 @@ _ALL = (
         once=True,
     ),
     Row(
+        name="table_counter",
+        what="an actor counts in a public table that another owns",
+        unit=Unit.RATE,
+        size=100_000,
+        sides=(MEASURED, "otp"),
+        checksum=_sum_to,
+    ),
+    Row(
         name="ring",
         what=f"hops of one token round {RING_ACTORS:,} actors",
         unit=Unit.RATE,

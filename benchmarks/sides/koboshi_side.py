@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import koboshi as kb
+from koboshi import otp
 from koboshi.durable import Claim, Ledger
 from rows import CALLERS, FANOUT_ACTORS, RING_ACTORS
 from sides.koboshi_pools import ROWS as POOLS
@@ -75,6 +76,38 @@ async def cast(size: int) -> AsyncBatches:
         seconds, total = await driver.within(None).call(Driver.cast, counter, size)
         await driver.stop()
         await counter.stop()
+        yield rate(size, seconds, total)
+
+
+class Tables(kb.Actor):
+    """Owns the table that the driver counts in."""
+
+    @kb.message
+    def make(self) -> otp.Table[tuple[str, int]]:
+        table = otp.Table[tuple[str, int]]("counters", access="public")
+        table.insert(("counter", 0))
+        return table
+
+
+class TableDriver(kb.Actor):
+    """Counts in a table of another actor, and times it."""
+
+    @kb.message
+    def count(self, table: otp.Table[tuple[str, int]], size: int) -> tuple[float, int]:
+        total = 0
+        began = time.perf_counter()
+        for _ in range(size):
+            total += table.update_counter("counter", 1)
+        return time.perf_counter() - began, total
+
+
+async def table_counter(size: int) -> AsyncBatches:
+    while True:
+        owner, driver = await kb.start(Tables), await kb.start(TableDriver)
+        table = await owner.call(Tables.make)
+        seconds, total = await driver.within(None).call(TableDriver.count, table, size)
+        await driver.stop()
+        await owner.stop()
         yield rate(size, seconds, total)
 
 
@@ -398,6 +431,7 @@ if __name__ == "__main__":
             "start": start,
             "idle_bytes": idle_bytes,
             "ring": ring,
+            "table_counter": table_counter,
             "fanout": fanout,
             "restart": restart,
             "restart_quiet": restart_quiet,

@@ -16,6 +16,10 @@ handle_call({cast, Counter, Size}, _From, State) ->
     cast(Counter, 1, Size),
     Total = gen_server:call(Counter, {add, 0}),
     {reply, {seconds_since(Began), Total}, State};
+handle_call({table_counter, Table, Size}, _From, State) ->
+    Began = erlang:monotonic_time(),
+    Total = count(Table, Size, 0),
+    {reply, {seconds_since(Began), Total}, State};
 handle_call({start, Size}, _From, State) ->
     Began = erlang:monotonic_time(),
     Started = start(0, Size, []),
@@ -28,6 +32,11 @@ call(_Counter, 0, Total) ->
     Total;
 call(Counter, Left, Total) ->
     call(Counter, Left - 1, Total + gen_server:call(Counter, {add, 1})).
+
+count(_Table, 0, Total) ->
+    Total;
+count(Table, Left, Total) ->
+    count(Table, Left - 1, Total + ets:update_counter(Table, counter, 1)).
 
 cast(_Counter, I, Size) when I > Size ->
     ok;

@@ -73,6 +73,7 @@ row(start, Size) -> start(Size);
 row(idle_bytes, Size) -> idle_bytes(Size);
 row(ring, Size) -> ring(Size);
 row(fanout, Size) -> fanout(Size);
+row(table_counter, Size) -> table_counter(Size);
 row(restart, Size) -> restart(Size);
 row(restart_quiet, Size) -> restart(Size).
 
@@ -81,6 +82,16 @@ between_two(Row, Size) ->
     {ok, Driver} = gen_server:start(bench_driver, [], []),
     {Seconds, Total} = gen_server:call(Driver, {Row, Counter, Size}, infinity),
     stop([Driver, Counter]),
+    {[Size / Seconds], Total}.
+
+%% The batch's own process owns the table and another one counts in it.
+table_counter(Size) ->
+    Table = ets:new(counters, [set, public]),
+    true = ets:insert(Table, {counter, 0}),
+    {ok, Driver} = gen_server:start(bench_driver, [], []),
+    {Seconds, Total} = gen_server:call(Driver, {table_counter, Table, Size}, infinity),
+    stop([Driver]),
+    true = ets:delete(Table),
     {[Size / Seconds], Total}.
 
 start(Size) ->
