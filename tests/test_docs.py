@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 
 import koboshi as kb
+from koboshi import otp
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(ROOT.joinpath("docs").rglob("*.md"))
@@ -333,6 +334,8 @@ OPTIONS = {
     "running": [kb.run],
     "supervisors": [kb.Supervisor, kb.ChildSpec.options, kb.Backoff],
     "dynamic-supervisors": [kb.DynamicSupervisor],
+    "tables": [otp.Table, otp.DiskTable.open, otp.TableSpec],
+    "rings": [otp.Ring],
     "processes": [kb.receive, kb.alias, kb.Monitor.cancel],
 }
 
