@@ -54,7 +54,9 @@ class Rooms(kb.Actor):
 def tree(file: Path) -> kb.Supervisor:
     """When one of them goes, those behind it are started again: the rooms' supervisor takes `Rooms` along."""
     return kb.Supervisor(
-        kb.child(otp.TableOwner, otp.TableSpec("rooms", kind="ordered_set", path=file)).options(name="tables"),
+        kb.child(otp.TableOwner, otp.TableSpec("rooms", kind="ordered_set", path=file)).options(
+            name="tables"
+        ),
         kb.child(kb.DynamicSupervisor).options(name="room supervisor"),
         kb.child(Rooms).options(id="rooms", name="rooms"),
         strategy="rest_for_one",

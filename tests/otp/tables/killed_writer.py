@@ -1,6 +1,6 @@
 """A program that counts in a disk table, says each number once it is synced, and never ends by itself.
 
-    python killed_writer.py PATH
+python killed_writer.py PATH
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Disk tables: what is synced is there again, whatever happens; what is no table file is refused."""
 
+# ruff: noqa: ASYNC220, ASYNC240
+# Nothing else runs meanwhile, so the blocking file functions do no harm.
+
 from __future__ import annotations
 
 import asyncio
@@ -59,7 +62,9 @@ async def test_what_was_done_to_a_table_is_there_when_it_is_opened_again(tmp_pat
     rows = await as_process(body)
 
     assert sorted(rows, key=repr) == sorted(await reopened(path, kind=kind), key=repr)
-    assert [row for row in rows if row[0] == 2] == [row for row in await reopened(path, kind=kind) if row[0] == 2]
+    assert [row for row in rows if row[0] == 2] == [
+        row for row in await reopened(path, kind=kind) if row[0] == 2
+    ]
 
 
 async def test_delete_all_is_kept_as_well(tmp_path: Path) -> None:
@@ -76,7 +81,20 @@ async def test_delete_all_is_kept_as_well(tmp_path: Path) -> None:
     assert [(4, "d")] == await reopened(tmp_path / "rows")
 
 
-VALUES = (None, True, -(2**63), 2**64 - 1, 2**64, -(2**200), 1.5, "é\x00", b"\x00\xff", (), (1, ("x",)), [1, [2]])
+VALUES = (
+    None,
+    True,
+    -(2**63),
+    2**64 - 1,
+    2**64,
+    -(2**200),
+    1.5,
+    "é\x00",
+    b"\x00\xff",
+    (),
+    (1, ("x",)),
+    [1, [2]],
+)
 
 
 async def test_values_come_back_equal_and_of_their_types(tmp_path: Path) -> None:
@@ -123,7 +141,10 @@ async def test_a_value_that_cannot_be_stored_is_refused_at_its_insert_and_change
     async def body() -> list[Any]:
         table = await otp.DiskTable[Any].open(tmp_path / "rows")
         table.insert(("a", 1))
-        for change in (lambda: table.insert(("b", 1), ("a", bad)), lambda: table.update_element("a", (1, bad))):
+        for change in (
+            lambda: table.insert(("b", 1), ("a", bad)),
+            lambda: table.update_element("a", (1, bad)),
+        ):
             with pytest.raises(otp.NotStorable):
                 change()
         return table.rows()
@@ -204,7 +225,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
     return Failing
 
 
-async def test_a_save_that_fails_is_told_and_made_up_for_by_the_next(tmp_path: Path, disk: type[Failing]) -> None:
+async def test_a_save_that_fails_is_told_and_made_up_for_by_the_next(
+    tmp_path: Path, disk: type[Failing]
+) -> None:
     async def body() -> None:
         table = await otp.DiskTable[Any].open(tmp_path / "rows", auto_save=None)
         table.insert(("a", 1), ("b", 1))
@@ -285,7 +308,9 @@ async def test_a_file_has_one_opener_at_a_time_in_one_process(tmp_path: Path) ->
 
 @pytest.mark.slow
 async def test_a_file_has_one_opener_at_a_time_among_processes(tmp_path: Path) -> None:
-    writer = subprocess.Popen([sys.executable, PROGRAM, str(tmp_path / "rows")], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen(
+        [sys.executable, PROGRAM, str(tmp_path / "rows")], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert writer.stdout is not None
         assert "1\n" == writer.stdout.readline()
@@ -307,7 +332,9 @@ async def test_everything_that_was_synced_is_there_after_kill_9(tmp_path: Path) 
         writer.send_signal(signal.SIGKILL)
         rest, _ = writer.communicate()
         assert -signal.SIGKILL == writer.returncode
-        answers = [int(line) for line in ["".join(lines) + rest][0].splitlines(keepends=True) if line.endswith("\n")]
+        answers = [
+            int(line) for line in ["".join(lines) + rest][0].splitlines(keepends=True) if line.endswith("\n")
+        ]
         assert list(range(answers[0], answers[-1] + 1)) == answers
         rows = dict(await reopened(path))
 
@@ -319,7 +346,7 @@ async def test_everything_that_was_synced_is_there_after_kill_9(tmp_path: Path) 
         assert {f"row {n}": n for n in range(max(1, count - 4), count + 1)} == rows
 
 
-# --- what is no table file -------------------------------------------------------------------------------------
+# --- what is no table file ------------------------------------------------------------
 
 
 def another_database(path: Path) -> None:
@@ -424,7 +451,14 @@ async def test_a_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"auto_save": -1}, {"auto_save": "1"}, {"auto_save": float("nan")}, {"wait": None}, {"wait": True}, {"kind": "x"}],
+    [
+        {"auto_save": -1},
+        {"auto_save": "1"},
+        {"auto_save": float("nan")},
+        {"wait": None},
+        {"wait": True},
+        {"kind": "x"},
+    ],
 )
 async def test_an_option_that_is_none_is_refused_before_a_file_is_made(tmp_path: Path, options: Any) -> None:
     with pytest.raises(kb.UsageError, match=next(iter(options))):
@@ -450,9 +484,14 @@ async def test_a_name_that_is_taken_leaves_the_file_free(tmp_path: Path) -> None
 
 async def test_an_owner_that_is_killed_while_it_opens_a_file_leaves_it_free(tmp_path: Path) -> None:
     owner = await kb.start(Owner)
-    opening = asyncio.ensure_future(owner.call(Owner.run, lambda: otp.DiskTable.open(tmp_path / "rows")))
-    while kb.info(owner).state != "waiting":
-        await asyncio.sleep(0)
+    begun = asyncio.Event()
+
+    async def opens() -> Any:
+        begun.set()
+        return await otp.DiskTable[Any].open(tmp_path / "rows")
+
+    opening = asyncio.ensure_future(owner.call(Owner.run, opens))
+    await begun.wait()
     owner.kill()
     with pytest.raises(kb.ActorExited):
         await opening

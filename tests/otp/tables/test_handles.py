@@ -97,7 +97,7 @@ async def test_handles_on_one_table_are_equal(public: Make) -> None:
     assert repr(one.handle).startswith(f"<TableHandle {one.number} of <ActorRef TableServer#")
 
 
-# --- from another node ------------------------------------------------------------------------------------------
+# --- from another node ------------------------------------------------------------
 
 
 @dataclass
@@ -112,7 +112,11 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    specs = (otp.TableSpec("hits"), otp.TableSpec("sorted", kind="ordered_set"), otp.TableSpec("mine", access="private"))
+    specs = (
+        otp.TableSpec("hits"),
+        otp.TableSpec("sorted", kind="ordered_set"),
+        otp.TableSpec("mine", access="private"),
+    )
     owner = kb.child(otp.TableOwner, *specs).options(id="tables", name="tables")
     async with kb.Supervisor(owner, kb.node("n1"), kb.node("n2"), max_restarts=1000) as tree:
         users = [
@@ -139,7 +143,10 @@ async def test_a_table_on_one_node_is_used_from_another_and_goes_with_its_node(w
 
     assert [("a", 1)] == await handle.rows()
     assert handle.local is None
-    assert (True, False) == (await world.one.call(User.is_local, handle), await world.two.call(User.is_local, handle))
+    assert (True, False) == (
+        await world.one.call(User.is_local, handle),
+        await world.two.call(User.is_local, handle),
+    )
     os.kill(await world.one.call(User.pid), signal.SIGKILL)
     await world.one.wait_exit()
     with pytest.raises(kb.ActorExited) as raised:
@@ -208,7 +215,7 @@ async def test_heirs_and_new_owners_are_processes_of_the_tables_own_loop(world: 
     await owner.stop()
 
 
-# --- TableOwner -------------------------------------------------------------------------------------------------
+# --- TableOwner ------------------------------------------------------------
 
 
 async def test_a_table_of_an_owner_outlives_its_users() -> None:
@@ -241,7 +248,9 @@ async def test_a_handle_by_the_owners_ref_finds_the_table_after_a_restart_of_the
 
 
 async def test_a_lent_table_belongs_to_the_borrower_and_comes_back_at_its_end() -> None:
-    async with kb.Supervisor(kb.child(otp.TableOwner, otp.TableSpec("hits", access="protected")).options(id="t")) as tree:
+    async with kb.Supervisor(
+        kb.child(otp.TableOwner, otp.TableSpec("hits", access="protected")).options(id="t")
+    ) as tree:
         ref = tree.ref(otp.TableOwner, "t")
         for n in range(3):
             borrower = await kb.start(Owner)
@@ -251,7 +260,9 @@ async def test_a_lent_table_belongs_to_the_borrower_and_comes_back_at_its_end() 
             await borrower.call(Owner.run, transfer.table.insert, (n, "x"))
             with pytest.raises(otp.AccessDenied):
                 await ref.call(otp.TableOwner.lend, "hits", borrower)
-            assert otp.TableOwnerStatistics(tables=1, rows=n + 1, lent=1) == await ref.call(otp.TableOwner.statistics)
+            assert otp.TableOwnerStatistics(tables=1, rows=n + 1, lent=1) == await ref.call(
+                otp.TableOwner.statistics
+            )
             borrower.kill()
             await borrower.wait_exit()
 
@@ -302,7 +313,9 @@ async def test_what_is_no_spec_or_there_twice_is_refused(bad: Any) -> None:
     assert isinstance(raised.value.__cause__, kb.UsageError)
 
 
-@pytest.mark.parametrize("options", [{"kind": "x"}, {"access": 1}, {"key": -1}, {"auto_save": -1}, {"named": 1}])
+@pytest.mark.parametrize(
+    "options", [{"kind": "x"}, {"access": 1}, {"key": -1}, {"auto_save": -1}, {"named": 1}]
+)
 def test_a_spec_is_checked_when_it_is_made(options: Any) -> None:
     with pytest.raises(kb.UsageError, match=next(iter(options))):
         otp.TableSpec("hits", **options)
@@ -321,7 +334,9 @@ async def test_a_handle_is_made_of_a_table_owner_only() -> None:
 async def test_an_owner_on_a_node_keeps_its_disk_table_through_the_loss_of_the_node(tmp_path: Any) -> None:
     spec = otp.TableSpec("hits", path=tmp_path / "hits", auto_save=None)
     owner = kb.child(otp.TableOwner, spec).options(id="tables", on="n1")
-    async with kb.Supervisor(kb.node("n1"), owner, kb.child(User).options(id="u", on="n1"), max_restarts=1000) as tree:
+    async with kb.Supervisor(
+        kb.node("n1"), owner, kb.child(User).options(id="u", on="n1"), max_restarts=1000
+    ) as tree:
         hits = otp.table(tree.ref(otp.TableOwner, "tables"), "hits")
         user = tree.ref(User, "u")
         for n in range(1, 4):

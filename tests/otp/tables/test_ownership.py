@@ -13,7 +13,15 @@ from tests.otp.tables.rig import Owner, owned
 import koboshi as kb
 from koboshi import otp
 
-READS = [("lookup", 1), ("rows",), ("match", (otp.ANY, 1)), ("first",), ("select",), ("__len__",), ("member", 1)]
+READS = [
+    ("lookup", 1),
+    ("rows",),
+    ("match", (otp.ANY, 1)),
+    ("first",),
+    ("select",),
+    ("__len__",),
+    ("member", 1),
+]
 WRITES = [
     ("insert", (1, 2)),
     ("insert_new", (1, 2)),
@@ -60,7 +68,9 @@ async def test_another_actor_is_named_when_it_is_refused() -> None:
     table, owner = await owned()
     other = await kb.start(Owner)
 
-    with pytest.raises(otp.AccessDenied, match=rf"Owner#\d+ was refused.*message to its owner {table.owner_label}"):
+    with pytest.raises(
+        otp.AccessDenied, match=rf"Owner#\d+ was refused.*message to its owner {table.owner_label}"
+    ):
         await other.call(Owner.run, table.insert, (1, 2))
     assert other.alive
     await owner.stop()
@@ -88,7 +98,9 @@ async def test_only_a_process_can_own_a_table() -> None:
         ({"heir": "me"}, "heir"),
     ],
 )
-async def test_an_option_that_is_none_is_refused_by_name_and_leaves_no_table(options: Any, named: str) -> None:
+async def test_an_option_that_is_none_is_refused_by_name_and_leaves_no_table(
+    options: Any, named: str
+) -> None:
     owner = await kb.start(Owner)
     with pytest.raises(kb.UsageError, match=named):
         await owned(by=owner, **options)

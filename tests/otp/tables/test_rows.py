@@ -12,7 +12,7 @@ from tests.otp.tables.rig import KINDS
 import koboshi as kb
 from koboshi import otp
 
-Point = namedtuple("Point", "name x y")  # noqa: PYI024, what is inserted keeps its class
+Point = namedtuple("Point", "name x y")
 
 
 async def test_a_set_keeps_the_last_row_of_a_key(public: Make) -> None:
@@ -156,7 +156,9 @@ async def test_counters_move_by_place_threshold_and_list(public: Make) -> None:
         (50, (1, 0, 10, 7), 7),  # an increment of 0 counts as upwards
     ],
 )
-async def test_a_counter_beyond_its_threshold_is_reset(public: Make, start: int, op: Any, expected: int) -> None:
+async def test_a_counter_beyond_its_threshold_is_reset(
+    public: Make, start: int, op: Any, expected: int
+) -> None:
     table = await public()
     table.insert(("a", start))
 
@@ -173,7 +175,9 @@ async def test_a_counter_begins_with_the_default_row_under_the_key_asked_for(pub
         table.update_counter("b")
 
 
-@pytest.mark.parametrize("op", ["1", 1.5, True, (0, 1), (5, 1), (-1, 1), (2, 1), (1, 1, 1), (1, "x"), [1, (9, 1)]])
+@pytest.mark.parametrize(
+    "op", ["1", 1.5, True, (0, 1), (5, 1), (-1, 1), (2, 1), (1, 1, 1), (1, "x"), [1, (9, 1)]]
+)
 async def test_a_count_that_cannot_be_made_changes_nothing(public: Make, op: Any) -> None:
     table = await public()
     table.insert(("a", 1, "text"))

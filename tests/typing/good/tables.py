@@ -1,4 +1,4 @@
-"""A correct program with tables and rings, in which both checkers must find nothing, and know each type exactly."""
+"""A correct program with tables and rings: both checkers must find nothing, and know each type exactly."""
 
 from __future__ import annotations
 
