@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,67 @@ async def test_a_change_is_saved_by_itself_after_a_while(tmp_path: Path) -> None
         return table.statistics().saves
 
     assert 1 == await as_process(body)
+
+
+async def test_a_change_during_a_save_is_waited_for_by_its_own_sync(tmp_path: Path) -> None:
+    async def body() -> int:
+        table = await otp.DiskTable[Any].open(tmp_path / "rows", auto_save=None)
+        write, begun, go_on = table._journal._file.write, asyncio.Event(), threading.Event()
+
+        def slow(*args: Any, **kwargs: Any) -> None:
+            table._node.loop.call_soon_threadsafe(begun.set)
+            go_on.wait()
+            write(*args, **kwargs)
+
+        table._journal._file.write = slow  # type: ignore[method-assign]
+        table.insert(("a", 1))
+        first = asyncio.ensure_future(table.sync())
+        await begun.wait()
+        table.insert(("b", 2))
+        go_on.set()
+        await first
+        await table.sync()
+        return table.statistics().saves
+
+    assert 2 == await as_process(body)
+
+
+async def test_a_sync_under_way_when_the_owner_ends_hears_of_the_last_save(tmp_path: Path) -> None:
+    owner = await kb.start(Owner)
+    table = await owner.call(
+        Owner.run, lambda: otp.DiskTable[Any].open(tmp_path / "rows", access="public", auto_save=None)
+    )
+    write, begun, go_on = table._journal._file.write, asyncio.Event(), threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        table._node.loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        write(*args, **kwargs)
+
+    table._journal._file.write = slow
+    table.insert(("a", 1))
+    first = asyncio.ensure_future(table.sync())
+    await begun.wait()
+    table.insert(("b", 2))
+    second = asyncio.ensure_future(table.sync())
+    await asyncio.sleep(0)
+    owner.kill()
+    await owner.wait_exit()
+    go_on.set()
+    await asyncio.gather(first, second)
+
+    assert [("a", 1), ("b", 2)] == await reopened(tmp_path / "rows")
+
+
+@pytest.mark.slow
+async def test_a_table_on_a_node_is_saved_when_the_program_stops(tmp_path: Path) -> None:
+    for on in ("process", "n1"):
+        spec = otp.TableSpec("rows", path=tmp_path / on, auto_save=None)
+        owner = kb.child(otp.TableOwner, spec).options(id="tables", on=on)
+        async with kb.Supervisor(kb.node("n1"), owner) as tree:
+            await otp.table(tree.ref(otp.TableOwner, "tables"), "rows").insert(("a", 1))
+
+        assert [("a", 1)] == await reopened(tmp_path / on)
 
 
 class Failing(sqlite3.Connection):

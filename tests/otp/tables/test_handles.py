@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -114,7 +115,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     specs = (
         otp.TableSpec("hits"),
-        otp.TableSpec("sorted", kind="ordered_set"),
+        otp.TableSpec("read", access="protected"),
         otp.TableSpec("mine", access="private"),
     )
     owner = kb.child(otp.TableOwner, *specs).options(id="tables", name="tables")
@@ -172,6 +173,9 @@ async def test_from_another_node_everybody_is_a_stranger(world: World) -> None:
     assert [("a", 1)] == await handle.rows()
     with pytest.raises(otp.AccessDenied, match="only its owner writes"):
         await handle.insert(("b", 2))
+    read = otp.table("tables", "read")
+    with pytest.raises(otp.AccessDenied, match="only its owner writes"):
+        await world.one.call(User.do, read, "insert", ("b", 2))
     mine = otp.table("tables", "mine")
     for operation in ("rows", "delete_all"):
         with pytest.raises(otp.AccessDenied, match="private"):
@@ -348,3 +352,32 @@ async def test_an_owner_on_a_node_keeps_its_disk_table_through_the_loss_of_the_n
             await tree.wait_ready()
 
         assert 3 == await hits.lookup_element("n", 1)
+
+
+async def test_a_request_to_an_owner_that_is_still_opening_its_tables_waits_for_them(tmp_path: Any) -> None:
+    starting = asyncio.ensure_future(kb.start(otp.TableOwner, otp.TableSpec("hits", path=tmp_path / "hits")))
+    await asyncio.sleep(0)
+    (owner,) = (each.ref for each in kb.processes() if each.label.startswith("TableOwner"))
+    handle = otp.table(owner, "hits")
+
+    assert handle.local is None
+    assert 1 == await handle.update_counter("n", 1, ("n", 0))
+    assert owner == await starting
+    assert handle.local is not None
+    await owner.stop()
+
+
+async def test_a_gift_whose_name_is_taken_is_reported_and_dropped() -> None:
+    async with kb.Supervisor(kb.child(otp.TableOwner, otp.TableSpec("hits")).options(id="tables")) as tree:
+        ref = tree.ref(otp.TableOwner, "tables")
+        events: list[Any] = []
+        stop = kb.listen(events.append)
+        table, giver = await owned(name="hits", access="public")
+        await giver.call(Owner.run, table.give_away, ref)
+        await giver.stop()
+        await ref.call(otp.TableOwner.names)
+        stop()
+
+        assert not table.exists
+        assert 1 == sum(isinstance(each, kb.events.Unhandled) for each in events)
+        assert [] == await otp.table(ref, "hits").rows()

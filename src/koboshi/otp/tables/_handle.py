@@ -45,7 +45,7 @@ class TableHandle(Generic[R]):
 
     @property
     def local(self) -> Table[R] | None:
-        """The table itself, None when it is on another node.
+        """The table itself, None when it is on another node, or its owner has not made it yet.
 
         Raises:
             NoSuchTable: it is gone.
@@ -61,7 +61,7 @@ class TableHandle(Generic[R]):
         if cell.state == DEAD:
             self._ref._find(TableService.operate)  # says why
         service: TableService = cell.actor
-        return service.find(self._which)
+        return service.find(self._which) if service.is_up else None
 
     async def _do(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         table = self.local
