@@ -339,6 +339,8 @@ OPTIONS = {
     "running": [kb.run],
     "supervisors": [kb.Supervisor, kb.ChildSpec.options, kb.Backoff],
     "dynamic-supervisors": [kb.DynamicSupervisor],
+    "tables": [otp.Table, otp.DiskTable.open, otp.TableSpec],
+    "rings": [otp.Ring],
     "processes": [kb.receive, kb.alias, kb.Monitor.cancel],
 }
 

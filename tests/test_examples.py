@@ -82,6 +82,14 @@ EXPECTED = {
         ),
     ),
     "command.py": ([], r"hello\nhello True\n"),
+    "restored_rooms.py": (
+        [],
+        (
+            r"opened: cell with 1 seats, hall with 200 seats\n"
+            r"after a crash of their supervisor: cell with 1 seats, hall with 200 seats\n"
+            r"after a restart of the program: cell with 1 seats, hall with 200 seats\n"
+        ),
+    ),
     "crawler.py": (["60"], r"60 pages, 120180 words; the most frequent: \w+\n"),
     "inference.py": (
         ["400"],

@@ -1,5 +1,8 @@
 """Disk tables: what is synced is there again, whatever happens; what is no table file is refused."""
 
+# ruff: noqa: ASYNC220, ASYNC240
+# Nothing else runs meanwhile, so the blocking file functions do no harm.
+
 from __future__ import annotations
 
 import asyncio
@@ -9,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,6 +206,67 @@ async def test_a_change_is_saved_by_itself_after_a_while(tmp_path: Path) -> None
     assert 1 == await as_process(body)
 
 
+async def test_a_change_during_a_save_is_waited_for_by_its_own_sync(tmp_path: Path) -> None:
+    async def body() -> int:
+        table = await otp.DiskTable[Any].open(tmp_path / "rows", auto_save=None)
+        write, begun, go_on = table._journal._file.write, asyncio.Event(), threading.Event()
+
+        def slow(*args: Any, **kwargs: Any) -> None:
+            table._node.loop.call_soon_threadsafe(begun.set)
+            go_on.wait()
+            write(*args, **kwargs)
+
+        table._journal._file.write = slow  # type: ignore[method-assign]
+        table.insert(("a", 1))
+        first = asyncio.ensure_future(table.sync())
+        await begun.wait()
+        table.insert(("b", 2))
+        go_on.set()
+        await first
+        await table.sync()
+        return table.statistics().saves
+
+    assert 2 == await as_process(body)
+
+
+async def test_a_sync_under_way_when_the_owner_ends_hears_of_the_last_save(tmp_path: Path) -> None:
+    owner = await kb.start(Owner)
+    table = await owner.call(
+        Owner.run, lambda: otp.DiskTable[Any].open(tmp_path / "rows", access="public", auto_save=None)
+    )
+    write, begun, go_on = table._journal._file.write, asyncio.Event(), threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        table._node.loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        write(*args, **kwargs)
+
+    table._journal._file.write = slow
+    table.insert(("a", 1))
+    first = asyncio.ensure_future(table.sync())
+    await begun.wait()
+    table.insert(("b", 2))
+    second = asyncio.ensure_future(table.sync())
+    await asyncio.sleep(0)
+    owner.kill()
+    await owner.wait_exit()
+    go_on.set()
+    await asyncio.gather(first, second)
+
+    assert [("a", 1), ("b", 2)] == await reopened(tmp_path / "rows")
+
+
+@pytest.mark.slow
+async def test_a_table_on_a_node_is_saved_when_the_program_stops(tmp_path: Path) -> None:
+    for on in ("process", "n1"):
+        spec = otp.TableSpec("rows", path=tmp_path / on, auto_save=None)
+        owner = kb.child(otp.TableOwner, spec).options(id="tables", on=on)
+        async with kb.Supervisor(kb.node("n1"), owner) as tree:
+            await otp.table(tree.ref(otp.TableOwner, "tables"), "rows").insert(("a", 1))
+
+        assert [("a", 1)] == await reopened(tmp_path / on)
+
+
 class Failing(sqlite3.Connection):
     """A connection whose commits fail while there is no space."""
 
@@ -343,7 +408,7 @@ async def test_everything_that_was_synced_is_there_after_kill_9(tmp_path: Path) 
         assert {f"row {n}": n for n in range(max(1, count - 4), count + 1)} == rows
 
 
-# --- what is no table file -------------------------------------------------------------------------------------
+# --- what is no table file ------------------------------------------------------------
 
 
 def another_database(path: Path) -> None:
@@ -481,9 +546,14 @@ async def test_a_name_that_is_taken_leaves_the_file_free(tmp_path: Path) -> None
 
 async def test_an_owner_that_is_killed_while_it_opens_a_file_leaves_it_free(tmp_path: Path) -> None:
     owner = await kb.start(Owner)
-    opening = asyncio.ensure_future(owner.call(Owner.run, lambda: otp.DiskTable.open(tmp_path / "rows")))
-    while kb.info(owner).state != "waiting":
-        await asyncio.sleep(0)
+    begun = asyncio.Event()
+
+    async def opens() -> Any:
+        begun.set()
+        return await otp.DiskTable[Any].open(tmp_path / "rows")
+
+    opening = asyncio.ensure_future(owner.call(Owner.run, opens))
+    await begun.wait()
     owner.kill()
     with pytest.raises(kb.ActorExited):
         await opening

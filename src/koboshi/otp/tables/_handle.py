@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overload
 
 from ..._kernel._cell import DEAD, REMOTE
-from ..._kernel._errors import NotRunning, UsageError
+from ..._kernel._errors import UsageError
 from ..._kernel._lifecycle import launch
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import named
@@ -45,11 +45,12 @@ class TableHandle(Generic[R]):
 
     @property
     def local(self) -> Table[R] | None:
-        """The table itself, None when it is on another node.
+        """The table itself, None when it is on another node, or its owner has not made it yet.
 
         Raises:
             NoSuchTable: it is gone.
             NotRunning: its `TableOwner` is not there now.
+            ActorExited: its node is lost (`NoConnection`).
             WrongThread: this is another thread than the table's.
         """
         cell = self._ref._target()
@@ -58,9 +59,9 @@ class TableHandle(Generic[R]):
         if get_ident() != cell.node.thread:
             raise self._ref._wrong_thread()
         if cell.state == DEAD:
-            raise NotRunning(repr(self._ref), "a table operation")
+            self._ref._find(TableService.operate)  # says why
         service: TableService = cell.actor
-        return service.find(self._which)
+        return service.find(self._which) if service.is_up else None
 
     async def _do(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         table = self.local

@@ -67,6 +67,9 @@ class TableService(Actor):
     A request that is refused, or whose functions raise, fails at its caller and does no harm here.
     """
 
+    #: False while it is still making its tables: requests wait in its mailbox then.
+    is_up = True
+
     @classmethod
     def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
         if run.__name__ == "operate":  # has its own way, which may take the shortcut of plain handlers

@@ -67,11 +67,13 @@ class TableOwner(TableService):
                 raise UsageError(f"two tables are called {spec.name!r}; give one another name")
             seen.add(spec.name)
         self._specs = specs
+        self.is_up = False
         self._tables: dict[Any, Table[Any]] = {}
 
     async def on_start(self) -> None:
         for spec in self._specs:
             await self._make(spec)
+        self.is_up = True
 
     async def _make(self, spec: TableSpec) -> Table[Any]:
         made: Table[Any]
@@ -95,11 +97,13 @@ class TableOwner(TableService):
         """A table that was lent comes back, or one that somebody gives away is taken in under its name."""
         if isinstance(message, TableTransfer):
             table = message.table
-            if self._tables.setdefault(table.name, table) is table or table in self._tables.values():
+            if table in self._tables.values():
                 return
-            del message  # below: another one has the name
-            table.drop()
-            return
+            holder = self._tables.get(table.name)
+            if holder is None or not holder.exists:
+                self._tables[table.name] = table
+                return
+            table.drop()  # nobody could find it
         super().on_info(message)
 
     # -- messages ----------------------------------------------------------------------------------

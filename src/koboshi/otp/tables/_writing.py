@@ -176,18 +176,20 @@ class TableWrites(TableReads[R]):
             UsageError: there is no whole number at that place, or it is the key's.
         """
         self._may_write("update_counter")
-        row = self._row_to_change("update_counter", key, default)
-        place = self._key + 1
-        if (
-            op.__class__ is int
-            and row.__class__ is tuple
-            and len(row) > place
-            and row[place].__class__ is int
-        ):
-            new: Any = row[place] + op
-            row = (*row[:place], new, *row[place + 1 :])
-        else:
-            row, new = count(row, op, self._key)
+        if op.__class__ is int and self._journal is None and self._store.single:
+            # The common count spelled out: no order and no journal have to know of it.
+            entries = self._store.entries
+            place = self._key + 1
+            try:
+                row = entries[key]
+                old = row[place]
+            except (LookupError, TypeError):
+                pass  # said below, in words
+            else:
+                if row.__class__ is tuple and old.__class__ is int:
+                    entries[key] = (*row[:place], old + op, *row[place + 1 :])
+                    return old + op
+        row, new = count(self._row_to_change("update_counter", key, default), op, self._key)
         self._replace(key, row)
         return new
 
