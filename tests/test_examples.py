@@ -62,6 +62,13 @@ EXPECTED = {
             r"  Ada: anybody there\?\n  Bob: me\n  \* Bob has left\n"
         ),
     ),
+    "indexer.py": (
+        [],
+        (
+            r"restored: \[\]\nfrom socket\nfrom http\n"
+            r"restored: \[\('clay', 2\), \('paper', 2\), \('tea', 2\)\]\nfrom socket\nfrom http\n"
+        ),
+    ),
     "registration.py": (
         [],
         (
