@@ -1,6 +1,6 @@
-"""The file of a disk table: what is something else, damaged or half made is refused or mended, never misread."""
+"""The file of a disk table: what is something else, damaged or half made is refused or mended."""
 
-# ruff: noqa: ASYNC221, ASYNC240
+# ruff: noqa: ASYNC220, ASYNC221, ASYNC240
 # Nothing else runs meanwhile, so the blocking file functions do no harm.
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tests.otp.tables.rig import as_process, reopened
 
 from koboshi import otp
 from koboshi.otp.tables._rows_codec import encode_key
+
+PROGRAM = str(Path(__file__).with_name("killed_writer.py"))
 
 
 def another_database(path: Path) -> None:
@@ -161,3 +163,54 @@ async def test_a_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(otp.NotATableFile, match="format is 2"):
         await reopened(tmp_path / "rows")
+
+
+async def test_a_file_has_one_opener_at_a_time_in_one_process(tmp_path: Path) -> None:
+    async def body() -> None:
+        await otp.DiskTable.open(tmp_path / "rows", name="one")
+        os.link(tmp_path / "rows", tmp_path / "alias")
+        for path in ("rows", "alias"):
+            with pytest.raises(otp.TableFileInUse, match="this process"):
+                await otp.DiskTable.open(tmp_path / path, name="two")
+
+    await as_process(body)
+
+
+@pytest.mark.slow
+async def test_a_file_has_one_opener_at_a_time_among_processes(tmp_path: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, PROGRAM, str(tmp_path / "rows")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert writer.stdout is not None
+        assert "1\n" == writer.stdout.readline()
+        with pytest.raises(otp.TableFileInUse, match="another process"):
+            await reopened(tmp_path / "rows", wait=0.05)
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert await reopened(tmp_path / "rows")
+
+
+@pytest.mark.slow
+async def test_everything_that_was_synced_is_there_after_kill_9(tmp_path: Path) -> None:
+    path, told = tmp_path / "rows", 0
+    for round in range(6):
+        writer = subprocess.Popen([sys.executable, PROGRAM, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(random.Random(round).randint(1, 30))]
+        writer.send_signal(signal.SIGKILL)
+        rest, _ = writer.communicate()
+        assert -signal.SIGKILL == writer.returncode
+        answers = [
+            int(line) for line in ["".join(lines) + rest][0].splitlines(keepends=True) if line.endswith("\n")
+        ]
+        assert list(range(answers[0], answers[-1] + 1)) == answers
+        rows = dict(await reopened(path))
+
+        assert told < answers[0] <= told + 2
+        told = answers[-1]
+        count = rows.pop("count")
+        assert count in (told, told + 1)
+        assert rows.pop("torn", None) == rows.pop("torn too", None)
+        assert {f"row {n}": n for n in range(max(1, count - 4), count + 1)} == rows
