@@ -89,6 +89,9 @@ class Node:
         # Supervision trees that are up, and what is awaited when the last of them has ended.
         self.trees = 0
         self.closers: list[Callable[[], Awaitable[None]]] = []
+        # What cells that have ended have left to threads, such as a last save: this node's OS process must
+        # not end before it.
+        self.unfinished: set[asyncio.Future[Any]] = set()
         # The way to other nodes, once there are any.
         self.route: Route | None = None
         # Called when a tick's turns are over: what they have sent to other nodes leaves together.

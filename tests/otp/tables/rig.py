@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import koboshi as kb
@@ -54,6 +55,17 @@ async def owned(*, by: kb.ActorRef[Owner] | None = None, **options: Any) -> tupl
     name = options.pop("name")
     table: otp.Table[Any] = await owner.call(Owner.run, lambda: otp.Table[Any](name, **options))
     return table, owner
+
+
+async def reopened(path: Path, **options: Any) -> list[Any]:
+    """All rows that a new owner finds in a file."""
+
+    async def body() -> list[Any]:
+        table = await otp.DiskTable[Any].open(path, **options)
+        return table.rows()
+
+    rows: list[Any] = await as_process(body)
+    return rows
 
 
 #: In a test: every kind of table in memory, owned by the process that runs the test's body.

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from ..._kernel._bonds import let_go
 from ..._kernel._cell import NO_KWARGS
 from ..._kernel._errors import UsageError
+from ..._kernel._node import Node
 from ..._kernel._process import current_cell
 from ..._kernel._ref import ActorRef
 from ._errors import TableFileDamaged
@@ -40,12 +41,12 @@ class DiskJournal:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        node: Node,
         file: TableFile,
         thread: ThreadPoolExecutor,
         auto_save: float | None,
     ) -> None:
-        self._loop = loop
+        self._node = node
         self._file = file
         self._thread = thread
         self._auto_save = auto_save
@@ -82,12 +83,12 @@ class DiskJournal:
     def _changed(self) -> None:
         self._noted += 1
         if self._timer is None and self._auto_save is not None:
-            self._timer = self._loop.call_later(self._auto_save, self._time_to_save)
+            self._timer = self._node.loop.call_later(self._auto_save, self._time_to_save)
 
     async def sync(self) -> None:
         """Wait until all changes so far are on the disk. Raises `TableNotSaved`."""
         if self._saved < self._noted:
-            waiter: asyncio.Future[None] = self._loop.create_future()
+            waiter: asyncio.Future[None] = self._node.loop.create_future()
             self._waiting.append((self._noted, waiter))
             if self._saving is None:
                 self._save()
@@ -96,7 +97,7 @@ class DiskJournal:
     def _save(self) -> None:
         changes, cleared = self._take()
         write = functools.partial(self._file.write, changes, cleared=cleared)
-        self._saving = self._loop.run_in_executor(self._thread, write)
+        self._saving = self._node.loop.run_in_executor(self._thread, write)
         self._saving.add_done_callback(functools.partial(self._saved_up_to, self._noted))
 
     def _take(self) -> tuple[dict[bytes, bytes | None], bool]:
@@ -134,7 +135,7 @@ class DiskJournal:
         if self._saving is None:
             self._save()
         else:  # of changes before these
-            self._timer = self._loop.call_later(self._auto_save or 0.0, self._time_to_save)
+            self._timer = self._node.loop.call_later(self._auto_save or 0.0, self._time_to_save)
 
     def close(self) -> Future[None]:
         """Write what is left, close the file and end the thread; nothing waits for it."""
@@ -142,11 +143,15 @@ class DiskJournal:
         self._file.closing = True
         closed = self._thread.submit(self._file.finish, changes, cleared=cleared)
         closed.add_done_callback(self._report_last)
-        if self._waiting:
-            ended = asyncio.wrap_future(closed, loop=self._loop)
-            ended.add_done_callback(lambda done: self._tell(self._noted, done.exception()))
+        ended = asyncio.wrap_future(closed, loop=self._node.loop)
+        self._node.unfinished.add(ended)
+        ended.add_done_callback(self._finished)
         self._thread.shutdown(wait=False)
         return closed
+
+    def _finished(self, ended: asyncio.Future[None]) -> None:
+        self._node.unfinished.discard(ended)
+        self._tell(self._noted, ended.exception())
 
     def _report_last(self, closed: Future[None]) -> None:
         error = closed.exception()
@@ -210,13 +215,13 @@ class DiskTable(Table[R]):
         check_options(name, kind, access, key, named)
         check_seconds("auto_save", auto_save)
         check_seconds("wait", wait)
-        loop = current_cell("a disk table").node.loop
+        node = current_cell("a disk table").node
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"koboshi-table-{name}")
         file = TableFile(file_path)
-        journal = DiskJournal(loop, file, thread, auto_save)
+        journal = DiskJournal(node, file, thread, auto_save)
         table: Self | None = None
         try:
-            rows = await loop.run_in_executor(thread, file.open, kind, key, wait)
+            rows = await node.loop.run_in_executor(thread, file.open, kind, key, wait)
             table = cls(
                 name,
                 kind=kind,

@@ -89,7 +89,7 @@ class NotATableFile(TableFileError):
 
 
 class TableFileDamaged(TableFileError):
-    """The file is a table's and cannot be read; it was not changed."""
+    """The file is a table's and cannot be read."""
 
 
 class TableFileInUse(TableFileError):

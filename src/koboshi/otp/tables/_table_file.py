@@ -128,18 +128,20 @@ class TableFile:
         self._identity = identity
 
     def _check_head(self) -> None:
+        """Refuse what is surely something else, before SQLite has touched it."""
         with open(self.path, "rb") as file:
             head = file.read(_HEAD)
-        if head and (len(head) < _HEAD or head[:16] != _MAGIC):
+        if not head:
+            return
+        # Its maker was killed in its first transaction: SQLite empties the file, and `_read` looks then.
+        half_made = os.path.exists(self.path + "-journal")
+        if half_made and not head.strip(b"\0"):
+            return
+        if len(head) < _HEAD or head[:16] != _MAGIC:
             raise NotATableFile(self.path, f"it begins with {head[:16]!r}, so it is no table file")
-        if head:
-            (application,) = struct.unpack_from(">I", head, 68)
-            if application not in (0, APPLICATION) or (application == 0 and not self._has_journal()):
-                raise NotATableFile(self.path, "it is the database of another program")
-
-    def _has_journal(self) -> bool:
-        """Whether its maker was killed before the first commit: SQLite makes the file empty again then."""
-        return os.path.exists(self.path + "-journal")
+        (application,) = struct.unpack_from(">I", head, 68)
+        if application != APPLICATION and not (application == 0 and half_made):
+            raise NotATableFile(self.path, "it is the database of another program")
 
     def _connect(self, wait: float) -> sqlite3.Connection:
         connection = self._connection = sqlite3.connect(self.path, timeout=wait, isolation_level=None)
@@ -158,10 +160,14 @@ class TableFile:
                 run(statement)
             run("INSERT INTO about VALUES (?, ?)", (kind, key))
             run("COMMIT")
-        run("PRAGMA journal_mode = WAL").fetchall()
-        (version,) = run("PRAGMA user_version").fetchone()
+        (application,), (version,) = (
+            run(f"PRAGMA {of}").fetchone() for of in ("application_id", "user_version")
+        )
+        if application != APPLICATION:
+            raise NotATableFile(self.path, "it is the database of another program")
         if version != FORMAT:
             raise NotATableFile(self.path, f"its format is {version}, and this version reads {FORMAT}")
+        run("PRAGMA journal_mode = WAL").fetchall()
         (verdict,) = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise TableFileDamaged(self.path, f"it is damaged: {verdict}")

@@ -204,6 +204,8 @@ class Member:
             async with asyncio.timeout(_GRACE):
                 for cell in tops:
                     await gone(cell)
+                if self.node.unfinished:
+                    await asyncio.wait(self.node.unfinished)
         except TimeoutError:
             pass  # the process is about to end, and they with it
         await self._connection.drain()
