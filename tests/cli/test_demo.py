@@ -66,7 +66,7 @@ def test_json_is_one_object_with_the_promised_keys(tree: Path) -> None:
 
 
 def test_killed_workers_are_replaced_and_every_pass_is_proved(tree: Path) -> None:
-    run = demo("--input", tree, "--json", "--seconds", "2", "--kill-every", "0.1")
+    run = demo("--input", tree, "--json", "--seconds", "5", "--kill-every", "0.1")
     proof = proof_of(run)
 
     assert 0 == run.process.returncode, run.err
