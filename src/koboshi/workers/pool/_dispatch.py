@@ -1,7 +1,7 @@
 """Which worker gets which jobs: decisions only, no I/O, the clock passed in.
 
 Jobs travel in batches: same function, same taker. A worker holds a window of jobs,
-about twelve milliseconds of work at the pace it has shown: thousands of tiny jobs a
+about twenty milliseconds of work at the pace it has shown: thousands of tiny jobs a
 second need many in flight, a slow one must not have others queued behind it, and a
 crash should interrupt little. Outcomes come back in the order of submission, so a
 worker's jobs are a queue and need no numbers. Where a worker has several jobs in hand

@@ -1,4 +1,4 @@
-"""How many jobs one worker may hold: about twelve milliseconds of work at the pace that it has shown."""
+"""How many jobs one worker may hold: about twenty milliseconds of work at the pace that it has shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._batch import Batch
 
 __all__ = ["WINDOW_MAX", "Window"]
 
-WINDOW_SECONDS = 0.012
+WINDOW_SECONDS = 0.020
 """Seconds of work that a worker may hold."""
 WINDOW_MAX = 1024
 """Jobs that a worker may hold, however small."""

@@ -40,7 +40,7 @@ __all__ = ["WorkerDeath", "WorkerProcess", "WorkerStatistics"]
 # Larger than what is usually there, and small enough that malloc need not map it anew for each read.
 _RECEIVE = 1 << 16
 # Longer than a worker takes from flush to flush, see `_peek_journal`.
-_PEEK_AFTER = 0.008
+_PEEK_AFTER = 0.013
 # How long the fork server may take to tell the status of a worker that has ended: only a starved one does.
 _STATUS_GRACE = 0.5
 _CLOSED_GRACE = 0.05
@@ -317,7 +317,7 @@ class WorkerProcess:
     def _peek_journal(self) -> None:
         """Fetch finished outcomes that wait in the worker behind a slow job.
 
-        After each job that ends six milliseconds or more after the last flush, the worker
+        After each job that ends ten milliseconds or more after the last flush, the worker
         flushes. So once a job has been seen running at two looks, nothing can be held
         back before that job ends with a flush, which arms the next look. Until then
         this keeps looking, more slowly when nothing moves (a stopped process).

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 # Results wait so long for others, while there is more to do: each frame costs the root a turn of its loop.
-_FLUSH_AFTER_NS = 6_000_000
+_FLUSH_AFTER_NS = 10_000_000
 # Larger than what is usually there, and small enough that malloc need not map it anew for each read.
 RECEIVE = 1 << 16
 # Seconds until the receivers may have taken some of the descriptors that are on their way.
