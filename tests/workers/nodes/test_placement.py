@@ -386,3 +386,17 @@ async def test_two_nodes_cannot_have_one_name() -> None:
     async with kb.Supervisor(kb.node("n")) as tree:
         with pytest.raises(kb.StartError, match="there is a node 'n' already"):
             await tree.start_child(kb.node("n").options(id="other"))
+
+
+async def test_a_node_whose_actor_is_killed_is_restarted_once_its_process_is_gone() -> None:
+    async with kb.Supervisor(kb.node("n1"), max_restarts=1) as tree:
+        node = tree.ref(kb.WorkerNode, "n1")
+        before = (await node.call(kb.WorkerNode.statistics)).pid
+        node.kill()
+        await node.wait_exit()
+        await tree.wait_ready()
+
+        assert before is not None
+        assert ended(before)
+        assert before != (await node.call(kb.WorkerNode.statistics)).pid
+        assert [1] == [child.restarts for child in await tree.which_children()]

@@ -14,6 +14,7 @@ from .._exit import WorkerExit
 from ._connection import Connection
 
 if TYPE_CHECKING:
+    from ..._kernel._cell import Cell
     from ..._kernel._route import RemoteCell
     from ._hub import Hub
     from ._ops import Op
@@ -57,6 +58,8 @@ class Peer(ABC):
         # It has been told to end; it has ended.
         self._ending = False
         self._over = False
+        # The actor that stands for it in a tree, for nodes that have a name.
+        self.keeper: Cell | None = None
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.ready.add_done_callback(_seen)
         self.gone: asyncio.Future[None] = self._loop.create_future()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..._kernel._actor import Actor
+from ..._kernel._cell import DEAD
 from ..._kernel._errors import UsageError
 from ..._kernel._lifecycle import gone
 from ..._kernel._message import message
@@ -63,9 +64,14 @@ class WorkerNode(Actor):
     async def on_start(self) -> None:
         """Returns when the node's event loop has answered."""
         hub = self._hub = hub_of(self._kb_cell.node)
+        before = hub.peers.get(hub.named.get(self._name, -1))
+        if before is not None and before.keeper is not None and before.keeper.state == DEAD:
+            before.kill("its actor was killed")  # of which the supervisor has heard sooner than the process
+            await asyncio.shield(before.gone)
         if self._name in hub.named:
             raise UsageError(f"there is a node {self._name!r} already; give this one another name")
         process = self._process = hub.new_process(self._name, named=True)
+        process.keeper = self._kb_cell
         process.report_after, process.kill_after = self._report_after, self._unresponsive_after
         # A kill of this actor skips `on_stop`, and must not leave the process behind.
         self._guard = asyncio.ensure_future(gone(self._kb_cell))
