@@ -1,0 +1,190 @@
+"""What can go wrong with durable work, separated by whose turn it is to act.
+
+`DurableError` is the root. Below it: a store that is not ours to use (`StoreUnusable` and its kinds), one that
+cannot take the write now (`StoreUnavailable`: nothing was written), a commit that nobody can tell about
+(`OutcomeUnknown`), somebody who came too late (`Fenced`), and rows that cannot be used (`Corrupted` and its kinds,
+which isolate one actor). Every class survives pickling, because crash reports cross processes.
+"""
+
+from __future__ import annotations
+
+from .._kernel._errors import KoboshiError
+
+__all__ = [
+    "Corrupted",
+    "DurableError",
+    "ExtraNeeded",
+    "Fenced",
+    "ForeignStore",
+    "HostLost",
+    "NoUpcaster",
+    "OutcomeUnknown",
+    "OwnedElsewhere",
+    "PayloadTooLarge",
+    "Refused",
+    "SchemaTooNew",
+    "StoreClosed",
+    "StoreDamaged",
+    "StoreUnavailable",
+    "StoreUnusable",
+    "UnknownType",
+    "WrongKey",
+    "WrongSchemaVersion",
+]
+
+
+class DurableError(KoboshiError):
+    """Root of all that durable work raises."""
+
+
+class Refused(DurableError):
+    """Raise it, or a subclass, in a durable handler to undo the turn and give the caller this error.
+
+    The actor goes on with the state from before the turn: a rule of the business has said no, and nothing
+    is broken.
+    """
+
+
+class StoreUnusable(DurableError):
+    """What is at the URL cannot be used as a store; nothing was changed there.
+
+    Attributes:
+        url: the store, without a password.
+        found: what is there.
+        advice: what to do.
+    """
+
+    def __init__(self, url: str, found: str, advice: str) -> None:
+        super().__init__(f"cannot use {url} as a store: {found}; {advice}")
+        self.url = url
+        self.found = found
+        self.advice = advice
+
+
+class ForeignStore(StoreUnusable):
+    """The place holds something else: a text file, another program's tables, a directory."""
+
+
+class WrongSchemaVersion(StoreUnusable):
+    """The tables are of an older or newer version; `koboshi db migrate URL` brings older ones up to date."""
+
+
+class ExtraNeeded(StoreUnusable):
+    """The URL names a database whose client is not installed."""
+
+
+class StoreDamaged(DurableError):
+    """The database reports that its contents are corrupt; the operation changed nothing."""
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(
+            f"the store {url} is damaged: {detail}; stop the program, keep a copy of it (of the -wal file as "
+            "well), and restore a backup"
+        )
+        self.url = url
+        self.detail = detail
+
+
+class StoreUnavailable(DurableError):
+    """The store could not take the operation now. It was not executed; it may be tried again."""
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(
+            f"the store {url} cannot be reached: {detail}; nothing was recorded, try again later"
+        )
+        self.url = url
+        self.detail = detail
+
+
+class OutcomeUnknown(DurableError):
+    """The commit failed in a way that leaves open whether it happened.
+
+    What carries an id may be repeated with the same id: it is recorded once.
+    """
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(
+            f"a commit to the store {url} failed with {detail!r} and may or may not have happened; repeat it "
+            "with the same id, or look before you go on"
+        )
+        self.url = url
+        self.detail = detail
+
+
+class StoreClosed(DurableError):
+    """The store is not open: its tree has not started yet, or has ended."""
+
+    def __init__(self, url: str, state: str) -> None:
+        super().__init__(f"the store {url} is {state}; put a child that uses it under a running supervisor")
+        self.url = url
+        self.state = state
+
+
+class Fenced(DurableError):
+    """Somebody else has taken the actor over meanwhile, so this turn was not recorded and nothing left it."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(f"{actor} was taken over by another host, so this turn was not recorded; call again")
+        self.actor = actor
+
+
+class OwnedElsewhere(DurableError):
+    """Another host that is alive holds the actor, and it cannot be reached from here."""
+
+    def __init__(self, actor: str, host: str) -> None:
+        super().__init__(
+            f"{actor} is held by the host {host}, which is alive; call it there, or wait until that host has "
+            "let it go"
+        )
+        self.actor = actor
+        self.host = host
+
+
+class HostLost(DurableError):
+    """The host of the actor was lost during the call; with the same request id it can be asked again."""
+
+    def __init__(self, actor: str, message: str, outcome: str = "unknown") -> None:
+        super().__init__(f"the host of {actor} was lost while it handled {message}; the outcome is {outcome}")
+        self.actor = actor
+        self.message = message
+        self.outcome = outcome
+
+
+class Corrupted(DurableError):
+    """A row does not hold what was written into it; this actor does not start, all others go on."""
+
+    def __init__(self, actor: str, detail: str) -> None:
+        super().__init__(
+            f"the stored state of {actor} cannot be used: {detail}; restore its row from a backup"
+        )
+        self.actor = actor
+        self.detail = detail
+
+
+class WrongKey(Corrupted):
+    """The row is encrypted with a key that the key ring does not have, or cannot open."""
+
+
+class UnknownType(Corrupted):
+    """The row holds a type that this program does not declare."""
+
+
+class NoUpcaster(Corrupted):
+    """The row was written by an older version of its type, and nothing says how to bring it up to date."""
+
+
+class SchemaTooNew(Corrupted):
+    """The row was written by a newer version of this program."""
+
+
+class PayloadTooLarge(DurableError):
+    """A state, event, message or result is over the limit; nothing was recorded."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} takes {size:,} bytes and the limit is {limit:,}; keep large data in files or object "
+            "storage and a reference here"
+        )
+        self.what = what
+        self.size = size
+        self.limit = limit

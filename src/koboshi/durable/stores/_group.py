@@ -1,0 +1,139 @@
+"""Group commit: many operations, one transaction.
+
+Synchronous and the same for all engines. The rules:
+
+- Nobody learns of a result before the COMMIT that holds it has returned.
+- A group is first done together, without savepoints. If an operation turns out bad, the group is rolled back and
+  done once more with a savepoint around each, so that only the bad one fails. Hence operations can be repeated.
+- Up to COMMIT every failure is clean: nothing was written. A COMMIT that fails is looked up afterwards by the count
+  of writes in the host's row; only where that does not show that it never happened, the outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ._operation import Operation, Outcome
+from ._session import Session
+from ._tables import HOST
+
+__all__ = ["Connection", "perform_group"]
+
+
+class Connection(Protocol):
+    """One connection of an engine. Its errors are the driver's own."""
+
+    def begin(self, *, writes: bool) -> Session:
+        """Begin a transaction."""
+        ...
+
+    def commit(self) -> None:
+        """Make it last."""
+        ...
+
+    def roll_back(self) -> None:
+        """Undo it. A connection that cannot is closed, which undoes it too."""
+        ...
+
+    def savepoint(self) -> None:
+        """Mark a place in the transaction."""
+        ...
+
+    def release(self) -> None:
+        """Forget the mark."""
+        ...
+
+    def roll_back_to_savepoint(self) -> None:
+        """Undo what was done since the mark, and forget it."""
+        ...
+
+    def is_to_blame(self, error: Exception) -> bool:
+        """Whether the database, and not the operation, is at fault."""
+        ...
+
+
+class _BadOperation(Exception):
+    """An operation failed by its own fault; the cause says how."""
+
+
+def perform_group(
+    connection: Connection, operations: Sequence[Operation[Any]], host: str | None, write: int
+) -> tuple[list[Outcome], bool]:
+    """Do everything up to the COMMIT, which is the caller's.
+
+    Args:
+        host: the row that counts the host's writes; None: there is none yet.
+        write: the number of this write.
+
+    Returns:
+        One outcome for each operation, in order, and whether any of them writes.
+    """
+    writes = any(each.writes for each in operations)
+    try:
+        return _done(connection, operations, host, write, writes, together=True), writes
+    except _BadOperation:
+        return _done(connection, operations, host, write, writes, together=False), writes
+
+
+def _done(
+    connection: Connection,
+    operations: Sequence[Operation[Any]],
+    host: str | None,
+    write: int,
+    writes: bool,
+    *,
+    together: bool,
+) -> list[Outcome]:
+    session = connection.begin(writes=writes)
+    try:
+        outcomes = (_together if together else _one_by_one)(connection, session, operations)
+        if writes and host is not None:
+            session.update(HOST, ("host_id",), ("writes",), [(host, write)])
+    except BaseException:
+        connection.roll_back()
+        raise
+    return outcomes
+
+
+def _together(
+    connection: Connection, session: Session, operations: Sequence[Operation[Any]]
+) -> list[Outcome]:
+    found: list[Outcome | None] = [None] * len(operations)
+    order = sorted(range(len(operations)), key=lambda index: operations[index].rank)
+    for kind, each in itertools.groupby(order, key=lambda index: type(operations[index])):
+        places = list(each)
+        try:
+            values = kind.perform_all(session, [operations[index] for index in places])
+        except Exception as error:
+            if connection.is_to_blame(error):
+                raise
+            if len(operations) == 1:
+                connection.roll_back()
+                connection.begin(writes=operations[0].writes)
+                return [Outcome(None, error)]
+            raise _BadOperation from error
+        for index, value in zip(places, values, strict=True):
+            found[index] = Outcome(value, None)
+    return [each for each in found if each is not None]
+
+
+def _one_by_one(
+    connection: Connection, session: Session, operations: Sequence[Operation[Any]]
+) -> list[Outcome]:
+    found: list[Outcome | None] = [None] * len(operations)
+    for index in sorted(range(len(operations)), key=lambda index: operations[index].rank):
+        each = operations[index]
+        connection.savepoint()
+        try:
+            [value] = type(each).perform_all(session, [each])
+        except Exception as error:
+            if connection.is_to_blame(error):
+                raise
+            connection.roll_back_to_savepoint()
+            found[index] = Outcome(None, error)
+        else:
+            connection.release()
+            found[index] = Outcome(value, None)
+    return [each for each in found if each is not None]
