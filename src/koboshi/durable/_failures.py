@@ -1,9 +1,10 @@
 """What can go wrong with durable work, separated by whose turn it is to act.
 
-`DurableError` is the root. Below it: a store that is not ours to use (`StoreUnusable` and its kinds), one that
-cannot take the write now (`StoreUnavailable`: nothing was written), a commit that nobody can tell about
-(`OutcomeUnknown`), somebody who came too late (`Fenced`), and rows that cannot be used (`Corrupted` and its kinds,
-which isolate one actor). Every class survives pickling, because crash reports cross processes.
+`DurableError` is the root. Below it: a store that is not ours to use (`StoreUnusable` and its kinds), one
+that cannot take the write now (`StoreUnavailable`: nothing was written), a commit that nobody can tell
+about (`OutcomeUnknown`), somebody who came too late (`Fenced`), and rows that cannot be used (`Corrupted`
+and its kinds, which isolate one actor). Every class survives pickling, because crash reports cross
+processes.
 """
 
 from __future__ import annotations

@@ -37,5 +37,5 @@ class Engine(Protocol):
         ...
 
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
-        """Which of these hosts (id, incarnation) are surely gone, whatever their leases say. Must not wait."""
+        """Which of these hosts (id, incarnation) are surely gone, whatever their leases say; at once."""
         ...

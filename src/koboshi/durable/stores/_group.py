@@ -3,10 +3,12 @@
 Synchronous and the same for all engines. The rules:
 
 - Nobody learns of a result before the COMMIT that holds it has returned.
-- A group is first done together, without savepoints. If an operation turns out bad, the group is rolled back and
-  done once more with a savepoint around each, so that only the bad one fails. Hence operations can be repeated.
-- Up to COMMIT every failure is clean: nothing was written. A COMMIT that fails is looked up afterwards by the count
-  of writes in the host's row; only where that does not show that it never happened, the outcome is unknown.
+- A group is first done together, without savepoints. If an operation turns out bad, the group is rolled back
+  and done once more with a savepoint around each, so that only the bad one fails. Hence operations can be
+  repeated.
+- Up to COMMIT every failure is clean: nothing was written. A COMMIT that fails is looked up afterwards by the
+  count of writes in the host's row; only where that does not show that it never happened, the outcome is
+  unknown.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Which hosts of a SQLite file are alive: a byte of a side file for each, locked while its process lives.
 
-The kernel drops such a lock at the very moment of a kill -9, so the next program need not wait for the lease of the
-last one. It is a lock of the open file and not of the process (`F_OFD_SETLK`), since those are dropped by any close
-of the same file. Byte 0 is held by all, shared, so that the last one can remove the file.
+The kernel drops such a lock at the very moment of a kill -9, so the next program need not wait for the
+lease of the last one. It is a lock of the open file and not of the process (`F_OFD_SETLK`), since those are
+dropped by any close of the same file. Byte 0 is held by all, shared, so that the last one can remove the
+file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The seam between durable work and a database: what may be done inside one transaction.
 
-Everything that koboshi writes goes through `insert`, `update`, `upsert` and `delete`, which take many rows at once and
-are data and not text, so each engine writes them in its own SQL. What is read is text that all engines understand.
+Everything that koboshi writes goes through `insert`, `update`, `upsert` and `delete`, which take many rows
+at once and are data and not text, so each engine writes them in its own SQL. What is read is text that all
+engines understand.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
 class Select:
-    """One query, with `:name` in the places of values, which are given in the order of their first appearance.
+    """One query, with `:name` in the places of values, which are given in the order of their first
+    appearance.
 
     It may end in `LIMIT :name`, and needs an `ORDER BY` then.
     """
@@ -36,7 +38,8 @@ class Select:
 
 
 class Session(Protocol):
-    """One open transaction. Whoever opened it commits it; what runs in it may be run again after a rollback."""
+    """One open transaction. Whoever opened it commits it; what runs in it may be run again after a
+    rollback."""
 
     @property
     def now(self) -> float:

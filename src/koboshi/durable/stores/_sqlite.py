@@ -1,8 +1,9 @@
 """SQLite: the SQL that it takes, and its connection. Used on one thread, its owner's.
 
-Many rows go into one statement. The reason is Python's global lock: the module gives it up around every step of a
-statement and then waits up to the switch interval of 5 ms for a busy event loop to give it back, so that a thousand
-single updates take seconds beside a loop that works, and one update of a thousand rows takes milliseconds.
+Many rows go into one statement. The reason is Python's global lock: the module gives it up around every
+step of a statement and then waits up to the switch interval of 5 ms for a busy event loop to give it back,
+so that a thousand single updates take seconds beside a loop that works, and one update of a thousand rows
+takes milliseconds.
 """
 
 from __future__ import annotations
@@ -159,10 +160,8 @@ class SqliteConnection:
     def is_to_blame(self, error: Exception) -> bool:
         """Whether the file, and not the operation, is at fault."""
         return (
-            isinstance(error, sqlite3.OperationalError | sqlite3.InternalError)
-            and not _is_bad_sql(error)
-            or (type(error) is sqlite3.DatabaseError)
-        )
+            isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) and not _is_bad_sql(error)
+        ) or (type(error) is sqlite3.DatabaseError)
 
 
 def _is_bad_sql(error: sqlite3.Error) -> bool:

@@ -1,7 +1,7 @@
 """SQLite as an engine: a file with one writer thread, or the memory of this process.
 
-The thread takes one group at a time from a queue and hands all its outcomes back with one wake. Nothing else is
-shared, so there is no lock.
+The thread takes one group at a time from a queue and hands all its outcomes back with one wake. Nothing
+else is shared, so there is no lock.
 """
 
 from __future__ import annotations

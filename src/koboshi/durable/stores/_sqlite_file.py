@@ -142,7 +142,7 @@ def _create(table: Table) -> list[str]:
     ]
     key = f"PRIMARY KEY ({', '.join(table.key)})"
     # One tree for the row and its key, as nothing is ever found by row number.
-    made = [f"CREATE TABLE {table.name} ({', '.join([*columns, key])}) WITHOUT ROWID"]
-    for index in table.indexes:
-        made.append(f"CREATE INDEX {index.name} ON {table.name} ({', '.join(index.columns)})")
-    return made
+    return [
+        f"CREATE TABLE {table.name} ({', '.join([*columns, key])}) WITHOUT ROWID",
+        *(f"CREATE INDEX {each.name} ON {table.name} ({', '.join(each.columns)})" for each in table.indexes),
+    ]

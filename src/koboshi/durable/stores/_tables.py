@@ -1,7 +1,7 @@
 """The tables, as data: every engine makes its own DDL from this, in numbered migrations.
 
-All names begin with `kb_`, because the tables live in the user's own database. Keys are stored in full, never as
-a hash of one. Text that is compared is compared byte by byte.
+All names begin with `kb_`, because the tables live in the user's own database. Keys are stored in full,
+never as a hash of one. Text that is compared is compared byte by byte.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _SYSTEM = _text("system_name", 64)
 _ACTOR = (_SYSTEM, _text("actor_type", 128), _text("actor_key", 255))
 _ACTOR_KEY = ("system_name", "actor_type", "actor_key")
 
-# Who is alive, by the database's clock. `writes` counts the host's transactions inside them, so that a COMMIT whose
-# answer got lost can be looked up.
+# Who is alive, by the database's clock. `writes` counts the host's transactions inside them, so that a
+# COMMIT whose answer got lost can be looked up.
 HOST = Table(
     "kb_host",
     ("host_id",),
