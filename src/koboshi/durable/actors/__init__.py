@@ -1,0 +1,7 @@
+"""Durable actors: state that is committed before any reply leaves, and messages that are handled once."""
+
+from ._actor import DurableActor, query
+from ._handle import Durable, DurableRef, durable
+from ._kind import DurableStatistics
+
+__all__ = ["Durable", "DurableActor", "DurableRef", "DurableStatistics", "durable", "query"]

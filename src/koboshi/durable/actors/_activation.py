@@ -1,0 +1,268 @@
+"""One activation: a durable actor that is awake, what it has not committed yet, and who waits for that.
+
+A turn is one message handled. Nothing of it leaves before its write is committed: its reply is held back by the
+write, as are replies that only tell what an uncommitted turn has made. Meanwhile the actor goes on with its next
+messages, whose turns join the write until that is handed over. A commit that fails ends the activation; the next
+message loads the row again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..._kernel._errors import UsageError
+from ..._kernel._reasons import Crashed
+from ..._kernel._reply import defer
+from .._failures import DurableError
+from ..stores import Store
+from ._claim import all_answered, answered_before
+from ._codec import reply_codec, within_limit
+from ._identity import Identity
+from ._seal import Sealer
+from ._write import Effects, Write
+
+if TYPE_CHECKING:
+    from ..._kernel._cell import Cell
+    from ..._kernel._ref import ActorRef
+    from ..._kernel._wait import Request
+    from ._actor import DurableActor
+    from ._kind import Kind
+
+__all__ = ["Activation"]
+
+#: Seconds for which a reply is kept under its request's id.
+KEEP_REPLIES = 86_400.0
+
+
+class Activation:
+    """See the module. It belongs to one cell, and ends with it."""
+
+    __slots__ = (
+        "_saved",
+        "_unread",
+        "actor",
+        "answered",
+        "blob",
+        "cell",
+        "consuming",
+        "effects",
+        "flying",
+        "kind",
+        "outbox_seq",
+        "ref",
+        "revision",
+        "sealer",
+        "store",
+        "tags",
+        "token",
+        "used",
+        "who",
+        "write",
+    )
+
+    def __init__(
+        self, kind: Kind, store: Store, who: Identity, token: bytes, revision: int, sealer: Sealer
+    ) -> None:
+        self.kind = kind
+        self.store = store
+        self.who = who
+        self.token = token
+        # Of the state in memory: ahead of the row by what is not committed yet.
+        self.revision = revision
+        self.sealer = sealer
+        # The state as it was after the last turn, encoded; what the next one is compared with.
+        self.blob = b""
+        self.tags: dict[str, str] = {}
+        self.cell: Cell
+        self.ref: ActorRef[Any]
+        self.actor: DurableActor[Any]
+        self.used = 0
+        # What has been handed over and not been answered, and what turns are added to.
+        self.flying: Write | None = None
+        self.write: Write | None = None
+        # What the turn in hand wants done besides, made on first use.
+        self.effects: Effects | None = None
+        self.outbox_seq = 0
+        # The message of the outbox that the turn in hand handles.
+        self.consuming: tuple[str, int] | None = None
+        # Replies by request id: sealed bytes, or the write that will have them, with the value. `_unread` says
+        # that the store may have more.
+        self.answered: dict[str, bytes | tuple[Write, Any]] = {}
+        self._unread = revision > 0
+        # Durability "snapshot": the revision that was handed over last.
+        self._saved = revision
+
+    # -- a turn ------------------------------------------------------------------------------------
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything that happened here is committed."""
+        return self.write is None and self.flying is None
+
+    def effect(self) -> Effects:
+        """What the turn in hand wants done."""
+        if self.effects is None:
+            self.effects = Effects()
+        return self.effects
+
+    def finish(self, run: Any, value: Any, request_id: str | None) -> Any:
+        """The handler has returned: its turn joins the write, and the reply waits for it.
+
+        Returns:
+            What the handler's wrapper returns: the value itself when nothing has to wait.
+        """
+        blob, effects = self.actor._kb_encoded(), self.effects
+        if blob == self.blob and effects is None and request_id is None and self.consuming is None:
+            return value if self.write is self.flying is None else self.hold(value)
+        if self.kind.definition.durability != "commit":
+            return self._finish_loosely(value, blob, request_id)
+        if blob != self.blob:
+            within_limit(f"the state of {self.who}", blob)
+        return self._join(run, value, request_id, blob)
+
+    def _finish_loosely(self, value: Any, blob: bytes, request_id: str | None) -> Any:
+        """Durability "snapshot" or "memory": the reply does not wait."""
+        if self.effects is not None or self.consuming is not None or request_id is not None:
+            raise UsageError(
+                f"{self.who} was given something to record with this turn, and its durability is "
+                f'{self.kind.definition.durability!r}; those need "commit"'
+            )
+        if self.kind.definition.durability == "snapshot":
+            self.changed(blob)
+        else:
+            self.blob = blob
+            self.revision += 1
+        return value
+
+    def _join(self, run: Any, value: Any, request_id: str | None, blob: bytes) -> Any:
+        write, effects = self._open_write(), self.effects
+        revision = self.revision + 1
+        if request_id is not None:
+            reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
+            sealed, _ = self.sealer.seal(self.who, "reply", request_id, reply)
+            write.requests.append((request_id, revision, sealed, KEEP_REPLIES))
+            self.answered[request_id] = (write, value)
+        self.blob, self.revision, self.effects = blob, revision, None
+        write.after = revision
+        if effects is not None:
+            write.effects.append(effects)
+            if effects.tags is not None:
+                self.tags = write.tags = effects.tags
+        if self.consuming is not None:
+            write.consumed.append(self.consuming)
+            self.consuming = None
+        return self._reply_with(write, value, is_error=False)
+
+    def _open_write(self) -> Write:
+        write = self.write
+        if write is None or write.sealed:
+            write = Write(self.who, self.token, self.revision, self.kind.sealing(self))
+            write.tags = self.tags
+            self.kind.submit(self, write)
+            self.write = write
+        return write
+
+    def hold(self, value: Any, *, is_error: bool = False) -> Any:
+        """Reply when what the turn has seen is committed; it has changed nothing itself."""
+        write = self.write or self.flying
+        if write is None:
+            return defer().fail(value) if is_error else value
+        return self._reply_with(write, value, is_error=is_error)
+
+    def _reply_with(self, write: Write, value: Any, *, is_error: bool) -> None:
+        request: Request | None = defer().hand_over()
+        if request is not None:
+            write.replies.append((request, value, is_error))
+
+    def failed(self, error: BaseException) -> None:
+        """The handler has raised: nothing of its turn is to be."""
+        consuming = self.dropped()
+        if consuming is not None and isinstance(error, Exception):
+            self.kind.deliveries.failed(self.who.key, consuming, error)
+
+    def dropped(self) -> tuple[str, int] | None:
+        """Forget what the turn in hand wanted done; gives the message of the outbox that it handled."""
+        consuming, self.consuming = self.consuming, None
+        self.effects = None
+        return consuming
+
+    def changed(self, blob: bytes) -> None:
+        """Durability "snapshot": the state has changed, and is saved later."""
+        self.blob = within_limit(f"the state of {self.who}", blob)
+        self.revision += 1
+        self.kind.save_later(self)
+
+    def save(self) -> None:
+        """Have what has changed since the last save written."""
+        if self.write is not None:
+            self._saved = self.write.after = self.revision
+        elif self._saved != self.revision:
+            # All turns since then are one write.
+            write = Write(self.who, self.token, self._saved, self.kind.sealing(self))
+            write.tags, write.after = self.tags, self.revision
+            self._saved = self.revision
+            self.write = write
+            self.kind.submit(self, write)
+
+    # -- commits -----------------------------------------------------------------------------------
+
+    def handed_over(self, write: Write) -> None:
+        """The write is on its way: what comes now belongs to the next one."""
+        self.flying = write
+        if self.write is write:
+            self.write = None
+
+    def committed(self, write: Write, error: Exception | None) -> None:
+        """The write is committed, or has failed; either way all who waited for it hear of it."""
+        if self.flying is write:
+            self.flying = None
+        if error is None:
+            for request, value, is_error in write.replies:
+                if is_error:
+                    request.fail(value)
+                else:
+                    request.answer(value)
+            for request_id, _, sealed, _ in write.requests:
+                self.answered[request_id] = sealed
+            if write.effects or write.consumed:
+                self.kind.deliveries.committed(self.who.key, write)
+            return
+        self.kind.lost(self, error)
+        self.cell.condemn(Crashed(error))
+        for request, _, _ in write.replies:
+            request.fail(fresh(error))
+
+    # -- requests that carry an id ------------------------------------------------------------------
+
+    async def look_up(self, request_id: str) -> None:
+        """Know whether a request was answered before this activation, before it is sent here."""
+        if not self._unread or request_id in self.answered:
+            return
+        found = await self.store.read(lambda session: all_answered(session, self.who))
+        if found is not None:
+            for id, (_, sealed) in found.items():
+                self.answered.setdefault(id, sealed)
+            self._unread = False
+            return
+        one = await self.store.read(lambda session: answered_before(session, self.who, request_id))
+        if one is not None:
+            self.answered.setdefault(request_id, one[1])
+
+    def repeated(self, run: Any, request_id: str) -> Any:
+        """The reply of a request that has been handled before; it may still wait for its commit."""
+        found = self.answered[request_id]
+        if not isinstance(found, bytes):
+            return self._reply_with(found[0], found[1], is_error=False)
+        blob = self.sealer.open(self.who, "reply", request_id, found)
+        return reply_codec(run).decode(blob)
+
+
+def fresh(error: Exception) -> Exception:
+    """The same error once more: each caller gets an exception of its own."""
+    if not isinstance(error, DurableError):
+        return error
+    copy = type(error).__new__(type(error), *error.args)
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy

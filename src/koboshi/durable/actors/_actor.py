@@ -1,0 +1,288 @@
+"""`DurableActor`: an actor whose state outlives it. Each message it handles is one turn of its activation."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, get_args, get_origin
+
+from ..._kernel._actor import Actor
+from ..._kernel._errors import UsageError
+from ..._kernel._message import Message, message
+from .._failures import Corrupted, Refused
+from ._codec import Codec, arguments_of, codec_of
+from ._state import Upcasters
+
+if TYPE_CHECKING:
+    from ._activation import Activation
+    from ._claim import Claimed
+    from ._handle import DurableRef
+
+__all__ = ["CONSUMING", "REQUEST_ID", "DurableActor", "query"]
+
+A = TypeVar("A", bound="DurableActor[Any]")
+P = ParamSpec("P")
+S = TypeVar("S")
+
+_QUERY = "__koboshi_query__"
+
+#: The id of the request that is sent or handled here.
+REQUEST_ID: ContextVar[str | None] = ContextVar("koboshi_request_id", default=None)
+#: The message of the outbox that is handled here: source and number.
+CONSUMING: ContextVar[tuple[str, int] | None] = ContextVar("koboshi_consuming", default=None)
+
+if TYPE_CHECKING:
+    query = message
+else:
+
+    def query(fn):
+        """Mark a method as a message that only reads: it is answered without a write.
+
+        A query that changes the state is a mistake, and ends the activation with `UsageError`.
+        """
+        setattr(message(fn), _QUERY, True)
+        return fn
+
+
+class DurableActor(Actor, Generic[S]):
+    """Has a `state` that is committed before the reply to any message leaves; started by its first message.
+
+    Subclass it with the type of the state, and make it known with `kb.durable`. The state is a msgspec Struct, a
+    dataclass, a Protobuf message, or plain values. Give it a new value or change it in place: whatever a handler
+    leaves there is what is committed. A handler that raises has changed nothing; `Refused` is told to the caller
+    and the actor goes on, any other error ends the activation as it ends any actor.
+
+    Without a runtime it is an ordinary object: `Account().deposit(5)`.
+    """
+
+    #: The version of the state's type; rows of older ones go through `upcasters`, newer ones are refused.
+    schema_version: ClassVar[int] = 1
+    #: By version: plain values of that version in, plain values of the next one out.
+    upcasters: ClassVar[Upcasters] = {}
+    #: "msgpack" (default), "json", or "protobuf" (the default for Protobuf messages).
+    codec: ClassVar[str | None] = None
+
+    _kb_activation: Activation | None = None
+    _kb_value: S
+    _kb_codec: ClassVar[Codec]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            origin, found = get_origin(base), get_args(base)
+            if inspect.isclass(origin) and issubclass(origin, DurableActor) and found:
+                if not isinstance(found[0], TypeVar):
+                    cls._kb_codec = codec_of(found[0], cls.codec)
+                break
+
+    @classmethod
+    def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
+        around = _reading if getattr(run, _QUERY, False) else _turn
+        return around(run)
+
+    # -- the state -----------------------------------------------------------------------------------
+
+    def initial(self) -> S:
+        """The state of a key that has none yet; by default the state's type, called without arguments."""
+        made: S = type(self)._kb_codec.type()
+        return made
+
+    @property
+    def state(self) -> S:
+        """What outlives the actor."""
+        try:
+            return self._kb_value
+        except AttributeError:
+            self._kb_value = self.initial()
+            return self._kb_value
+
+    @state.setter
+    def state(self, value: S) -> None:
+        self._kb_value = value
+
+    @property
+    def key(self) -> str:
+        """Which one of its kind it is; empty without a runtime."""
+        activation = self._kb_activation
+        return "" if activation is None else activation.who.key
+
+    @property
+    def revision(self) -> int:
+        """How many turns have changed it, the one in hand not included."""
+        activation = self._kb_activation
+        return 0 if activation is None else activation.revision
+
+    @classmethod
+    def _kb_load(cls, actor: Any, activation: Activation, claimed: Claimed) -> None:
+        """Called before the actor starts, with its row."""
+        if claimed.state is None:
+            if claimed.revision:
+                raise Corrupted(str(activation.who), f"it is at revision {claimed.revision} and has no state")
+            activation.blob = cls._kb_codec.encode(actor.state)
+            return
+        actor.state = activation.kind.definition.state_of(activation, claimed)
+        activation.blob = cls._kb_codec.encode(actor.state)
+        activation.tags = json.loads(claimed.tags) if claimed.tags else {}
+
+    def _kb_encoded(self) -> bytes:
+        return type(self)._kb_codec.encode(self.state)
+
+    def _kb_restore(self, blob: bytes) -> None:
+        """Go back to the state that was encoded."""
+        self._kb_value = type(self)._kb_codec.decode(blob)
+
+    def format_status(self) -> object:
+        return self.state
+
+    def _kb_state(self) -> Any:
+        return self.state
+
+    # -- what a turn may ask for ---------------------------------------------------------------------
+
+    def _kb_turn(self, what: str) -> Activation:
+        activation = self._kb_activation
+        if activation is None:
+            raise UsageError(
+                f"{what} is recorded with a turn, and this {type(self).__qualname__} has no store"
+            )
+        return activation
+
+    def send(
+        self, to: DurableRef[A], message: Message[A, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Send a message that is delivered once this turn is committed, and exactly once.
+
+        Messages of one actor to another arrive in the order in which they were sent.
+        """
+        activation = self._kb_turn("send")
+        fn: Any = message
+        to.check(fn)
+        payload = arguments_of(fn).encode(args, kwargs)
+        activation.kind.post(activation, to.who, fn.__name__, payload)
+
+    def tag(self, **tags: str) -> None:
+        """Replace the tags by which `where` finds this actor."""
+        for name, value in cast("dict[str, Any]", tags).items():
+            if not isinstance(value, str) or len(value) > 128 or len(name) > 64:
+                raise UsageError(
+                    f"a tag is a name of up to 64 and a string of up to 128 characters, got {name}={value!r}"
+                )
+        self._kb_turn("tag").effect().tags = dict(tags)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that it has."""
+        activation = self._kb_activation
+        return {} if activation is None else dict(activation.tags)
+
+    def execute(self, text: str, /, **values: Any) -> None:
+        """Have a statement of your own run in the transaction of this turn; `:name` stands for a value."""
+        self._kb_turn("execute").effect().statements.append((text, values))
+
+
+def _turn(run: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs in a handler's place: the handler, as one turn."""
+
+    if inspect.iscoroutinefunction(run):
+
+        @functools.wraps(run)
+        async def waiting(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
+            activation = self._kb_activation
+            if activation is None:
+                return await run(self, *args, **kwargs)
+            request_id = _begin(activation)
+            if request_id is not None and request_id in activation.answered:
+                return activation.repeated(run, request_id)
+            try:
+                value = await run(self, *args, **kwargs)
+            except Refused as refused:
+                return _refused(self, activation, refused)
+            except BaseException as error:
+                activation.failed(error)
+                raise
+            return activation.finish(run, value, request_id)
+
+        return waiting
+
+    @functools.wraps(run)
+    def turn(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
+        activation = self._kb_activation
+        if activation is None:
+            return run(self, *args, **kwargs)
+        request_id = _begin(activation)
+        if request_id is not None and request_id in activation.answered:
+            return activation.repeated(run, request_id)
+        try:
+            value = run(self, *args, **kwargs)
+        except Refused as refused:
+            return _refused(self, activation, refused)
+        except BaseException as error:
+            activation.failed(error)
+            raise
+        return activation.finish(run, value, request_id)
+
+    return turn
+
+
+def _begin(activation: Activation) -> str | None:
+    """Take what came with the message out of its context, so that what the handler sends does not inherit it."""
+    consuming = CONSUMING.get()
+    if consuming is not None:
+        CONSUMING.set(None)
+        activation.consuming = consuming
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        REQUEST_ID.set(None)
+    return request_id
+
+
+def _refused(actor: DurableActor[Any], activation: Activation, refused: Refused) -> Any:
+    """Undo the turn and tell the caller; a message of the outbox is done with."""
+    consuming = activation.dropped()
+    actor._kb_restore(activation.blob)
+    if consuming is not None:
+        activation.kind.deliveries.refused(activation.who.key, consuming, refused)
+    return activation.hold(refused, is_error=True)
+
+
+def _reading(run: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs in the place of a query."""
+
+    if inspect.iscoroutinefunction(run):
+
+        @functools.wraps(run)
+        async def waiting(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
+            activation = self._kb_activation
+            if activation is None:
+                return await run(self, *args, **kwargs)
+            value = await run(self, *args, **kwargs)
+            _check_unchanged(self, activation, run)
+            if not activation.store.holds_lease:
+                return activation.kind.answer_checked(activation, value)
+            return activation.hold(value)
+
+        return waiting
+
+    @functools.wraps(run)
+    def reading(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
+        activation = self._kb_activation
+        if activation is None:
+            return run(self, *args, **kwargs)
+        value = run(self, *args, **kwargs)
+        _check_unchanged(self, activation, run)
+        if not activation.store.holds_lease:
+            return activation.kind.answer_checked(activation, value)
+        return activation.hold(value)
+
+    return reading
+
+
+def _check_unchanged(actor: DurableActor[Any], activation: Activation, run: Callable[..., Any]) -> None:
+    if actor._kb_encoded() != activation.blob or activation.effects is not None:
+        activation.dropped()
+        raise UsageError(
+            f"{run.__qualname__} is marked @kb.query and has changed {activation.who}; mark it @kb.message"
+        )

@@ -1,0 +1,159 @@
+"""Values as bytes: declared types only, never pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..._kernel._errors import UsageError
+from .._failures import PayloadTooLarge
+
+__all__ = ["CODECS", "LIMIT", "Arguments", "Codec", "arguments_of", "codec_of", "reply_codec"]
+
+#: The largest state, event, message or reply, in bytes.
+LIMIT = 16 * 1024 * 1024
+CODECS = ("msgpack", "json", "protobuf")
+
+
+class Codec:
+    """One type, both ways. `upgrade` reads what an older version of the type wrote, as plain values."""
+
+    __slots__ = ("decode", "encode", "name", "plain", "type")
+
+    def __init__(self, type: Any, name: str) -> None:
+        self.type = type
+        self.name = name
+        self.encode: Callable[[Any], bytes]
+        self.decode: Callable[[bytes], Any]
+        self.plain: Callable[[bytes], Any] | None
+        if name == "protobuf":
+            self.encode = type.SerializeToString
+            self.decode = type.FromString
+            self.plain = None
+        elif name == "json":
+            self.encode = msgspec.json.Encoder().encode
+            self.decode = msgspec.json.Decoder(type).decode
+            self.plain = msgspec.json.decode
+        else:
+            self.encode = msgspec.msgpack.Encoder().encode
+            self.decode = msgspec.msgpack.Decoder(type).decode
+            self.plain = msgspec.msgpack.decode
+
+    def convert(self, plain: Any) -> Any:
+        """A value of the type from plain values, as an upcaster gives them."""
+        return msgspec.convert(plain, self.type)
+
+
+@functools.lru_cache(maxsize=1024)
+def codec_of(type: Any, name: str | None = None) -> Codec:
+    """The codec of a type: Protobuf messages have their own, everything else is msgpack unless "json".
+
+    Raises:
+        UsageError: the type cannot be stored.
+    """
+    if name is None:
+        name = "protobuf" if hasattr(type, "SerializeToString") else "msgpack"
+    if name not in CODECS:
+        raise UsageError(f"codec is one of {', '.join(map(repr, CODECS))}, got {name!r}")
+    if name == "protobuf" and not hasattr(type, "SerializeToString"):
+        raise UsageError(f'codec "protobuf" takes a Protobuf message class, got {type!r}')
+    try:
+        return Codec(type, name)
+    except TypeError as error:
+        raise UsageError(
+            f"{type!r} cannot be stored ({error}); use a msgspec.Struct, a dataclass, or plain values with "
+            "declared types"
+        ) from None
+
+
+def within_limit(what: str, blob: bytes) -> bytes:
+    """The bytes, unless they are too many.
+
+    Raises:
+        PayloadTooLarge: they are.
+    """
+    if len(blob) > LIMIT:
+        raise PayloadTooLarge(what, len(blob), LIMIT)
+    return blob
+
+
+class Arguments:
+    """The arguments of one message, both ways."""
+
+    __slots__ = ("_hints", "_name", "_signature")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._name = fn.__qualname__
+        self._signature = inspect.signature(fn)
+        self._hints = _hints(fn)
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """The arguments as bytes.
+
+        Raises:
+            UsageError: they do not fit the message, or cannot be stored.
+        """
+        try:
+            self._signature.bind(None, *args, **kwargs)
+            blob = msgspec.msgpack.encode((args, kwargs))
+        except TypeError as error:
+            raise UsageError(f"{self._name} was sent arguments that cannot be stored: {error}") from None
+        return within_limit(f"a message {self._name}", blob)
+
+    def decode(self, blob: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments again, each of its declared type."""
+        args, kwargs = msgspec.msgpack.decode(blob)
+        bound = self._signature.bind(None, *args, **kwargs)
+        for name, value in list(bound.arguments.items())[1:]:
+            hint = self._hints.get(name, Any)
+            kind = self._signature.parameters[name].kind
+            if hint is Any:
+                continue
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                bound.arguments[name] = tuple(msgspec.convert(each, hint) for each in value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[name] = {each: msgspec.convert(what, hint) for each, what in value.items()}
+            else:
+                bound.arguments[name] = msgspec.convert(value, hint)
+        return list(bound.args[1:]), dict(bound.kwargs)
+
+
+@functools.lru_cache(maxsize=4096)
+def arguments_of(fn: Callable[..., Any]) -> Arguments:
+    """How the arguments of a message are stored."""
+    return Arguments(fn)
+
+
+@functools.lru_cache(maxsize=4096)
+def reply_codec(fn: Callable[..., Any]) -> Codec:
+    """How the reply of a message is stored, from what it says to return."""
+    hint: Any = _hints(fn).get("return", Any)
+    return codec_of(None if hint is type(None) else hint)
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations; those that name what exists for type checkers only are left out."""
+    try:
+        return typing.get_type_hints(fn)
+    except Exception:
+        return {
+            name: hint
+            for name, hint in getattr(fn, "__annotations__", {}).items()
+            if not isinstance(hint, str)
+        }
+
+
+def is_plain_class(type: Any) -> bool:
+    """Whether a value of this type can be made without arguments."""
+    if dataclasses.is_dataclass(type):
+        return all(
+            each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
+            for each in dataclasses.fields(type)
+        )
+    return True

@@ -1,0 +1,310 @@
+"""Messages that are delivered once: from the outbox into turns of their targets.
+
+A message is a row of the outbox until the very transaction of the turn that has handled it, which takes it out. So
+it is handled once whatever crashes in between, and it needs no list of what was seen. For each source and target
+they are handled in order: one that fails is tried again with a growing delay, and those behind it wait; after
+`max_attempts` it becomes a dead letter with its report, and the actor goes on with the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import traceback
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..._kernel._cell import DEAD
+from ..._kernel._errors import MailboxFull
+from .._backoff import Backoff
+from ..stores import Change, Query, Select, Session
+from ..stores._tables import OUTBOX
+from ._actor import CONSUMING, REQUEST_ID
+from ._codec import arguments_of
+from ._identity import Identity
+
+if TYPE_CHECKING:
+    from ._activation import Activation
+    from ._kind import Kind
+    from ._write import Write
+
+__all__ = ["PUT", "Deliveries", "Letter"]
+
+#: The source of messages that were put from outside of any actor: the request's id follows.
+PUT = "put/"
+# Seconds between looks at the outbox for what others have sent, and how much is taken at once.
+_EVERY = 1.0
+_PORTION = 1_000
+
+_log = logging.getLogger("koboshi.durable")
+
+# Not those that wait behind one of the same source and target whose time has not come.
+_DUE = Select(
+    "SELECT source, seq, target_key, message, payload, attempts FROM kb_outbox o"
+    " WHERE system_name = :system AND state = 'ready' AND target_type = :type AND not_before <= :now"
+    " AND NOT EXISTS (SELECT 1 FROM kb_outbox b WHERE b.system_name = o.system_name AND b.source = o.source"
+    " AND b.seq < o.seq AND b.target_type = o.target_type AND b.target_key = o.target_key"
+    " AND b.state = 'ready' AND b.not_before > :now)"
+    " ORDER BY source, seq LIMIT :most"
+)
+_KEY = ("system_name", "source", "seq")
+
+
+class Letter(NamedTuple):
+    """One message of the outbox."""
+
+    source: str
+    seq: int
+    key: str
+    message: str
+    payload: bytes
+    attempts: int
+
+    @property
+    def number(self) -> str:
+        """What tells it apart, and its bytes are bound to."""
+        return f"{self.source}#{self.seq}"
+
+
+class Deliveries:
+    """Of one kind: takes its messages out of the outbox and sees to it that each is handled once."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._definition = kind.definition
+        self._loop = asyncio.get_running_loop()
+        # Read and not settled yet, by source and number.
+        self._open: dict[tuple[str, int], Letter] = {}
+        # By key: those that have been put into the mailbox of the activation, in order.
+        self._sent: dict[str, list[Letter]] = {}
+        # Sources with a message to a key that has failed: what is behind it is read when its time has come.
+        self._held: set[tuple[str, str]] = set()
+        # Of these, what becomes of the failed one is being written: until then nothing behind it may pass.
+        self._settling: set[tuple[str, str]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looking = False
+        self._behind = True
+        self._backoff = Backoff(first=0.1, limit=60.0)
+        self._puts = itertools.count(1)
+        self.delivered = self.dead = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many are on their way."""
+        return len(self._open)
+
+    def next_put(self) -> int:
+        """A number for a message that comes without an id."""
+        return next(self._puts)
+
+    def begin(self) -> None:
+        """Look for what was left by others, and from then on again and again."""
+        self._look()
+
+    def end(self) -> None:
+        """Look no more; what is not handled is found by the next one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._looking = True
+
+    # -- finding -----------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self._looking:
+            return
+        self._looking = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        system, type = self._definition.system, self._definition.type
+
+        def read(session: Session) -> list[tuple[Any, ...]]:
+            return session.fetch(_DUE, system, type, session.now, _PORTION)
+
+        try:
+            self._kind.store.submit(Query(read), self._found)
+        except Exception as error:
+            _log.warning("the outbox of %s cannot be read: %s", type, error)
+            self._found([], None)
+
+    def _found(self, rows: list[tuple[Any, ...]], error: Exception | None) -> None:
+        if self._kind._use is None:
+            return
+        self._looking = False
+        if error is not None:
+            _log.warning("the outbox of %s cannot be read: %s", self._definition.type, error)
+            rows = []
+        letters = [
+            Letter(*row)
+            for row in rows
+            if (row[0], row[1]) not in self._open and (row[0], row[2]) not in self._settling
+        ]
+        self._behind = len(rows) >= _PORTION
+        for letter in letters:
+            self._held.discard((letter.source, letter.key))
+        for letter in letters:
+            self._take(letter)
+        if self._behind and letters:
+            self._loop.call_soon(self._look)
+        else:
+            self._timer = self._loop.call_later(_EVERY, self._look)
+
+    def posted(self, letters: list[Letter]) -> None:
+        """These have just been committed by this very node: no need to read them again."""
+        if self._behind or self._looking:
+            # What is older may not have been read yet.
+            self._look_soon()
+            return
+        for letter in letters:
+            if (letter.source, letter.key) in self._held:
+                continue
+            self._take(letter)
+
+    def _look_soon(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(0.0, self._look)
+
+    # -- delivering --------------------------------------------------------------------------------
+
+    def _take(self, letter: Letter) -> None:
+        self._open[letter.source, letter.seq] = letter
+        self._kind.wake(letter.key, lambda activation, error: self._awake(letter, activation, error))
+
+    def _awake(self, letter: Letter, activation: Activation | None, error: BaseException | None) -> None:
+        if activation is None:
+            # Held by another host, which delivers it itself, or not to be started: looked at again later.
+            self._open.pop((letter.source, letter.seq), None)
+            self._held.add((letter.source, letter.key))
+            _log.info("%s cannot be given %s now: %s", letter.key, letter.number, error)
+            return
+        definition = self._definition
+        fn = definition.message(letter.message)
+        if fn is None:
+            self._bury(letter, f"{definition.type} has no message {letter.message!r}")
+            return
+        who = Identity(definition.system, definition.type, letter.key)
+        try:
+            blob = definition.sealer.open(who, "message", letter.number, bytes(letter.payload))
+            args, kwargs = arguments_of(fn).decode(blob)
+        except Exception as failure:
+            self._bury(letter, f"its arguments cannot be read: {failure}")
+            return
+        context = copy_context()
+        context.run(CONSUMING.set, (letter.source, letter.seq))
+        context.run(
+            REQUEST_ID.set, letter.source.removeprefix(PUT) if letter.source.startswith(PUT) else None
+        )
+        activation.used = self._kind.tick
+        self._post(letter, activation, fn, tuple(args), kwargs, context)
+
+    def _post(
+        self,
+        letter: Letter,
+        activation: Activation,
+        fn: Any,
+        args: tuple[Any, ...],
+        kwargs: Any,
+        context: Any,
+    ) -> None:
+        cell = activation.cell
+        if cell.state == DEAD:
+            self._open.pop((letter.source, letter.seq), None)
+            self._look_soon()
+            return
+        entry = cell.protocol[fn]
+        try:
+            cell.offer((entry.fn, args, kwargs, context, None))
+        except MailboxFull:
+            self._open.pop((letter.source, letter.seq), None)
+            self._held.add((letter.source, letter.key))
+            return
+        self._sent.setdefault(letter.key, []).append(letter)
+
+    # -- settling ----------------------------------------------------------------------------------
+
+    def committed(self, key: str, write: Write) -> None:
+        """A write is committed: what it has consumed is settled, what it sends can be delivered."""
+        for number in write.consumed:
+            letter = self._open.pop(number, None)
+            if letter is not None:
+                self.delivered += 1
+                self._unsent(letter)
+        for some in write.effects:
+            if some.outbox:
+                self._kind.share(some.outbox)
+
+    def _unsent(self, letter: Letter) -> None:
+        sent = self._sent.get(letter.key)
+        if sent is not None and letter in sent:
+            sent.remove(letter)
+            if not sent:
+                del self._sent[letter.key]
+
+    def ended(self, key: str) -> None:
+        """The activation of a key has ended: what was in its mailbox was not handled, and is read again."""
+        sent = self._sent.pop(key, None)
+        if sent:
+            for letter in sent:
+                self._open.pop((letter.source, letter.seq), None)
+            self._look_soon()
+
+    def failed(self, key: str, consuming: tuple[str, int], error: Exception) -> None:
+        """The handler of a message has raised: again later, or never."""
+        letter = self._open.get(consuming)
+        if letter is None:
+            return
+        report = "".join(traceback.format_exception(error))
+        attempts = letter.attempts + 1
+        if attempts >= self._definition.max_attempts:
+            self._bury(letter, report)
+            return
+        delay = self._backoff.delay(attempts, 0.5)
+        self._held.add((letter.source, letter.key))
+        row = (self._definition.system, letter.source, letter.seq)
+
+        def later(session: Session) -> None:
+            change = ("attempts", "not_before", "report")
+            session.update(OUTBOX, _KEY, change, [(*row, attempts, session.now + delay, report)])
+
+        self._settle(letter, later)
+        self._loop.call_later(delay, self._look)
+
+    def refused(self, key: str, consuming: tuple[str, int], error: Exception) -> None:
+        """The actor has refused a message, which trying again would not change."""
+        letter = self._open.get(consuming)
+        if letter is not None:
+            self._bury(letter, f"{type(error).__name__}: {error}")
+
+    def _bury(self, letter: Letter, report: str) -> None:
+        self.dead += 1
+        row = (self._definition.system, letter.source, letter.seq)
+
+        def bury(session: Session) -> None:
+            change = ("state", "attempts", "report")
+            session.update(OUTBOX, _KEY, change, [(*row, "dead", letter.attempts + 1, report)])
+
+        _log.warning("%s to %s/%s is a dead letter", letter.number, self._definition.type, letter.key)
+        self._settle(letter, bury)
+
+    def _settle(self, letter: Letter, change: Callable[[Session], None]) -> None:
+        """Write what becomes of a message; until that is done it is not read again."""
+        self._unsent(letter)
+        pair = letter.source, letter.key
+        self._settling.add(pair)
+
+        def done(_: None, error: Exception | None) -> None:
+            self._settling.discard(pair)
+            self._open.pop((letter.source, letter.seq), None)
+            if error is not None:
+                _log.warning("what became of %s could not be written: %s", letter.number, error)
+            if self._kind._use is not None:
+                self._look_soon()
+
+        try:
+            self._kind.store.submit(Change(change), done)
+        except Exception as error:
+            done(None, error)

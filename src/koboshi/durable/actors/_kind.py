@@ -1,0 +1,400 @@
+"""One kind of durable actor on one node: which of them are awake, waking and putting to sleep.
+
+The kind is an actor under the user's supervisor. The actors that are awake are its children by link: it outlives
+the crash of any of them, and its own end is theirs. Nobody restarts one that has crashed: the next message for it
+loads what was committed, so no failure can make a restart loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..._kernel import _bonds
+from ..._kernel._actor import Actor
+from ..._kernel._cell import DEAD, IDLE, NO_KWARGS, Cell
+from ..._kernel._errors import ActorExited
+from ..._kernel._lifecycle import launch
+from ..._kernel._place import Place
+from ..._kernel._reasons import Exit, ExitReason, Shutdown
+from ..._kernel._ref import ActorRef
+from ..._kernel._reply import defer
+from .._failures import Fenced, OwnedElsewhere
+from ..stores import Query, Session, Store, StoreUse
+from ..stores._tables import ACTOR
+from ._activation import Activation
+from ._claim import Claim, Claimed, Release, release_all
+from ._definition import Definition
+from ._delivery import Deliveries, Letter
+from ._identity import Identity
+from ._write import Write
+
+__all__ = ["DurableStatistics", "Kind"]
+
+Ready = Callable[[Activation | None, BaseException | None], None]
+
+# How often a kind looks for actors that have been idle, in parts of `deactivate_after`.
+_TICKS = 4
+# Seconds until an actor is asked for again that a living host holds.
+_AGAIN = 0.2
+
+_log = logging.getLogger("koboshi.durable")
+
+
+@dataclass(frozen=True, slots=True)
+class DurableStatistics:
+    """A kind at one moment: who is awake and waking, and since its start activations, deactivations and losses."""
+
+    type: str
+    active: int
+    activating: int
+    activated: int
+    deactivated: int
+    lost: int
+    delivering: int
+    delivered: int
+    dead_letters: int
+
+
+class Kind(Actor):
+    """See the module."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self._use: StoreUse | None = None
+        self.active: dict[str, Activation] = {}
+        # Those that are being claimed, with who waits for them.
+        self._waking: dict[str, list[Ready]] = {}
+        self._by_cell: dict[Cell, Activation] = {}
+        self._stopping = False
+        # Rises with each sweep: a coarse clock for when an actor was last used.
+        self.tick = 0
+        self._sweep: asyncio.TimerHandle | None = None
+        self._unsaved: set[Activation] = set()
+        self._save: asyncio.TimerHandle | None = None
+        self._activated = self._deactivated = self._lost = 0
+
+    async def on_start(self) -> None:
+        self.trap_exits()
+        definition = self.definition
+        definition.check_free()
+        _bonds.hold(self._kb_cell, self)
+        self._use = await StoreUse.begin(definition.store, self._kb_cell, lease=definition.lease)
+        self._place = Place(self._kb_cell.label())
+        self._loop = asyncio.get_running_loop()
+        self.deliveries = Deliveries(self)
+        definition.live = self
+        self._kinds()[definition.system, definition.type] = self
+        self._arm()
+        self.deliveries.begin()
+        if definition.name is not None:
+            self.wake(definition.name, _reported)
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        self._stopping = True
+        use, self._use = self._use, None
+        for timer in (self._sweep, self._save):
+            if timer is not None:
+                timer.cancel()
+        if use is None:
+            return
+        self.deliveries.end()
+        try:
+            self._save_all(use.store)
+            await self._end_all()
+            await use.store.settled()
+            definition = self.definition
+            who = (use.store.host, definition.system, definition.type)
+            await use.store.change(lambda session: release_all(session, *who))
+        finally:
+            self._gone()
+            await use.end()
+
+    async def _end_all(self) -> None:
+        """Let each finish the message in hand, then end it."""
+        async with asyncio.TaskGroup() as group:
+            for activation in tuple(self.active.values()):
+                group.create_task(_stopped(activation.ref))
+
+    def _kinds(self) -> dict[tuple[str, str], Kind]:
+        """The kinds of this node that use the same store."""
+        stores = self._kb_cell.node.services.setdefault("koboshi.kinds", {})
+        found: dict[tuple[str, str], Kind] = stores.setdefault(self.definition.store, {})
+        return found
+
+    def _gone(self) -> None:
+        definition = self.definition
+        if definition.live is self:
+            definition.live = None
+        if self._kinds().get((definition.system, definition.type)) is self:
+            del self._kinds()[definition.system, definition.type]
+
+    def owner_ended(self, cell: Cell) -> None:
+        """The kind was killed; see `_bonds.Resource`."""
+        self._gone()
+
+    @property
+    def store(self) -> Store:
+        """The store, while the kind runs."""
+        assert self._use is not None
+        return self._use.store
+
+    # -- waking ------------------------------------------------------------------------------------
+
+    def wake(self, key: str, ready: Ready) -> None:
+        """Have an actor awake; `ready` is called with its activation or with why not, maybe at once."""
+        activation = self.active.get(key)
+        if activation is not None and activation.cell.state != DEAD:
+            ready(activation, None)
+            return
+        waiting = self._waking.get(key)
+        if waiting is not None:
+            waiting.append(ready)
+            return
+        self._waking[key] = [ready]
+        self._claim(key)
+
+    def _claim(self, key: str) -> None:
+        definition = self.definition
+        who = Identity(definition.system, definition.type, key)
+        claim = Claim(
+            who, self.store.host, definition.codec.name, definition.schema_version, definition.read_more
+        )
+        try:
+            self.store.submit(claim, lambda claimed, error: self._claimed(who, claimed, error))
+        except Exception as error:
+            self._woken(key, None, error)
+
+    def _claimed(self, who: Identity, claimed: Claimed, error: Exception | None) -> None:
+        if error is not None or self._stopping:
+            self._woken(who.key, None, error or Fenced(str(who)))
+        elif claimed.token is None:
+            self._refused(who, claimed)
+        else:
+            try:
+                activation = self._start(who, claimed.token, claimed)
+            except Exception as failure:
+                self._loop.call_soon(self._give_back, Release(who, claimed.token, claimed.revision))
+                self._woken(who.key, None, failure)
+            else:
+                self._woken(who.key, activation, None)
+
+    def _refused(self, who: Identity, claimed: Claimed) -> None:
+        """A living host holds it. It may have ended this very moment, or let the actor go soon."""
+        owner = claimed.owner or "?"
+        self.store.forget_lost([(owner, claimed.incarnation)] if claimed.incarnation else [])
+        waiting = self._waking.get(who.key, [])
+        still = [each for each in waiting if not getattr(each, "given_up", False)]
+        if still and not self._stopping:
+            self._waking[who.key] = still
+            self._loop.call_later(_AGAIN, self._claim_again, who.key, owner)
+        else:
+            self._woken(who.key, None, OwnedElsewhere(str(who), owner))
+
+    def _claim_again(self, key: str, owner: str) -> None:
+        if self._use is not None and not self._stopping:
+            self._claim(key)
+        else:
+            self._woken(key, None, OwnedElsewhere(f"{self.definition.type}/{key}", owner))
+
+    def _woken(self, key: str, activation: Activation | None, error: BaseException | None) -> None:
+        for ready in self._waking.pop(key, ()):
+            ready(activation, error)
+
+    def _start(self, who: Identity, token: bytes, claimed: Claimed) -> Activation:
+        definition = self.definition
+        activation = Activation(self, self.store, who, token, claimed.revision, definition.sealer)
+        cls = definition.cls
+
+        def prepare(cell: Cell) -> None:
+            _bonds.link_to_parent(cell, self._kb_cell)
+            _bonds.bonds_of(cell).place = self._place.inner(who.key)
+            activation.cell = cell
+            activation.ref = ActorRef(cell)
+            if definition.mailbox is not None:
+                cell.limit = definition.mailbox
+
+        def make() -> Any:
+            actor = cls(*definition.args, **definition.kwargs)
+            activation.actor = actor
+            actor._kb_activation = activation
+            definition.load(activation, claimed)
+            return actor
+
+        # In a context of its own: whoever's message was first must not be inherited by all that follows.
+        cell = self._kb_cell.node.context.copy().run(
+            launch, self._kb_cell.node, cls._kb_info, (), NO_KWARGS, self._kb_cell, prepare, make
+        )
+        self.active[who.key] = activation
+        self._by_cell[cell] = activation
+        activation.used = self.tick
+        self._activated += 1
+        if len(self.active) > definition.max_active:
+            self._make_room()
+        return activation
+
+    # -- writes ------------------------------------------------------------------------------------
+
+    def submit(self, activation: Activation, write: Write) -> None:
+        """Have a write committed with the next group."""
+        self.store.submit(write, lambda _, error: activation.committed(write, error))
+
+    def sealing(self, activation: Activation) -> Callable[[Write], tuple[Any, ...] | None]:
+        """What a write of it asks when it is handed over."""
+        return self.definition.sealing(activation)
+
+    def post(self, activation: Activation, to: Identity, name: str, payload: bytes) -> None:
+        """Add a message to what the turn in hand sends."""
+        effect, who = activation.effect(), activation.who
+        source = f"{who.type}/{who.key}"
+        # The turn's revision first: a source's numbers rise with its turns.
+        seq = ((activation.revision + 1) << 20) + len(effect.outbox)
+        sealed, key_id = activation.sealer.seal(to, "message", f"{source}#{seq}", payload)
+        effect.outbox.append(
+            (to.system, source, seq, to.type, to.key, name, sealed, "msgpack", key_id, "ready")
+        )
+
+    def share(self, outbox: list[tuple[Any, ...]]) -> None:
+        """Tell the kinds of this node what has just been committed for them."""
+        kinds = self._kinds()
+        by_kind: dict[tuple[str, str], list[Letter]] = {}
+        for system, source, seq, type, key, message, payload, *_ in outbox:
+            by_kind.setdefault((system, type), []).append(Letter(source, seq, key, message, payload, 0))
+        for target, letters in by_kind.items():
+            kind = kinds.get(target)
+            if kind is not None:
+                kind.deliveries.posted(letters)
+
+    def lost(self, activation: Activation, error: Exception) -> None:
+        """A write of it has failed: it is somebody else's now, or its state is unknown."""
+        self._lost += 1
+        if self.active.get(activation.who.key) is activation:
+            del self.active[activation.who.key]
+        _log.info("the activation of %s was dropped: %s", activation.who, error)
+
+    def save_later(self, activation: Activation) -> None:
+        """Durability "snapshot": it has changed, and is saved with the next round."""
+        self._unsaved.add(activation)
+        if self._save is None:
+            self._save = self._loop.call_later(self.definition.snapshot_every, self._save_round)
+
+    def _save_round(self) -> None:
+        self._save = None
+        if self._use is not None:
+            self._save_all(self._use.store)
+
+    def _save_all(self, store: Store) -> None:
+        unsaved, self._unsaved = self._unsaved, set()
+        for activation in unsaved:
+            if activation.cell.state != DEAD:
+                activation.save()
+
+    # -- queries -----------------------------------------------------------------------------------
+
+    def answer_checked(self, activation: Activation, value: Any) -> None:
+        """Answer a query only after the store has said that the actor is still ours."""
+        reply = defer()
+        who, token = activation.who, activation.token
+
+        def read(session: Session) -> bool:
+            found = session.lookup(ACTOR, ("token",), ("system_name", "actor_type", "actor_key"), [who])
+            return bool(found) and bytes(found[0][0] or b"") == token
+
+        def done(ours: bool, error: Exception | None) -> None:
+            if error is None and ours:
+                reply.send(value)
+                return
+            reply.fail(error or Fenced(str(who)))
+            if error is None:
+                self.lost(activation, Fenced(str(who)))
+                activation.cell.condemn(Shutdown("taken over"))
+
+        self.store.submit(Query(read), done)
+
+    # -- sleeping ----------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        after = self.definition.deactivate_after
+        if after is not None:
+            self._sweep = self._loop.call_later(after / _TICKS, self._swept)
+
+    def _swept(self) -> None:
+        self.tick += 1
+        for activation in tuple(self.active.values()):
+            if self.tick - activation.used > _TICKS and self._is_idle(activation):
+                self.deactivate(activation)
+        self._arm()
+
+    def _is_idle(self, activation: Activation) -> bool:
+        return activation.cell.state == IDLE and activation.is_clean and activation not in self._unsaved
+
+    def _make_room(self) -> None:
+        """More are awake than may be: put those to sleep that were used the longest ago, a sixteenth at once."""
+        idle = sorted(
+            (each for each in self.active.values() if self._is_idle(each)), key=lambda each: each.used
+        )
+        for activation in idle[: max(1, self.definition.max_active // 16)]:
+            self.deactivate(activation)
+
+    def deactivate(self, activation: Activation) -> None:
+        """Put an actor to sleep that is idle and has nothing to commit."""
+        if self.active.get(activation.who.key) is activation:
+            del self.active[activation.who.key]
+        self._deactivated += 1
+        activation.cell.condemn(Shutdown("deactivated"))
+        self._give_back(Release(activation.who, activation.token, activation.revision))
+
+    def _give_back(self, release: Release) -> None:
+        if self._use is not None:
+            self.store.submit(release, _released)
+
+    def on_exit(self, exit: Exit) -> None:
+        """One of its actors has ended, or the kind itself is told to end."""
+        activation = self._by_cell.pop(exit.sender._target(), None)
+        if activation is None:
+            return
+        key = activation.who.key
+        self._unsaved.discard(activation)
+        if self.active.get(key) is activation:
+            del self.active[key]
+            self._give_back_after(activation)
+        self.deliveries.ended(key)
+
+    def _give_back_after(self, activation: Activation) -> None:
+        """It has crashed: another host may take it, once what it had handed over is decided."""
+        self._give_back(Release(activation.who, activation.token, max(1, activation.revision)))
+
+    def statistics(self) -> DurableStatistics:
+        """The kind as it is now."""
+        deliveries = self.deliveries
+        return DurableStatistics(
+            type=self.definition.type,
+            active=len(self.active),
+            activating=len(self._waking),
+            activated=self._activated,
+            deactivated=self._deactivated,
+            lost=self._lost,
+            delivering=deliveries.in_flight,
+            delivered=deliveries.delivered,
+            dead_letters=deliveries.dead,
+        )
+
+
+async def _stopped(ref: ActorRef[Any]) -> None:
+    """Let an actor handle the mail that it has, and end it; how long that may take is the supervisor's affair."""
+    with suppress(ActorExited):
+        await ref.stop(Shutdown("its kind ends"), timeout=None)
+
+
+def _reported(_: Activation | None, error: BaseException | None) -> None:
+    if error is not None:
+        _log.warning("a named durable actor could not be started: %s", error)
+
+
+def _released(_: None, error: Exception | None) -> None:
+    if error is not None:
+        _log.info("a durable actor could not be given back, its lease has to run out: %s", error)

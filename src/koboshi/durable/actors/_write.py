@@ -1,0 +1,224 @@
+"""One write of one actor: what its turns since the last commit have changed, as one operation of a group.
+
+The update of the actor's row names token and revision and must find it; that is the fence. Everything else of the
+turns is in the same transaction: events, replies filed under request ids, messages to be sent, timers, tags, and
+whatever statements the author has added. A write that finds no row has done nothing at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._failures import Fenced
+from ..stores import Operation, Row, Select, Session
+from ..stores._tables import ACTOR, COUNTER, EVENT, OUTBOX, REQUEST, SUBSCRIPTION, TAG, TIMER
+from ._identity import Identity
+
+if TYPE_CHECKING:
+    from ..._kernel._wait import Request
+
+__all__ = ["Effects", "Write"]
+
+_KEY = ("system_name", "actor_type", "actor_key")
+_FENCE = (*_KEY, "token", "revision")
+_STATE = (
+    *("revision", "state", "state_revision", "codec", "key_id"),
+    *("schema_version", "tags", "updated_at"),
+)
+_REQUEST = (*_KEY, "request_id", "revision", "reply", "expires_at")
+_EVENT = (
+    *(*_KEY, "seq", "event_type", "schema_version", "payload", "codec", "key_id"),
+    *("place", "recorded_at"),
+)
+_OUTBOX = (
+    *("system_name", "source", "seq", "target_type", "target_key", "message", "payload"),
+    *("codec", "key_id", "state", "not_before", "attempts"),
+)
+_TIMER = (
+    *(*_KEY, "timer_name", "due_at", "rule_text", "missed", "message", "payload"),
+    *("codec", "key_id"),
+)
+_TAG = ("system_name", "actor_type", "tag_name", "tag_value", "actor_key")
+_SUBSCRIPTION = ("system_name", "channel", "actor_type", "actor_key", "message")
+
+
+class Effects:
+    """What one turn wants done besides the change of state. Rows are as their tables have them."""
+
+    __slots__ = (
+        "added",
+        "events",
+        "forgotten",
+        "outbox",
+        "statements",
+        "subscribed",
+        "tags",
+        "timers",
+        "unsubscribed",
+    )
+
+    def __init__(self) -> None:
+        # Rows but for `place`, which the commit gives.
+        self.events: list[Row] = []
+        self.outbox: list[Row] = []
+        self.timers: list[Row] = []
+        self.forgotten: list[Row] = []
+        self.subscribed: list[Row] = []
+        self.unsubscribed: list[Row] = []
+        self.tags: dict[str, str] | None = None
+        self.statements: list[tuple[str, dict[str, Any]]] = []
+        # What layers above add: called in the transaction, maybe more than once.
+        self.added: list[Callable[[Session], object]] = []
+
+
+class Write(Operation[None]):
+    """See the module. `revision` is before, `after` behind all of its turns.
+
+    Args:
+        seal: called when it is handed over; gives state, state_revision, codec, key_id and schema_version as
+            they are to be stored, or None: only the revision changes.
+    """
+
+    rank = 0
+    __slots__ = (
+        "after",
+        "consumed",
+        "effects",
+        "replies",
+        "requests",
+        "revision",
+        "sealing",
+        "stored",
+        "tags",
+        "token",
+        "who",
+    )
+
+    def __init__(
+        self, who: Identity, token: bytes, revision: int, sealing: Callable[[Write], tuple[Any, ...] | None]
+    ) -> None:
+        self.who = who
+        self.token = token
+        self.revision = revision
+        self.after = revision
+        self.sealing: Callable[[Write], tuple[Any, ...] | None] | None = sealing
+        self.stored: tuple[Any, ...] | None = None
+        self.tags: dict[str, str] = {}
+        # Those that have any; most turns have none.
+        self.effects: list[Effects] = []
+        # (request id, revision, sealed reply, seconds to keep it)
+        self.requests: list[tuple[str, int, bytes, float]] = []
+        # Messages of the outbox that these turns have handled: (source, seq).
+        self.consumed: list[tuple[str, int]] = []
+        # Who waits for the commit, and what it is to be told then: a value, or an error.
+        self.replies: list[tuple[Request, Any, bool]] = []
+
+    def seal(self) -> None:
+        """See `Operation.seal`."""
+        sealing, self.sealing = self.sealing, None
+        if sealing is not None:
+            self.stored = sealing(self)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it has been handed over: later turns belong to the next one."""
+        return self.sealing is None
+
+    @classmethod
+    def perform_all(cls, session: Session, operations: Sequence[Write]) -> list[None]:
+        """See `Operation.perform_all`."""
+        _fence(session, operations)
+        _consume(session, operations)
+        now = session.now
+        requests = [
+            (*each.who, id, revision, reply, now + kept)
+            for each in operations
+            for id, revision, reply, kept in each.requests
+        ]
+        if requests:
+            session.insert(REQUEST, _REQUEST, requests)
+        if any(each.effects for each in operations):
+            _effects(session, operations)
+        return [None] * len(operations)
+
+
+def _fence(session: Session, writes: Sequence[Write]) -> None:
+    now = session.now
+    with_state = [
+        (
+            *(*each.who, each.token, each.revision, each.after),
+            *(*each.stored, json.dumps(each.tags) if each.tags else None, now),
+        )
+        for each in writes
+        if each.stored is not None
+    ]
+    without = [
+        (*each.who, each.token, each.revision, each.after, now) for each in writes if each.stored is None
+    ]
+    found = session.update(ACTOR, _FENCE, _STATE, with_state)
+    found += session.update(ACTOR, _FENCE, ("revision", "updated_at"), without)
+    if found != len(writes):
+        raise Fenced(", ".join(str(each.who) for each in writes[:3]))
+
+
+def _consume(session: Session, writes: Sequence[Write]) -> None:
+    """Take the messages that were handled out of the outbox: one that is not there was handled before."""
+    consumed = [(each.who.system, *message) for each in writes for message in each.consumed]
+    if consumed and session.delete(OUTBOX, ("system_name", "source", "seq"), consumed) != len(consumed):
+        raise Fenced(", ".join(str(each.who) for each in writes[:3]))
+
+
+_NEXT = Select(
+    "UPDATE kb_counter SET amount = amount + :n WHERE system_name = :system AND counter_name = :name"
+)
+_REACHED = Select("SELECT amount FROM kb_counter WHERE system_name = :system AND counter_name = :name")
+EVENTS = "events"
+
+
+def take_places(session: Session, system: str, count: int) -> int:
+    """The first of `count` places in the order of commits. The row stays locked until the commit."""
+    if not session.run(_NEXT, count, system, EVENTS):
+        columns = ("system_name", "counter_name", "amount")
+        session.insert(COUNTER, columns, [(system, EVENTS, 0)], ignore=True)
+        session.run(_NEXT, count, system, EVENTS)
+    return int(session.fetch(_REACHED, system, EVENTS)[0][0]) - count + 1
+
+
+def _effects(session: Session, writes: Sequence[Write]) -> None:
+    for each in writes:
+        tags = next((some.tags for some in reversed(each.effects) if some.tags is not None), None)
+        if tags is not None:
+            session.delete(TAG, _KEY, [each.who])
+            system, type, key = each.who
+            session.insert(TAG, _TAG, [(system, type, name, value, key) for name, value in tags.items()])
+    every = [(each.who, some) for each in writes for some in each.effects]
+    _rows(session, every)
+    events = [row for _, some in every for row in some.events]
+    if events:
+        place = take_places(session, events[0][0], len(events))
+        now = session.now
+        session.insert(EVENT, _EVENT, [(*row, place + index, now) for index, row in enumerate(events)])
+    for _, some in every:
+        for text, values in some.statements:
+            session.execute(text, values)
+        for add in some.added:
+            add(session)
+
+
+def _rows(session: Session, every: list[tuple[Identity, Effects]]) -> None:
+    # What one turn forgets another of the same write may set again, so each in its order.
+    for _, some in every:
+        if some.forgotten:
+            session.delete(TIMER, (*_KEY, "timer_name"), some.forgotten)
+        if some.timers:
+            session.upsert(TIMER, _TIMER, some.timers)
+        if some.unsubscribed:
+            session.delete(SUBSCRIPTION, _SUBSCRIPTION[:4], some.unsubscribed)
+        if some.subscribed:
+            session.upsert(SUBSCRIPTION, _SUBSCRIPTION, some.subscribed)
+    now = session.now
+    outbox = [(*row, now, 0) for _, some in every for row in some.outbox]
+    if outbox:
+        session.insert(OUTBOX, _OUTBOX, outbox)
