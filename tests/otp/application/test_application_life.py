@@ -402,6 +402,9 @@ async def test_a_name_that_is_not_there_is_refused_with_those_that_are(request_:
     async with otp.Applications(Store([])) as apps:
         with pytest.raises(kb.ChildNotFound, match="no application 'stoer'; there are: 'store'"):
             await getattr(apps, request_)("stoer")
+        wrong: Any = ["store"]
+        with pytest.raises(kb.ChildNotFound, match="no application"):
+            await getattr(apps, request_)(wrong)
 
 
 async def test_a_program_takes_no_other_children() -> None:

@@ -131,6 +131,23 @@ async def test_a_swap_whose_new_handler_fails_leaves_neither() -> None:
     assert ["Mute"] == await manager.which_handlers()
 
 
+async def test_a_handler_that_swaps_to_the_id_of_a_third_has_failed_and_the_third_stays() -> None:
+    third = otp.handler(Keeps, "third").options(id="Other")
+    manager = await started(third, otp.handler(Mute), otp.handler(Keeps))
+    await manager.sync_notify("swap")
+
+    assert ["third", "swap"] == (await manager.call("Other", "heard"))[:2]
+    assert "Keeps" not in await manager.which_handlers()
+    assert 1 <= (await manager.statistics()).failed
+
+
+async def test_a_swap_of_an_id_that_can_be_nobodys_adds_the_new_one() -> None:
+    manager = await started()
+    await manager.swap_handler([], otp.handler(Keeps))
+
+    assert ["Keeps"] == await manager.which_handlers()
+
+
 async def test_a_swap_whose_old_handler_fails_at_its_end_goes_on_without_its_state() -> None:
     manager = await started(otp.handler(NoStop))
     await manager.sync_notify(1)

@@ -52,6 +52,19 @@ async def test_one_copy_comes_however_often_one_has_subscribed(topics: otp.PubSu
     assert (0, 0, 2, 1) == (figures.topics, figures.subscribers, figures.broadcasts, figures.delivered)
 
 
+async def test_who_leaves_a_topic_and_comes_back_at_once_is_subscribed(topics: otp.PubSubHandle) -> None:
+    server = topics._ref
+    one = await subscribed(topics, "t")
+    server.suspend()  # a message to it about the leaving would now come after the coming back
+    await one.call(Member.do, topics, "unsubscribe", "t")
+    await one.call(Member.do, topics, "subscribe", "t")
+    server.resume()
+    await topics.statistics()
+    await topics.broadcast("t", 1)
+
+    assert [1] == await one.call(Member.once_heard, 1)
+
+
 async def test_broadcast_from_spares_its_sender(topics: otp.PubSubHandle) -> None:
     one, two = await subscribed(topics, "t"), await subscribed(topics, "t")
     await one.call(Member.do, topics, "broadcast_from", "t", "hello")

@@ -385,6 +385,7 @@ async def test_it_has_figures_and_a_one_line_repr(many: otp.RegistryHandle) -> N
         ({"partitions": "2"}, "partitions"),
         ({"listeners": "ear"}, "listeners"),
         ({"listeners": [[]]}, "listeners"),
+        ({"listeners": 5}, "listeners takes several names"),
     ],
 )
 def test_an_option_with_no_such_value_is_named(options: dict[str, Any], named: str) -> None:

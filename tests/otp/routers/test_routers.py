@@ -533,3 +533,5 @@ async def test_what_is_no_routee_is_refused() -> None:
     router = otp.router([ref])
     with pytest.raises(kb.UsageError, match="has a routee 0 already"):
         router.add(ref, 0)
+    with pytest.raises(kb.UsageError, match="a routee's id must be hashable"):
+        router.add(ref, [])  # type: ignore[arg-type]

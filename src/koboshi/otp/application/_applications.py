@@ -192,7 +192,8 @@ class Applications(Supervisor):
         )
 
     def _known(self, name: str) -> Application:
-        found = self._applications.get(name)
+        given: object = name
+        found = self._applications.get(name) if isinstance(given, str) else None
         if found is None:
             known = ", ".join(map(repr, self._applications)) or "none"
             raise ChildNotFound(f"there is no application {name!r}; there are: {known}")

@@ -122,10 +122,9 @@ class EventManager(Actor):
         Raises:
             HandlerPresent, HandlerFailed
         """
-        taken = checked(spec).id != id and spec.id in self._installed
-        if taken:
-            raise HandlerPresent(self._kb_cell.label(), spec.id)
-        await self._swap(self._installed.get(id), spec, reason, owner)
+        old = self._find(id)
+        self._refuse_third(old, checked(spec))
+        await self._swap(old, spec, reason, owner)
 
     @message
     async def call_handler(self, id: Any, request: Any) -> Any:
@@ -211,6 +210,12 @@ class EventManager(Actor):
         if not any(each.owner == owner for each in self._installed.values()):
             unlink(owner)
 
+    def _refuse_third(self, old: _Installed | None, spec: HandlerSpec[Any]) -> None:
+        """Raise when a swap would take the id of a handler that is not the one to be replaced."""
+        holder = self._installed.get(spec.id)
+        if holder is not None and holder is not old:
+            raise HandlerPresent(self._kb_cell.label(), spec.id)
+
     async def _swap(
         self, old: _Installed | None, spec: HandlerSpec[Any], reason: Any, owner: ActorRef[Any] | None
     ) -> None:
@@ -259,6 +264,13 @@ class EventManager(Actor):
             await self._take_out(each, NORMAL, NORMAL)
         elif handler._kb_swap is not None:
             try:
+                self._refuse_third(each, handler._kb_swap)
+            except HandlerPresent as present:
+                # It has asked for what cannot be: that is its failure, and the third keeps its id.
+                self._report(HandlerFailed(self._kb_cell.label(), each.id, "swap", present), "a swap", "-")
+                await self._take_out(each, Crashed(present), Crashed(present))
+                return
+            try:
                 await self._swap(each, handler._kb_swap, NORMAL, None)
             except HandlerFailed as failed:
                 self._report(failed, "a swap", "-")
@@ -295,11 +307,14 @@ class EventManager(Actor):
             )
         )
 
-    def _get(self, id: Any) -> _Installed:
+    def _find(self, id: Any) -> _Installed | None:
         try:
-            found = self._installed.get(id)
+            return self._installed.get(id)
         except TypeError:  # it cannot be hashed, so it is nobody's id
-            found = None
+            return None
+
+    def _get(self, id: Any) -> _Installed:
+        found = self._find(id)
         if found is None:
             raise HandlerNotFound(self._kb_cell.label(), id, tuple(self._installed))
         return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel import _bonds
 from ..._kernel._actor import Actor
 from ..._kernel._bonds import Monitor
-from ..._kernel._cell import DEAD, Cell
+from ..._kernel._cell import DEAD, REMOTE, Cell
 from ..._kernel._errors import KoboshiError
 from ..._kernel._lifecycle import launch
 from ..._kernel._message import message
@@ -88,8 +88,13 @@ class Hub(Actor):
     def _detach(self, topic: Any) -> None:
         from ._pubsub import PubSub
 
+        target, hub = self.server._target(), ActorRef[Hub](self._kb_cell)
+        if target.state not in (DEAD, REMOTE):
+            # At once, as `attach` is on this loop: a message would come after a new `attach`, and undo it.
+            target.actor.detach(hub, topic)
+            return
         try:
-            self.server.cast(PubSub.detach, ActorRef(self._kb_cell), topic)
+            self.server.cast(PubSub.detach, hub, topic)
         except KoboshiError:
             # Its mailbox is full. It goes on to send what nobody here wants, and is told with the next
             # message of the topic that comes.

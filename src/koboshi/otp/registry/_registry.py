@@ -55,7 +55,8 @@ class Registry(Answering):
         given: object = partitions
         if not isinstance(given, int) or isinstance(given, bool) or given < 1:
             raise UsageError(f"partitions takes a whole number >= 1, got {partitions!r}")
-        if isinstance(listeners, str):
+        told: object = listeners
+        if isinstance(told, str) or not isinstance(told, Iterable):
             raise UsageError(f"listeners takes several names, such as ({listeners!r},), got {listeners!r}")
         self.keys_are: Literal["unique", "duplicate"] = keys
         self._listeners = tuple(listeners)
