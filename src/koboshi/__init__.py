@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._kernel import _events as events
 from ._kernel._actor import Actor
 from ._kernel._bonds import Monitor
@@ -79,6 +81,28 @@ from ._supervision._restart import Backoff, Budget
 from ._supervision._run import run
 from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
+from .durable._failures import (
+    Corrupted,
+    DurableError,
+    ExtraNeeded,
+    Fenced,
+    ForeignStore,
+    HostLost,
+    NoUpcaster,
+    OutcomeUnknown,
+    OwnedElsewhere,
+    PayloadTooLarge,
+    Refused,
+    SchemaTooNew,
+    StoreClosed,
+    StoreDamaged,
+    StoreUnavailable,
+    StoreUnusable,
+    UnknownType,
+    WrongKey,
+    WrongSchemaVersion,
+)
+from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, query
 from .otp import upgrade
 from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
 from .workers import (
@@ -128,6 +152,10 @@ from .workers import (
     spread,
 )
 
+if TYPE_CHECKING:
+    # At run time the package itself stands here: `kb.durable(...)` makes a kind, `koboshi.durable` is the layer.
+    from .durable.actors import durable
+
 __all__ = [
     "IGNORE",
     "Actor",
@@ -157,11 +185,17 @@ __all__ = [
     "CommandNotReady",
     "CommandStalled",
     "CommandStatistics",
+    "Corrupted",
     "Counts",
     "Crashed",
     "DescriptorsExhausted",
     "Dossier",
     "Down",
+    "Durable",
+    "DurableActor",
+    "DurableError",
+    "DurableRef",
+    "DurableStatistics",
     "DynamicSupervisor",
     "Executor",
     "ExecutorBroken",
@@ -169,12 +203,16 @@ __all__ = [
     "ExitReason",
     "Exited",
     "ExtraMissing",
+    "ExtraNeeded",
     "FailedToStart",
+    "Fenced",
     "Flame",
     "FlameStatistics",
+    "ForeignStore",
     "FrameTooLarge",
     "GaveUp",
     "HandlerTimeout",
+    "HostLost",
     "Ignored",
     "JobQueueFull",
     "JobTimeout",
@@ -188,17 +226,22 @@ __all__ = [
     "NameTaken",
     "NoConnection",
     "NoProc",
+    "NoUpcaster",
     "NodeStatistics",
     "Normal",
     "NotInProcess",
     "NotPicklable",
     "NotRunning",
+    "OutcomeUnknown",
+    "OwnedElsewhere",
+    "PayloadTooLarge",
     "Pool",
     "PoolStatistics",
     "Process",
     "ProcessInfo",
     "Progress",
     "Quarantined",
+    "Refused",
     "RemoteError",
     "RemoteTraceback",
     "ReplyTo",
@@ -206,10 +249,15 @@ __all__ = [
     "Results",
     "RunnerLost",
     "Runners",
+    "SchemaTooNew",
     "Shutdown",
     "StartError",
     "StartTimeout",
     "Stop",
+    "StoreClosed",
+    "StoreDamaged",
+    "StoreUnavailable",
+    "StoreUnusable",
     "Stream",
     "Supervisor",
     "SupervisorGaveUp",
@@ -218,6 +266,7 @@ __all__ = [
     "Timeout",
     "Timer",
     "TooManyChildren",
+    "UnknownType",
     "UsageError",
     "Worker",
     "WorkerCrashed",
@@ -227,12 +276,15 @@ __all__ = [
     "WorkerNode",
     "WorkerNodeStatistics",
     "WorkerStartFailed",
+    "WrongKey",
+    "WrongSchemaVersion",
     "WrongThread",
     "alias",
     "child",
     "command",
     "correlation_id",
     "defer",
+    "durable",
     "events",
     "flame",
     "info",
@@ -247,6 +299,7 @@ __all__ = [
     "own_process",
     "pool",
     "processes",
+    "query",
     "receive",
     "register",
     "run",

@@ -135,7 +135,11 @@ class Activation:
         return value
 
     def _join(self, run: Any, value: Any, request_id: str | None, blob: bytes) -> Any:
-        write, effects = self._open_write(), self.effects
+        write, effects = self.write, self.effects
+        is_new = write is None
+        if write is None:
+            write = self.write = Write(self.who, self.token, self.revision, self.kind.sealing(self))
+            write.tags = self.tags
         revision = self.revision + 1
         if request_id is not None:
             reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
@@ -151,16 +155,10 @@ class Activation:
         if self.consuming is not None:
             write.consumed.append(self.consuming)
             self.consuming = None
-        return self._reply_with(write, value, is_error=False)
-
-    def _open_write(self) -> Write:
-        write = self.write
-        if write is None or write.sealed:
-            write = Write(self.who, self.token, self.revision, self.kind.sealing(self))
-            write.tags = self.tags
+        self._reply_with(write, value, is_error=False)
+        if is_new:
+            # Last, since it may be handed over, and sealed, this very moment.
             self.kind.submit(self, write)
-            self.write = write
-        return write
 
     def hold(self, value: Any, *, is_error: bool = False) -> Any:
         """Reply when what the turn has seen is committed; it has changed nothing itself."""

@@ -102,6 +102,8 @@ def _done(
 def _together(
     connection: Connection, session: Session, operations: Sequence[Operation[Any]]
 ) -> list[Outcome]:
+    if len(operations) == 1:
+        return _single(connection, session, operations[0])
     found: list[Outcome | None] = [None] * len(operations)
     order = sorted(range(len(operations)), key=lambda index: operations[index].rank)
     for kind, each in itertools.groupby(order, key=lambda index: type(operations[index])):
@@ -111,14 +113,19 @@ def _together(
         except Exception as error:
             if connection.is_to_blame(error):
                 raise
-            if len(operations) == 1:
-                connection.roll_back()
-                connection.begin(writes=operations[0].writes)
-                return [Outcome(None, error)]
             raise _BadOperation from error
         for index, value in zip(places, values, strict=True):
             found[index] = Outcome(value, None)
     return [each for each in found if each is not None]
+
+
+def _single(connection: Connection, session: Session, operation: Operation[Any]) -> list[Outcome]:
+    try:
+        return [Outcome(type(operation).perform_all(session, [operation])[0], None)]
+    except Exception as error:
+        if connection.is_to_blame(error):
+            raise
+        raise _BadOperation from error
 
 
 def _one_by_one(

@@ -149,9 +149,8 @@ class Store:
     def _add(self, operation: Operation[Any], done: Done) -> None:
         self._waiting.append((operation, done))
         if not self._busy and not self._scheduled:
-            # At the end of the tick, so that what one tick asks for is one group.
-            self._scheduled = True
-            self._loop.call_soon(self._hand_over)
+            # At once: what else this tick asks for is the next group, which is made while this one is committed.
+            self._hand_over()
 
     async def run(self, operation: Operation[T]) -> T:
         """Have something done and wait for it. Cancelling the caller does not undo it.
