@@ -194,22 +194,7 @@ class DurableRef(Generic[A]):
     async def _awake(self, kind: Kind, message: Any, began: float, deadline: float | None) -> Activation:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Activation] = loop.create_future()
-
-        class Waiting:
-            """Who waits for it; a call whose deadline has passed does no longer."""
-
-            given_up = False
-
-            def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
-                if future.done():
-                    return
-                if activation is not None:
-                    future.set_result(activation)
-                else:
-                    assert error is not None
-                    future.set_exception(error)
-
-        waiting = Waiting()
+        waiting = _Waiting(future)
         kind.wake(self.key, waiting)
         if future.done():
             return future.result()
@@ -290,6 +275,24 @@ class DurableRef(Generic[A]):
 
     def __repr__(self) -> str:
         return f"<DurableRef {self.who}>"
+
+
+class _Waiting:
+    """Who waits for an actor to wake; a call whose deadline has passed does no longer."""
+
+    __slots__ = ("_future", "given_up")
+
+    def __init__(self, future: asyncio.Future[Activation]) -> None:
+        self._future = future
+        self.given_up = False
+
+    def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
+        if self._future.done():
+            return
+        if activation is not None:
+            self._future.set_result(activation)
+        elif error is not None:
+            self._future.set_exception(error)
 
 
 def _live(definition: Definition, message: Any) -> Kind:
