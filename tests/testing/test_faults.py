@@ -198,15 +198,41 @@ async def test_the_process_of_a_node_dies_and_both_come_back() -> None:
         assert pid != (await node.call(kb.WorkerNode.statistics)).pid
 
 
-async def test_faults_that_are_closed_in_another_order_are_refused() -> None:
-    first, second = ExitStack(), ExitStack()
-    first.enter_context(testing.crash_on(Special, Counter.read, nth=9))
-    second.enter_context(testing.crash_on(Special, Counter.read, nth=9))
-    with pytest.raises(kb.UsageError, match="closed in another order than opened"):
-        first.close()
+async def test_faults_may_be_closed_in_any_order_and_none_stays_behind() -> None:
+    entry = Counter._kb_info.protocol[Counter.read]
+    before = entry.fn
+    first, second, third = ExitStack(), ExitStack(), ExitStack()
+    first.enter_context(testing.crash_on(Counter, Counter.read))
+    ref = await kb.start(Counter)
+    counted = second.enter_context(testing.crash_on(ref, Counter.read, nth=99))
+    last = third.enter_context(testing.crash_on(Counter, Counter.read, nth=99))
+    first.close()
+    assert 0 == await ref.call(Counter.read)
+    third.close()
+    assert 0 == await ref.call(Counter.read)
+    assert (2, 1) == (counted.seen, last.seen)
     second.close()
-    entry = Special._kb_info.protocol[Counter.read]
-    entry.fn = Counter._kb_info.protocol[Counter.read].fn
+
+    assert 0 == await ref.call(Counter.read)
+    assert (2, 1) == (counted.seen, last.seen)
+    assert before is entry.fn
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_mailbox_is_full_until_the_last_of_its_faults_is_closed(order: tuple[int, int]) -> None:
+    ref = await kb.start(Counter)
+    limit = ref._target().limit
+    stacks = ExitStack(), ExitStack()
+    for stack in stacks:
+        stack.enter_context(testing.full_mailbox(ref))
+    stacks[order[0]].close()
+    with pytest.raises(kb.MailboxFull):
+        await ref.within(0.05).call(Counter.read)
+    stacks[order[1]].close()
+
+    assert limit == ref._target().limit
+    assert 0 == await ref.call(Counter.read)
+
 
 
 async def test_options_are_checked_when_given() -> None:

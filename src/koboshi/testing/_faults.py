@@ -12,6 +12,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from .. import ActorRef, WorkerNode
@@ -145,17 +146,23 @@ def full_mailbox(ref: ActorRef[Any]) -> Generator[None]:
     What was in the mailbox before stays, and is handled when this is over.
     """
     cell = _local(ref)
-    limit = cell.limit
-    cell.node.suspend(cell)
-    if cell.mailbox is None:
-        cell.mailbox = deque()
-    cell.limit = 0
+    held = _full.get(cell)
+    if held is None:
+        held = _full[cell] = _Full(cell.limit)
+        cell.node.suspend(cell)
+        if cell.mailbox is None:
+            cell.mailbox = deque()
+        cell.limit = 0
+    held.opened += 1
     try:
         yield
     finally:
-        cell.limit = limit
-        if cell.state != DEAD:
-            cell.node.resume(cell)
+        held.opened -= 1
+        if not held.opened:
+            del _full[cell]
+            cell.limit = held.limit
+            if cell.state != DEAD:
+                cell.node.resume(cell)
 
 
 async def kill_process(node: ActorRef[WorkerNode]) -> int:
@@ -176,34 +183,67 @@ async def kill_process(node: ActorRef[WorkerNode]) -> int:
 Act = Callable[[Fault, Entry, Callable[[], Any], Any], Any]
 
 
+@dataclass(slots=True)
+class _Full:
+    """A mailbox that is full on purpose: its own limit, and how many faults hold it so."""
+
+    limit: int | None
+    opened: int = 0
+
+
+_full: dict[Cell, _Full] = {}
+
+
+@dataclass(slots=True, eq=False)
+class _Layer:
+    """A fault around a handler. What it is around changes when the one beneath closes first."""
+
+    inner: Callable[..., Any]
+
+
+# The layers that are open around each entry's handler, innermost first.
+_layers: dict[Entry, list[_Layer]] = {}
+
+
 @contextmanager
 def _open(target: Target, message: Any, act: Act) -> Generator[Fault]:
     """Put `act` in the place of the handlers of a message, or of all, for one actor or a class's."""
     fault = Fault()
-    restore: list[tuple[Entry, Callable[..., Any], Callable[..., Any]]] = []
+    opened: list[tuple[Entry, _Layer]] = []
     for entry in _entries(target, message):
-        fn = entry.fn
-        entry.fn = _between(fault, entry, fn, target, act)
-        restore.append((entry, fn, entry.fn))
+        layer = _Layer(entry.fn)
+        entry.fn = _between(fault, entry, layer, target, act)
+        _layers.setdefault(entry, []).append(layer)
+        opened.append((entry, layer))
     try:
         yield fault
     finally:
-        for entry, fn, mine in reversed(restore):
-            if entry.fn is not mine:
-                raise UsageError(f"faults of {entry.name} were closed in another order than opened")
-            entry.fn = fn
+        for entry, layer in opened:
+            _remove(entry, layer)
 
 
-def _between(
-    fault: Fault, entry: Entry, fn: Callable[..., Any], target: Target, act: Act
-) -> Callable[..., Any]:
+def _remove(entry: Entry, layer: _Layer) -> None:
+    """Take one fault from around a handler, whichever are open beneath and above."""
+    layers = _layers[entry]
+    at = layers.index(layer)
+    if at == len(layers) - 1:
+        entry.fn = layer.inner
+    else:
+        layers[at + 1].inner = layer.inner
+    del layers[at]
+    if not layers:
+        del _layers[entry]
+
+
+def _between(fault: Fault, entry: Entry, layer: _Layer, target: Target, act: Act) -> Callable[..., Any]:
     def run(actor: Any, *args: Any, **kwargs: Any) -> Any:
+        fn = layer.inner
         # A stable ref means whoever is there now, so it is asked at each message.
         if isinstance(target, ActorRef) and target._target() is not actor._kb_cell:
             return fn(actor, *args, **kwargs)
         return act(fault, entry, lambda: fn(actor, *args, **kwargs), actor)
 
-    run.__name__ = getattr(fn, "__name__", entry.name)
+    run.__name__ = getattr(layer.inner, "__name__", entry.name)
     run.__qualname__ = entry.name
     return run
 
