@@ -24,7 +24,8 @@ from .application._errors import (
 )
 from .application._secret import Secret
 from .checkout._handle import Checkout, Checkouts, checkout_pool
-from .checkout._pool import CheckoutPool, CheckoutStatistics, NoWorkerFree, TooManyWaiting
+from .checkout._outcomes import CheckoutStatistics, NoWorkerFree, TooManyWaiting
+from .checkout._pool import CheckoutPool
 from .event_manager import (
     EventHandler,
     EventManager,

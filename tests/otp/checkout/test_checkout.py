@@ -408,6 +408,44 @@ def test_a_worker_is_replaced_when_its_time_is_over_but_not_while_it_is_lent() -
     assert (True, False, 2) == run_virtual(main)
 
 
+@pytest.mark.parametrize("options", [{}, {"ping": Worker.ping, "ping_every": 3.0}])
+def test_a_worker_that_is_one_too_many_may_stay_free_for_a_while(options: dict[str, Any]) -> None:
+    async def main() -> tuple[list[Any], int]:
+        seen: list[Any] = []
+        async with pool_of(1, 2, overflow_ttl=10.0, **options) as pool:
+            refs = [await pool.checkout() for _ in range(3)]
+            for ref in refs:
+                pool.checkin(ref)
+            await asyncio.sleep(8.0)
+            again = await pool.checkout()
+            seen.append(("used again", again in refs, (await pool.status()).overflow))
+            pool.checkin(again)
+            await asyncio.sleep(4.0)
+            seen.append(("two are over", again.alive, [ref.alive for ref in refs].count(True)))
+            await asyncio.sleep(20.0)
+            status = await settled(pool, free=1)
+            seen.append(("the regular one stays", status.overflow, again.alive))
+            return seen, status.discarded
+
+    assert (
+        [("used again", True, 2), ("two are over", True, 1), ("the regular one stays", 0, True)],
+        0,
+    ) == run_virtual(main)
+
+
+async def test_a_block_never_gives_back_what_was_lent_to_somebody_else_meanwhile() -> None:
+    async with pool_of(1) as pool:
+        async with pool.checkout() as worker:
+            pool.checkin(worker)
+            other = await pool.checkout()
+            assert worker == other
+        with pytest.raises(otp.NoWorkerFree):
+            await pool.checkout(block=False)
+        pool.checkin(other)
+
+        assert other == await pool.checkout()
+
+
 # -- ends, options, nodes ----------------------------------------------------------------------------------
 
 
@@ -430,6 +468,7 @@ async def test_a_stop_ends_lent_workers_too_and_those_who_wait_hear_of_it() -> N
     [
         ({"size": -1}, "size takes a whole number >= 0, got -1"),
         ({"overflow": 1.5}, "overflow takes a whole number >= 0"),
+        ({"overflow_ttl": 0}, "overflow_ttl takes seconds > 0 or None, got 0"),
         ({"strategy": "any"}, "strategy is one of 'lifo', 'fifo'"),
         ({"max_waiting": -1}, "max_waiting takes a whole number"),
         ({"on_owner_death": "ignore"}, "on_owner_death is one of"),

@@ -20,20 +20,18 @@ Order = Literal["lifo", "fifo"]
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """Somebody who waits. `token` is the caller's name for this checkout, `owner` the process it is for."""
+    """Somebody who waits. `token` is the caller's name for this checkout."""
 
     token: Any
-    owner: Any
     reply: Any
     watch: Any = None
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A worker is lent: under which token, to which process, and the watch over that."""
+    """A worker is lent: under which token, and the watch over its owner."""
 
     token: Any
-    owner: Any
     watch: Any
 
 

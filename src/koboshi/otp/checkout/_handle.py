@@ -14,7 +14,8 @@ from ..._kernel._errors import CallError, UsageError
 from ..._kernel._node import this_node
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
 from .._here import as_ref
-from ._pool import CheckoutPool, CheckoutStatistics
+from ._outcomes import CheckoutStatistics
+from ._pool import CheckoutPool
 
 __all__ = ["Checkout", "Checkouts", "checkout_pool"]
 
@@ -28,16 +29,22 @@ _numbers = itertools.count(1)
 class Checkout(Generic[AA]):
     """A worker to come: `await` it and give it back by `checkin`, or use it as an `async with`."""
 
-    __slots__ = ("_block", "_pool", "_ref", "_timeout")
+    __slots__ = ("_block", "_pool", "_ref", "_timeout", "_token")
 
     def __init__(self, pool: Checkouts[AA], timeout: float | None, block: bool) -> None:
         self._pool = pool
         self._timeout = timeout
         self._block = block
         self._ref: ActorRef[AA] | None = None
+        self._token = ""
 
     def __await__(self) -> Generator[Any, Any, ActorRef[AA]]:
-        return self._pool._take(self._timeout, self._block).__await__()
+        return self._take().__await__()
+
+    async def _take(self) -> ActorRef[AA]:
+        # Each time another one: a block gives back what was lent to it, never what was lent to others since.
+        self._token = token = f"{os.getpid()}-{next(_numbers)}"
+        return await self._pool._take(token, self._timeout, self._block)
 
     async def __aenter__(self) -> ActorRef[AA]:
         if self._ref is not None:
@@ -50,7 +57,7 @@ class Checkout(Generic[AA]):
     ) -> None:
         ref, self._ref = self._ref, None
         if ref is not None:
-            self._pool.checkin(ref)
+            self._pool._give_back(ref, self._token)
 
 
 class Checkouts(Generic[AA]):
@@ -83,9 +90,12 @@ class Checkouts(Generic[AA]):
 
     def checkin(self, worker: ActorRef[Any]) -> None:
         """Give a worker back; one that is not lent, or dead, is no error."""
+        self._give_back(worker, None)
+
+    def _give_back(self, worker: ActorRef[Any], token: str | None) -> None:
         # A pool that is gone has taken its workers with it.
         with contextlib.suppress(CallError):
-            self._ref.cast(CheckoutPool.checkin, worker)
+            self._ref.cast(CheckoutPool.checkin, worker, token)
 
     async def transaction(
         self,
@@ -102,10 +112,9 @@ class Checkouts(Generic[AA]):
         """Figures of the pool."""
         return await self._ref.call(CheckoutPool.status)
 
-    async def _take(self, timeout: float | None, block: bool) -> ActorRef[AA]:
+    async def _take(self, token: str, timeout: float | None, block: bool) -> ActorRef[AA]:
         current = this_node().current
         owner = None if current is None else ActorRef[Any](current)
-        token = f"{os.getpid()}-{next(_numbers)}"
         try:
             return await self._ref.within(timeout).call(CheckoutPool.checkout, owner, token, block)
         except BaseException:

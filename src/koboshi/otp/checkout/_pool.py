@@ -10,12 +10,11 @@ import asyncio
 import random
 from collections.abc import Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..._kernel import _bonds
 from ..._kernel._cell import NO_KWARGS, Cell
-from ..._kernel._errors import KoboshiError, NameTaken, StartError, UsageError
+from ..._kernel._errors import NameTaken, StartError, UsageError
 from ..._kernel._events import RestartFailed
 from ..._kernel._lifecycle import Ignored, Stop
 from ..._kernel._message import MARK, message
@@ -29,45 +28,15 @@ from ..._supervision._restart import Backoff, backoff_of
 from ..._supervision._root import request
 from ..._supervision._spec import ChildSpec
 from ._desk import Desk, Lease, Order, Waiter
+from ._outcomes import CheckoutStatistics, NoWorkerFree, TooManyWaiting
 
-__all__ = ["CheckoutPool", "CheckoutStatistics", "NoWorkerFree", "OnOwnerDeath", "TooManyWaiting"]
+__all__ = ["CheckoutPool", "OnOwnerDeath"]
 
 OnOwnerDeath = Literal["discard", "reuse"]
 
 _BACKOFF = Backoff(0.1, 30.0, 2.0, 0.2)
 # The part of a worker's lifetime by which it is drawn shorter, so that those started together do not end so.
 _LIFETIME_JITTER = 0.1
-
-
-class NoWorkerFree(KoboshiError):
-    """All workers are lent, and the caller would not wait."""
-
-
-class TooManyWaiting(KoboshiError):
-    """All workers are lent, and `max_waiting` wait for one already."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckoutStatistics:
-    """A pool at one moment, and since its start.
-
-    Attributes:
-        state: "ready" when a worker is free or may be started, "overflow" when there are more than the
-            regular ones, "full" when nobody can have one.
-        free, lent, starting, waiting: how many workers, and how many wait.
-        overflow: workers beyond the regular ones.
-        checkouts, discarded, failed_starts: since the start.
-    """
-
-    state: str
-    free: int
-    lent: int
-    starting: int
-    waiting: int
-    overflow: int
-    checkouts: int
-    discarded: int
-    failed_starts: int
 
 
 class CheckoutPool(DynamicSupervisor):
@@ -78,6 +47,8 @@ class CheckoutPool(DynamicSupervisor):
         size: regular workers, 5 by default.
         overflow: how many more are started while all are lent, 10 by default; each is ended when it comes
             back and nobody waits.
+        overflow_ttl: seconds that a worker beyond `size` stays free before it is ended; None, the default,
+            ends it at once.
         strategy: "lifo" (default) lends the worker that came back last, "fifo" the one that is free longest.
         max_waiting: how many may wait for a worker; None, the default, any number.
         on_owner_death: "discard" (default) ends the worker whose owner has died, which may be at work for it;
@@ -100,6 +71,7 @@ class CheckoutPool(DynamicSupervisor):
         *,
         size: int = 5,
         overflow: int = 10,
+        overflow_ttl: float | None = None,
         strategy: Order = "lifo",
         max_waiting: int | None = None,
         on_owner_death: OnOwnerDeath = "discard",
@@ -112,16 +84,31 @@ class CheckoutPool(DynamicSupervisor):
         backoff: Backoff | tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
-        options = {
-            name: value for name, value in locals().items() if name not in ("self", "worker", "__class__")
-        }
-        self._made_with = (worker,), options
+        self._made_with = (
+            (worker,),
+            {
+                "size": size,
+                "overflow": overflow,
+                "overflow_ttl": overflow_ttl,
+                "strategy": strategy,
+                "max_waiting": max_waiting,
+                "on_owner_death": on_owner_death,
+                "reset": reset,
+                "reset_timeout": reset_timeout,
+                "ping": ping,
+                "ping_every": ping_every,
+                "max_lifetime": max_lifetime,
+                "start_async": start_async,
+                "backoff": backoff,
+            },
+        )
         if not isinstance(worker, ChildSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"worker takes a child spec, got {worker!r}; write kb.child(Connection, ...)")
         one_of("strategy", strategy, ("lifo", "fifo"))
         one_of("on_owner_death", on_owner_death, ("discard", "reuse"))
         if max_waiting is not None:
             whole("max_waiting", max_waiting, 0)
+        seconds("overflow_ttl", overflow_ttl, none=True)
         seconds("reset_timeout", reset_timeout)
         seconds("ping_every", ping_every)
         seconds("max_lifetime", max_lifetime, none=True)
@@ -136,6 +123,10 @@ class CheckoutPool(DynamicSupervisor):
         self._reset, self._reset_timeout = reset, reset_timeout
         self._ping, self._ping_every = ping, ping_every
         self._max_lifetime = max_lifetime
+        self._overflow_ttl = overflow_ttl
+        # When a worker that is one too many has been free for long enough; None for one whose time has come
+        # while it was asked whether it is well.
+        self._idle: dict[Cell, asyncio.TimerHandle | None] = {}
         self._start_async = start_async
         self._retry_after = backoff_of(backoff) or _BACKOFF
         # Failed starts in a row, since when the time to the next attempt is counted.
@@ -174,8 +165,9 @@ class CheckoutPool(DynamicSupervisor):
 
     async def on_stop(self, reason: Any) -> None:
         self._stopping = True
-        for handle in self._lifetimes.values():
-            handle.cancel()
+        for handle in (*self._lifetimes.values(), *self._idle.values()):
+            if handle is not None:
+                handle.cancel()
         await super().on_stop(reason)
 
     # -- the desk -----------------------------------------------------------------------------------
@@ -187,11 +179,12 @@ class CheckoutPool(DynamicSupervisor):
         watch = None if owner is None else _bonds.monitor(self._kb_cell, owner._target(), owner)
         worker = desk.take_free()
         if worker is not None:
-            desk.lent[worker] = Lease(token, owner, watch)
+            self._not_idle(worker)
+            desk.lent[worker] = Lease(token, watch)
             self._checkouts += 1
             return ActorRef(worker)
         reply = defer()
-        waiter = Waiter(token, owner, reply, watch)
+        waiter = Waiter(token, reply, watch)
         if desk.may_grow or (block and desk.may_wait):
             desk.waiters[token] = waiter
             self._fill()
@@ -206,11 +199,12 @@ class CheckoutPool(DynamicSupervisor):
         return None  # type: ignore[return-value]  # the reply is deferred
 
     @message
-    def checkin(self, ref: ActorRef[Any]) -> None:
-        """Take a worker back; one that is not lent is no error."""
+    def checkin(self, ref: ActorRef[Any], token: Any = None) -> None:
+        """Take a worker back; one that is not lent, or is lent under another `token`, is no error."""
         worker = ref._target()
-        lease = self._desk.lent.pop(worker, None)
-        if lease is not None:
+        lease = self._desk.lent.get(worker)
+        if lease is not None and (token is None or lease.token == token):
+            del self._desk.lent[worker]
             self._came_back(worker, lease)
 
     @message
@@ -271,9 +265,12 @@ class CheckoutPool(DynamicSupervisor):
             if self._lend(worker, waiter):
                 return
         if desk.total + 1 > desk.size:
-            self._dismiss(worker)
-        else:
-            desk.free.append(worker)
+            if self._overflow_ttl is None or (worker in self._idle and self._idle[worker] is None):
+                self._dismiss(worker)
+                return
+            if worker not in self._idle:  # one that only answered a ping has been free since before
+                self._idle[worker] = self._after(self._overflow_ttl, CheckoutPool._idle_too_long, worker)
+        desk.free.append(worker)
 
     def _lend(self, worker: Cell, waiter: Waiter) -> bool:
         """Hand a worker over; False when who waited has given up, and the worker is still nobody's."""
@@ -281,7 +278,8 @@ class CheckoutPool(DynamicSupervisor):
         if not reply.wanted:
             _unwatch(waiter)
             return False
-        self._desk.lent[worker] = Lease(waiter.token, waiter.owner, waiter.watch)
+        self._not_idle(worker)
+        self._desk.lent[worker] = Lease(waiter.token, waiter.watch)
         self._checkouts += 1
         reply.send(ActorRef(worker))
         return True
@@ -357,6 +355,7 @@ class CheckoutPool(DynamicSupervisor):
         if lease is not None:
             _unwatch(lease)
         self._expired.discard(worker)
+        self._not_idle(worker)
         handle = self._lifetimes.pop(worker, None)
         if handle is not None:
             handle.cancel()
@@ -401,9 +400,28 @@ class CheckoutPool(DynamicSupervisor):
         if self._max_lifetime is None:
             return
         delay = self._max_lifetime * (1 - _LIFETIME_JITTER * random.random())
-        item = (CheckoutPool._too_old, (worker,), NO_KWARGS, copy_context(), None)
-        loop, cell = worker.node.loop, self._kb_cell
-        self._lifetimes[worker] = loop.call_later(delay, cell.post, item, context=cell.node.context)
+        self._lifetimes[worker] = self._after(delay, CheckoutPool._too_old, worker)
+
+    def _after(self, delay: float, fn: Any, worker: Cell) -> asyncio.TimerHandle:
+        """Have the pool run `fn(pool, worker)` after a while."""
+        item = (fn, (worker,), NO_KWARGS, copy_context(), None)
+        cell = self._kb_cell
+        return worker.node.loop.call_later(delay, cell.post, item, context=cell.node.context)
+
+    def _idle_too_long(self, worker: Cell) -> None:
+        if worker not in self._idle:
+            return  # it has been lent, or has died, as the time came
+        if worker in self._desk.held:
+            self._idle[worker] = None
+            return
+        del self._idle[worker]
+        if self._desk.extra:
+            self._dismiss(worker)
+
+    def _not_idle(self, worker: Cell) -> None:
+        handle = self._idle.pop(worker, None)
+        if handle is not None:
+            handle.cancel()
 
     def _too_old(self, worker: Cell) -> None:
         self._lifetimes.pop(worker, None)
