@@ -234,7 +234,6 @@ async def test_a_mailbox_is_full_until_the_last_of_its_faults_is_closed(order: t
     assert 0 == await ref.call(Counter.read)
 
 
-
 async def test_options_are_checked_when_given() -> None:
     ref = await kb.start(Counter)
     bad = [

@@ -187,7 +187,7 @@ Act = Callable[[Fault, Entry, Callable[[], Any], Any], Any]
 class _Full:
     """A mailbox that is full on purpose: its own limit, and how many faults hold it so."""
 
-    limit: int | None
+    limit: int
     opened: int = 0
 
 
