@@ -1,6 +1,6 @@
 """Accounts as actors: transfers that keep the sum, also when an account crashes in the middle of one.
 
-python examples/bank.py
+Run it with:  .venv/bin/python examples/bank.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Chat rooms: broadcast to members, monitors, a history with a cap.
 
-    python examples/chat.py
+Run it with:  .venv/bin/python examples/chat.py
 
 Each room is an actor under a key of a registry and publishes to a topic of its own. A user that ends is
 seen to leave, and a user that comes late gets the last lines first.

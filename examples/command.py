@@ -1,6 +1,6 @@
 """A web server in another program under a supervisor: ready, asked, killed, and back.
 
-.venv/bin/python examples/command.py
+Run it with:  .venv/bin/python examples/command.py
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A crawler: pages are fetched by one event loop and parsed on every core.
 
 It starts a web site of its own on the loopback interface and crawls that from its first page.
-Run it with:  python examples/crawler.py [PAGES]      (300 by default)
+Run it with:  .venv/bin/python examples/crawler.py [PAGES]      (300 by default)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hashing processes that are linked, one of which is killed: first by hand, then with a supervisor.
 
-Run it with:  python examples/hashit.py
+Run it with:  .venv/bin/python examples/hashit.py
 
 The first half is bare processes with receive loops: md5 and sha256 are linked, so the death of one takes the
 other with it, and a process that traps exits starts both again. The second half says the same in child specs.

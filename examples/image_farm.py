@@ -1,6 +1,6 @@
 """Thumbnails of generated images on every core; one image kills its worker, and the farm goes on.
 
-Run it with:  python examples/image_farm.py [IMAGES]      (100 by default; needs numpy)
+Run it with:  .venv/bin/python examples/image_farm.py [IMAGES]      (100 by default; needs numpy)
 """
 
 from __future__ import annotations

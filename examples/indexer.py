@@ -1,6 +1,6 @@
 """An indexer: a feed and another one to fall back on, a worker for each topic, and all of it on disk.
 
-Run it with:  python examples/indexer.py
+Run it with:  .venv/bin/python examples/indexer.py
 """
 
 from __future__ import annotations

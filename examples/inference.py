@@ -1,6 +1,6 @@
 """Inference: a model is loaded once per worker, each client has its worker, and any worker may be killed.
 
-Run it with:  python examples/inference.py [REQUESTS]      (2000 by default)
+Run it with:  .venv/bin/python examples/inference.py [REQUESTS]      (2000 by default)
 """
 
 from __future__ import annotations

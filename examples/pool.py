@@ -1,6 +1,6 @@
 """A supervised pool for functions, and a pool of actors; two workers are killed on the way.
 
-Run it with:  python examples/pool.py
+Run it with:  .venv/bin/python examples/pool.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A registration: a code that was mailed confirms it, before it expires; the mail is sent again now and then.
 
-Run it with:  python examples/registration.py
+Run it with:  .venv/bin/python examples/registration.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A dynamic tree that comes back: its children are noted in a disk table and started again.
 
-.venv/bin/python examples/restored_rooms.py
+Run it with:  .venv/bin/python examples/restored_rooms.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Actors behind a router: who gets the work, and what happens when one of them crashes.
 
-python examples/worker_pool.py
+Run it with:  .venv/bin/python examples/worker_pool.py
 """
 
 from __future__ import annotations

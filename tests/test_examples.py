@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,22 @@ def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
     lines = EXAMPLES.joinpath(name).read_text().splitlines()
 
     assert len(lines) < 100
-    assert any(f"python examples/{name}" in line for line in lines[:8])
+    assert any(f"Run it with:  .venv/bin/python examples/{name}" in line for line in lines[:8])
+
+
+@pytest.mark.slow
+def test_the_command_of_a_header_works_in_a_checkout_whose_environment_was_made() -> None:
+    header = EXAMPLES.joinpath("bank.py").read_text().partition("Run it with:")[2]
+    command = shlex.split(header.partition("\n")[0])
+    if not (EXAMPLES.parent / command[0]).exists():
+        pytest.skip("these tests run in another environment than .venv, which `./run test` makes")
+    # As in a shell of a user: this suite's own settings do not help it find the library.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        command, cwd=EXAMPLES.parent, env=env, capture_output=True, text=True, timeout=50, check=False
+    )
+
+    assert re.fullmatch(EXPECTED["bank.py"][1], done.stdout), done.stdout + done.stderr
 
 
 @pytest.mark.slow

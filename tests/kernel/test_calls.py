@@ -100,8 +100,13 @@ async def test_a_call_to_a_dead_actor_fails_at_once_and_was_not_executed() -> No
 
 
 async def test_a_call_to_a_name_that_nobody_holds_fails_at_once() -> None:
-    with pytest.raises(kb.NotRunning, match="nobody-here"):
+    with pytest.raises(kb.NotRunning) as caught:
         await kb.named(Worker, "nobody-here").within(None).call(Worker.double, 3)
+
+    assert (
+        "nobody has the name 'nobody-here', so Worker.double was not delivered; a child is given it with "
+        ".options(name='nobody-here'), and is without it between two restarts"
+    ) == str(caught.value)
 
 
 @pytest.mark.parametrize("message", [Worker.crash, Worker.crash_later])

@@ -93,9 +93,10 @@ class ActorExited(CallError):
 class NotRunning(CallError):
     """There is nobody at this address now: never started, already gone, or between two restarts."""
 
-    def __init__(self, target: str, message: str) -> None:
+    def __init__(self, target: str, message: str, why: str | None = None, advice: str | None = None) -> None:
         super().__init__(
-            f"{target} is not running, so {message} was not delivered",
+            f"{why or f'{target} is not running'}, so {message} was not delivered"
+            + (f"; {advice}" if advice else ""),
             target=target,
             message=message,
             maybe_executed=False,

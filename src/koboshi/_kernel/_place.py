@@ -39,6 +39,10 @@ class Place:
         """How it prints."""
         return self._label
 
+    def vacancy(self) -> tuple[str, str] | None:
+        """Nobody is here: what to say of it, and what to do; None where "is not running" is enough."""
+        return None
+
 
 class NamePlace(Place):
     """A registered name of one node: whoever holds it at the moment of each send."""
@@ -56,6 +60,12 @@ class NamePlace(Place):
 
     def label(self) -> str:
         return f"name {self._name!r}"
+
+    def vacancy(self) -> tuple[str, str]:
+        return (
+            f"nobody has the name {self._name!r}",
+            f"a child is given it with .options(name={self._name!r}), and is without it between two restarts",
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NamePlace) and (self._node, self._name) == (other._node, other._name)

@@ -231,7 +231,7 @@ class ActorRef(Generic[AC]):
         if cell.state != DEAD:
             cell.offer((cell.info.on_info, value, None, copy_context(), None))
         elif self._place is not None and self._place.by_name:
-            raise NotRunning(repr(self), repr(value))
+            raise self._not_running(repr(value))
 
     async def ask(self, make: Callable[[ReplyTo[V]], object]) -> V:
         """Send the object that `make(reply_to)` builds and wait for what is sent to `reply_to`.
@@ -244,7 +244,7 @@ class ActorRef(Generic[AC]):
         cell = self._target()
         node = cell.node
         if cell.state == DEAD:
-            raise NotRunning(repr(self), "ask")
+            raise self._not_running("ask")
         caller = node.current
         request = Request(cell, "ask", node.loop.time(), None)
         request.deferred = request.started = True
@@ -421,6 +421,11 @@ class ActorRef(Generic[AC]):
                 return found
         return self._cell
 
+    def _not_running(self, what: str) -> NotRunning:
+        """The error of a send that found nobody here."""
+        vacancy = None if self._place is None else self._place.vacancy()
+        return NotRunning(repr(self), what, *(vacancy or ()))
+
     def _find(self, message: Any) -> tuple[Cell, Entry]:
         """Resolve the address and the message, or say what is wrong with either."""
         cell = self._target()
@@ -433,7 +438,7 @@ class ActorRef(Generic[AC]):
         if cell.state == DEAD or entry is None:
             if isinstance(cell.doom, NoConnection):
                 raise ActorExited(cell.label(), describe(message), cell.doom, maybe_executed=False)
-            raise NotRunning(repr(self), describe(message))
+            raise self._not_running(describe(message))
         return cell, entry
 
     def _set_deadline(self, request: Request, caller: Cell | None, node: Node) -> None:

@@ -13,7 +13,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._cell import DEAD, IDLE, NO_KWARGS, REMOTE, Cell
-from ._errors import ActorExited, NotRunning, UsageError
+from ._errors import ActorExited, UsageError
 from ._message import describe
 from ._reasons import NoConnection
 from ._wait import Request
@@ -63,7 +63,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
     if cell.state == DEAD:
         if isinstance(cell.doom, NoConnection):
             raise ActorExited(cell.label(), what, cell.doom, maybe_executed=False)
-        raise NotRunning(repr(ref), what)
+        raise ref._not_running(what)
     system = server_of(cell, what)
     node = cell.node
     caller = node.current

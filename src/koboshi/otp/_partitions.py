@@ -76,7 +76,7 @@ class PartitionSupervisor(Supervisor):
     Args:
         child: the spec of each copy, or a function that gives it for an index, counted from 0:
             `lambda index: kb.child(Shard, index).options(on=f"n{index % 2}")`.
-        partitions: how many; by default as many as this process may use processors.
+        partitions: how many, at least 1; by default as many as this process may use processors.
         strategy, max_restarts, within, backoff: as for a supervisor; the budget is for all copies together.
 
     Raises:
@@ -93,7 +93,7 @@ class PartitionSupervisor(Supervisor):
         within: float = 5.0,
         backoff: Backoff | tuple[float, ...] | None = None,
     ) -> None:
-        count = len(os.sched_getaffinity(0)) if partitions is None else whole("partitions", partitions, 0)
+        count = len(os.sched_getaffinity(0)) if partitions is None else whole("partitions", partitions, 1)
         options: dict[str, Any] = {
             "strategy": strategy,
             "max_restarts": max_restarts,

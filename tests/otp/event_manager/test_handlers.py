@@ -52,6 +52,44 @@ async def test_a_handler_is_known_by_its_class_unless_it_has_an_id() -> None:
     assert ("EventManager#1", "Keeps") == (caught.value.manager, caught.value.handler)
 
 
+async def test_who_asks_for_a_handler_that_failed_is_told_how_it_failed() -> None:
+    manager = await started(otp.handler(Keeps), otp.handler(Mute))
+    await manager.sync_notify("fail")
+    with pytest.raises(otp.HandlerNotFound) as caught:
+        await manager.call("Keeps", "heard")
+
+    assert (
+        "EventManager#1 has no handler 'Keeps': it failed in on_event, with ValueError: bad event, and was "
+        "removed; `add_handler` adds a new one; its handlers are: 'Mute'"
+    ) == str(caught.value)
+
+
+async def test_only_the_last_failure_counts_and_one_that_was_added_again_has_none() -> None:
+    manager = await started(otp.handler(Keeps))
+    await manager.sync_notify("fail")
+    await manager.add_handler(otp.handler(Keeps))
+    assert await manager.delete_handler("Keeps") is not None
+    for id in ("Keeps", ([],)):
+        with pytest.raises(otp.HandlerNotFound) as caught:
+            await manager.call(id, "heard")
+
+        assert "failed" not in str(caught.value)
+
+
+async def test_a_manager_remembers_a_hundred_failures_and_not_those_before() -> None:
+    manager = await started()
+    for number in range(102):
+        await manager.add_handler(otp.handler(Keeps).options(id=number))
+        await manager.sync_notify("fail")
+    told: list[bool] = []
+    for number in (0, 1, 2, 101):
+        with pytest.raises(otp.HandlerNotFound) as caught:
+            await manager.call(number, "heard")
+        told.append("bad event" in str(caught.value))
+
+    assert [False, False, True, True] == told
+
+
 async def test_sync_notify_returns_when_all_handlers_are_done() -> None:
     manager = await started(otp.handler(Slow), otp.handler(Keeps))
     await manager.sync_notify(1)

@@ -193,7 +193,8 @@ async def test_children_are_added_and_taken_away_by_resize_alone() -> None:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: shards(-1), "partitions takes a whole number >= 0, got -1"),
+        (lambda: shards(0), "partitions takes a whole number >= 1, got 0"),
+        (lambda: shards(-1), "partitions takes a whole number >= 1, got -1"),
         (lambda: shards(True), "partitions takes a whole number"),
         (lambda: shards(1.5), "partitions takes a whole number"),  # type: ignore[arg-type]
         (lambda: otp.PartitionSupervisor(3, partitions=1), "a child spec or a function"),  # type: ignore[arg-type]

@@ -19,10 +19,14 @@ class HandlerError(KoboshiError):
 class HandlerNotFound(HandlerError):
     """There is no such handler now."""
 
-    def __init__(self, manager: str, handler: Any, known: tuple[Any, ...]) -> None:
+    def __init__(
+        self, manager: str, handler: Any, known: tuple[Any, ...], failure: str | None = None
+    ) -> None:
         listed = ", ".join(map(repr, known)) or "none"
         super().__init__(
-            f"{manager} has no handler {handler!r}; its handlers are: {listed}",
+            f"{manager} has no handler {handler!r}"
+            + (f": {failure}; `add_handler` adds a new one" if failure else "")
+            + f"; its handlers are: {listed}",
             manager=manager,
             handler=handler,
         )

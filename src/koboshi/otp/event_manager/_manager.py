@@ -33,6 +33,10 @@ class EventManagerStatistics:
     failed: int
 
 
+# Failed handlers that an event manager remembers, so that who asks for one is told what became of it.
+_REMEMBERED = 100
+
+
 @dataclass(slots=True, eq=False)
 class _Installed:
     """A handler, and the process that is told when it goes."""
@@ -70,6 +74,8 @@ class EventManager(Actor):
             if ids.count(id) > 1:
                 raise UsageError(f"two handlers have the id {id!r}; give one another with .options(id=...)")
         self._installed: dict[Any, _Installed] = {}
+        # How those failed that were removed for it, the latest last, by id.
+        self._failures: dict[Any, str] = {}
         self._events = self._calls = self._failed = 0
 
     async def on_start(self) -> None:
@@ -186,6 +192,7 @@ class EventManager(Actor):
             self._refuse_own_end(error)
             raise HandlerFailed(self._kb_cell.label(), spec.id, callback, error) from error
         each = self._installed[spec.id] = _Installed(spec.id, handler, owner)
+        self._failures.pop(spec.id, None)
         if owner is not None:
             link(owner)
         await self._obey(each)
@@ -252,6 +259,8 @@ class EventManager(Actor):
             error = failure.__cause__
             assert error is not None
             reason = error.reason if isinstance(error, Stop) else Crashed(error)
+            if not isinstance(error, Stop):
+                self._remember(each.id, callback, error)
             await self._take_out(each, reason, reason)
         else:
             await self._obey(each)
@@ -298,6 +307,13 @@ class EventManager(Actor):
         if isinstance(error, asyncio.CancelledError) and ending:
             raise error
 
+    def _remember(self, id: Any, callback: str, error: BaseException) -> None:
+        """Note why a handler is removed, for whoever asks for it later."""
+        self._failures.pop(id, None)
+        self._failures[id] = f"it failed in {callback}, with {type(error).__name__}: {error}, and was removed"
+        if len(self._failures) > _REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+
     def _report(self, failure: HandlerFailed, event: str, state: str) -> None:
         self._failed += 1
         cause = failure.__cause__ or failure
@@ -316,7 +332,11 @@ class EventManager(Actor):
     def _get(self, id: Any) -> _Installed:
         found = self._find(id)
         if found is None:
-            raise HandlerNotFound(self._kb_cell.label(), id, tuple(self._installed))
+            try:
+                failure = self._failures.get(id)
+            except TypeError:  # it cannot be hashed, so nobody had it
+                failure = None
+            raise HandlerNotFound(self._kb_cell.label(), id, tuple(self._installed), failure)
         return found
 
     # -- how it looks ------------------------------------------------------------------------------

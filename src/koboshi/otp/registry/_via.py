@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._kernel._bonds import NameElsewhere
 from ..._kernel._cell import DEAD, REMOTE, Cell
-from ..._kernel._errors import NotRunning, UsageError
+from ..._kernel._errors import UsageError
 from ..._kernel._place import Place
 from ..._kernel._ref import ActorRef
 
@@ -51,6 +51,9 @@ class KeyPlace(Place):
     def label(self) -> str:
         return f"key {self._key!r} of {self._registry._target().label()}"
 
+    def vacancy(self) -> tuple[str, str]:
+        return f"nobody is registered under the {self.label()}", "`lookup` says who is under a key now"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeyPlace) and self._registry == other._registry and self._key == other._key
 
@@ -77,7 +80,7 @@ class KeyName(NameElsewhere):
             )
         registry = registry_here(self._registry)
         if registry is None:
-            raise NotRunning(repr(self._registry), "register")
+            raise self._registry._not_running("register")
         registry.partition(self._key).register(cell, self._key, self._value)
 
     def __reduce__(self) -> tuple[Any, ...]:
