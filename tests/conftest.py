@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from hypothesis import settings
+from tests.servers.fixtures import *  # noqa: F403 - pytest finds fixtures by their names here
 
 # Seconds that something which is already on its way out may take to be gone.
 GRACE = 2.0

@@ -70,13 +70,13 @@ def perform_group(
         write: the number of this write.
 
     Returns:
-        One outcome for each operation, in order, and whether any of them writes.
+        One outcome for each operation, in order, and whether anything was written and so counted.
     """
     writes = any(each.writes for each in operations)
     try:
-        return _done(connection, operations, host, write, writes, together=True), writes
+        return _done(connection, operations, host, write, writes, together=True)
     except _BadOperation:
-        return _done(connection, operations, host, write, writes, together=False), writes
+        return _done(connection, operations, host, write, writes, together=False)
 
 
 def _done(
@@ -87,16 +87,28 @@ def _done(
     writes: bool,
     *,
     together: bool,
-) -> list[Outcome]:
+) -> tuple[list[Outcome], bool]:
     session = connection.begin(writes=writes)
     try:
         outcomes = (_together if together else _one_by_one)(connection, session, operations)
+        # Of a group that failed as a whole nothing is left, not even the session.
+        writes = writes and any(each.error is None for each in outcomes)
         if writes and host is not None:
-            session.update(HOST, ("host_id",), ("writes",), [(host, write)])
+            _count(connection, session, host, write, together=together)
     except BaseException:
         connection.roll_back()
         raise
-    return outcomes
+    return outcomes, writes
+
+
+def _count(connection: Connection, session: Session, host: str, write: int, *, together: bool) -> None:
+    try:
+        session.update(HOST, ("host_id",), ("writes",), [(host, write)])
+    except Exception as error:
+        # An operation has swallowed an error of its own, and the transaction did not survive that.
+        if together and not connection.is_to_blame(error):
+            raise _BadOperation from error
+        raise
 
 
 def _together(
@@ -137,12 +149,12 @@ def _one_by_one(
         connection.savepoint()
         try:
             [value] = type(each).perform_all(session, [each])
+            connection.release()
         except Exception as error:
             if connection.is_to_blame(error):
                 raise
             connection.roll_back_to_savepoint()
             found[index] = Outcome(None, error)
         else:
-            connection.release()
             found[index] = Outcome(value, None)
     return [each for each in found if each is not None]

@@ -11,8 +11,8 @@ from ..._kernel._bonds import hold, let_go
 from ..._kernel._cell import Cell
 from ..._kernel._errors import UsageError
 from ..._kernel._node import Node, this_node
-from .._failures import StoreUnusable
 from ._engine import Engine
+from ._sql_url import SERVERS, check_extra, parse_url, shown
 from ._sqlite_engine import MemoryEngine, SqliteEngine
 from ._store import LEASE, Store
 
@@ -21,7 +21,6 @@ __all__ = ["StoreURL", "StoreUse", "check_url", "engine_of"]
 #: Where a store is: a URL, or what makes an engine (for tests that break one).
 StoreURL = str | Callable[[], Engine]
 
-_SERVERS = ("postgresql", "mysql", "mariadb", "cockroachdb", "mssql")
 _KNOWN = "sqlite:///PATH, memory://NAME, postgresql+asyncpg://..., mysql+asyncmy://..."
 
 
@@ -33,8 +32,10 @@ def check_url(url: StoreURL) -> None:
         raise UsageError(f"store takes a URL, got {url!r}; known are {_KNOWN}")
     scheme, mark, rest = url.partition("://")
     family = scheme.partition("+")[0]
-    if not mark or family not in ("sqlite", "memory", *_SERVERS):
-        raise UsageError(f"store {url!r} is no URL of a store; known are {_KNOWN}")
+    if not mark or family not in ("sqlite", "memory", *SERVERS):
+        raise UsageError(f"store {shown(url)!r} is no URL of a store; known are {_KNOWN}")
+    if family in SERVERS:
+        parse_url(url)
     if family == "sqlite" and (not rest.startswith("/") or len(rest) == 1):
         raise UsageError(
             f"store {url!r} names no file; write sqlite:///relative/path or sqlite:////absolute/path"
@@ -57,7 +58,15 @@ def engine_of(url: StoreURL) -> Engine:
         return SqliteEngine(unquote(rest[1:]))
     if family == "memory":
         return MemoryEngine(rest)
-    raise StoreUnusable(scheme, "this koboshi has no engine for it", f"use one of {_KNOWN}")
+    return _server_engine(url)
+
+
+def _server_engine(url: str) -> Engine:
+    server = parse_url(url)
+    check_extra(server)
+    from ._sql_engine import SqlEngine  # half a second of imports that a file does not need
+
+    return SqlEngine(server)
 
 
 class _Shared:

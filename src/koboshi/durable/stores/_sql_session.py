@@ -1,0 +1,211 @@
+"""One transaction on a server, and the connection that it is on; runs where SQLAlchemy wants its sync code.
+
+What is sent, and whose fault an error is, the dialect says.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from ._session import Row, Select
+from ._sql_dialect import Dialect, Fault, Statement
+from ._tables import Table
+
+__all__ = ["ServerLost", "SqlConnection", "SqlSession", "fault_of"]
+
+Touch = Callable[[], None]
+# Another transaction may add the same key between our looking and our adding, but not over and over.
+_RACES = 10
+
+
+class ServerLost(Exception):
+    """The connection broke under the driver, which reported it in its own way; the cause says how."""
+
+
+def fault_of(error: BaseException, dialect: Dialect) -> Fault:
+    """Whose fault an error is that came out of an operation or a statement."""
+    if isinstance(error, ServerLost):
+        return Fault.SERVER
+    if isinstance(error, DBAPIError):
+        original = error.orig
+        if error.connection_invalidated or not isinstance(original, Exception):
+            return Fault.SERVER
+        return dialect.fault(original)
+    return Fault.OPERATION
+
+
+class SqlSession:
+    """See `Session`."""
+
+    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._touch = touch
+        self._now: float | None = None
+
+    @property
+    def now(self) -> float:
+        """See `Session.now`."""
+        if self._now is None:
+            self._now = float(self._do((self._dialect.clock, ())).scalar_one())
+        return self._now
+
+    @property
+    def lease_now(self) -> float:
+        """The same: servers have one clock."""
+        return self.now
+
+    def insert(
+        self, table: Table, columns: tuple[str, ...], rows: Sequence[Row], *, ignore: bool = False
+    ) -> int:
+        """See `Session.insert`."""
+        if not ignore:
+            return self._change(self._dialect.insert(table, columns, rows))
+        return sum(self._insert_new(each) for each in self._dialect.insert_new(table, columns, rows))
+
+    def _insert_new(self, statement: Statement) -> int:
+        attempts = _RACES if self._dialect.races_on_insert else 1
+        while True:
+            attempts -= 1
+            try:
+                return self._do(statement).rowcount
+            except IntegrityError:
+                if not attempts:
+                    raise
+
+    def update(
+        self, table: Table, match: tuple[str, ...], change: tuple[str, ...], rows: Sequence[Row]
+    ) -> int:
+        """See `Session.update`."""
+        return self._change(self._dialect.update(table, match, change, rows))
+
+    def upsert(self, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+        """See `Session.upsert`."""
+        self._change(self._dialect.upsert(table, columns, rows))
+
+    def delete(self, table: Table, match: tuple[str, ...], rows: Sequence[Row]) -> int:
+        """See `Session.delete`."""
+        return self._change(self._dialect.delete(table, match, rows))
+
+    def lookup(
+        self, table: Table, columns: tuple[str, ...], match: tuple[str, ...], rows: Sequence[Row]
+    ) -> list[Row]:
+        """See `Session.lookup`."""
+        return [
+            tuple(row)
+            for statement in self._dialect.lookup(table, columns, match, rows)
+            for row in self._do(statement)
+        ]
+
+    def fetch(self, query: Select, *values: Any) -> list[Row]:
+        """See `Session.fetch`."""
+        return [_plain(row) for row in self._ask(query, values)]
+
+    def run(self, change: Select, *values: Any) -> int:
+        """See `Session.run`."""
+        return self._ask(change, values).rowcount
+
+    def execute(self, text: str, values: Mapping[str, Any]) -> list[Row]:
+        """See `Session.execute`."""
+        result = self._guarded(lambda: self._connection.execute(sa.text(text), dict(values)))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+    def _change(self, statements: Iterator[Statement]) -> int:
+        return sum(self._do(statement).rowcount for statement in statements)
+
+    def _ask(self, query: Select, values: tuple[Any, ...]) -> sa.CursorResult[Any]:
+        text = _text(self._dialect, query.text)
+        named = dict(zip(query.names, values, strict=True))
+        return self._guarded(lambda: self._connection.execute(text, named))
+
+    def _do(self, statement: Statement) -> sa.CursorResult[Any]:
+        return self._guarded(lambda: self._connection.exec_driver_sql(*statement))
+
+    def _guarded(self, send: Callable[[], sa.CursorResult[Any]]) -> sa.CursorResult[Any]:
+        """Have a statement done; what breaks below the driver is told apart from an operation's errors."""
+        self._touch()
+        try:
+            return send()
+        except (OSError, EOFError) as error:
+            raise ServerLost(str(error) or type(error).__name__) from error
+
+
+@functools.lru_cache(maxsize=512)
+def _text(dialect: Dialect, text: str) -> sa.TextClause:
+    return sa.text(dialect.text(text))
+
+
+def _plain(row: Sequence[Any]) -> Row:
+    """A row with numbers as all engines give them: sums of integers are integers."""
+    if not any(type(value) is Decimal for value in row):
+        return tuple(row)
+    return tuple(_number(value) if type(value) is Decimal else value for value in row)
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+class SqlConnection:
+    """See `Connection`.
+
+    Attributes:
+        committing: whether COMMIT was sent and not answered.
+    """
+
+    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._touch = touch
+        self.committing = False
+
+    def begin(self, *, writes: bool) -> SqlSession:
+        """See `Connection.begin`."""
+        self._connection.begin()
+        return SqlSession(self._connection, self._dialect, self._touch)
+
+    def commit(self) -> None:
+        """See `Connection.commit`."""
+        self._touch()
+        self.committing = True
+        try:
+            self._connection.commit()
+        except (OSError, EOFError) as error:
+            raise ServerLost(str(error) or type(error).__name__) from error
+        self.committing = False
+
+    def roll_back(self) -> None:
+        """See `Connection.roll_back`."""
+        self._touch()
+        try:
+            self._connection.rollback()
+        except (SQLAlchemyError, OSError, EOFError) as error:
+            self._connection.invalidate(error)
+
+    def savepoint(self) -> None:
+        """See `Connection.savepoint`."""
+        self._send(self._dialect.savepoint)
+
+    def release(self) -> None:
+        """See `Connection.release`."""
+        self._send(self._dialect.release)
+
+    def roll_back_to_savepoint(self) -> None:
+        """See `Connection.roll_back_to_savepoint`."""
+        self._send(self._dialect.roll_back_to_savepoint)
+
+    def _send(self, text: str | None) -> None:
+        # Not SQLAlchemy's own savepoints: one of those is over when its release fails.
+        self._touch()
+        if text is not None:
+            self._connection.exec_driver_sql(text)
+
+    def is_to_blame(self, error: Exception) -> bool:
+        """See `Connection.is_to_blame`."""
+        return fault_of(error, self._dialect) is not Fault.OPERATION

@@ -1,0 +1,39 @@
+"""Where a contract is tested: what makes engines for one database, and how to open them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from koboshi.durable.stores import Engine, Store, engine_of
+
+__all__ = ["Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database by its URL.
+
+    Attributes:
+        shared: whether two engines of the URL see the same rows.
+        strict: whether text that is longer than its column is refused.
+    """
+
+    url: str
+    shared: bool = True
+    strict: bool = True
+
+    def engine(self) -> Engine:
+        """Another engine for it."""
+        return engine_of(self.url)
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """An open store, closed in the end."""
+        store = Store(self.engine())
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
