@@ -68,6 +68,10 @@ def _own(cls: type[Actor], name: str) -> Callable[..., Any] | None:
     return None if found is getattr(Actor, name) else found
 
 
+def _nothing() -> None:
+    """Takes back a change that was none."""
+
+
 def _end_with(actor: Actor, reason: ExitReason) -> None:
     """The parent has ended, or somebody called `stop`: end too, now that this message's turn has come."""
     actor._kb_cell.condemn(reason)
@@ -205,6 +209,13 @@ class Actor:
                 setattr(self, name, value)
             else:
                 vars(self)[name] = value
+
+    def _kb_class_changed(self, old_version: Any) -> Callable[[], None]:
+        """An upgrade has given it this class: bring into accord what the runtime keeps of it.
+
+        Gives what takes that back. Raises, before anything has changed, for what does not go together.
+        """
+        return _nothing
 
     @classmethod
     def _kb_slots(cls) -> list[str]:

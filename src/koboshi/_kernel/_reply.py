@@ -36,6 +36,11 @@ class ReplyTo(Generic[T]):
         """Whether somebody still waits for this reply."""
         return self._request is not None and not self._request.done
 
+    @property
+    def request(self) -> Request | None:
+        """The call that is to be answered; None when it has been, or was none."""
+        return self._request
+
     def send(self, value: T) -> bool:
         """Answer; False when nobody waits any more or the answer was given before."""
         request = self.hand_over()

@@ -61,11 +61,12 @@ class Model:
         name, *asked = event
         self.seen.append((self.state, name))
         target, inserted, ended = self.state, list[Any](), list[Any]()
+        postpones = False
         for what, *args in asked:
             if what == "go":
                 target = args[0]
             elif what == "postpone_in" and args[0] == self.state:
-                self.postponed.append(event)
+                postpones = True
             elif what == "insert":
                 inserted.append(tuple(args))
             elif what == "timeout":
@@ -74,6 +75,8 @@ class Model:
                 ended.append(("ended", args[0], self.numbers, args[2]))
             elif what == "cancel":
                 self.set.pop(args[0], None)
+        if postpones:  # once, however often it is asked for
+            self.postponed.append(event)
         if target != self.state:
             old, self.state = self.state, target
             self.seen.append((self.state, f"enter from {old}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..._kernel._message import answer_for
 from ..._kernel._ref import ActorRef
 from ..._supervision._supervisor import Supervisor
 from ..introspection._debug import class_of, set_class
+from ..statemachine._machine import StateMachine
 from ._errors import UpgradeFailed
 
 _KEY = "upgrade"
@@ -33,6 +35,8 @@ class _Before:
     info: ActorClass
     attributes: dict[str, Any]
     suspended: bool
+    # Takes back what the new class has done to what the runtime keeps.
+    undo: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,22 @@ def prepare(cell: Cell, token: str, cls: type[Actor]) -> Prepared:
         raise _failed(cell, old, cls, "another upgrade of it is under way")
     if issubclass(old, Supervisor) != issubclass(cls, Supervisor):
         raise _failed(cell, old, cls, "a supervisor stays a supervisor, and no other actor becomes one")
+    if issubclass(old, StateMachine) and not issubclass(cls, StateMachine):
+        raise _failed(cell, old, cls, "a state machine stays one: nobody else knows its state and timeouts")
     before = _Before(token, old, class_of(cell), actor._kb_attributes(), traits.suspended)
     try:
         actor.__class__ = cls
         state = actor.code_change(getattr(old, "version", None), dict(before.attributes))
         _check_state(cls, state)
         actor._kb_set_attributes(state)
+        undo = actor._kb_class_changed(getattr(old, "version", None))
     except BaseException as error:
         _put_back(cell, before)
         if isinstance(error, KeyboardInterrupt):
             raise
         raise _failed(cell, old, cls, f"{type(error).__name__}: {error}") from error
     succeed(old, before.info, cls)
-    traits.kept[_KEY] = before
+    traits.kept[_KEY] = dataclasses.replace(before, undo=undo)
     _use(cell, cls._kb_info)
     traits.suspended = True
     return Prepared(ActorRef(cell), _supervisor_of(cell))
@@ -169,6 +176,8 @@ def succeed(old: type[Actor], info: ActorClass, cls: type[Actor]) -> None:
 def _put_back(cell: Cell, before: _Before) -> None:
     cell.actor.__class__ = before.cls
     cell.actor._kb_set_attributes(before.attributes)
+    if before.undo is not None:
+        before.undo()
 
 
 def _use(cell: Cell, info: ActorClass) -> None:

@@ -30,6 +30,8 @@ class Event:
     timeout: tuple[Hashable, int] | None = None
     # False for the end of a timeout that did not count any more.
     handled: bool = True
+    # Whether it is to be handled again after the next change of state, instead of being answered.
+    postponed: bool = False
 
 
 class EventQueue:
@@ -57,10 +59,6 @@ class EventQueue:
         """Keep an event until the state has changed."""
         self._postponed.append(event)
 
-    def has(self, event: Event) -> bool:
-        """Whether an event is postponed or waits to be handled again."""
-        return event in self._postponed or event in self._queue
-
     def insert(self, event: Event) -> None:
         """Handle an event next, behind those inserted by the same handler before."""
         self._inserted.append(event)
@@ -70,6 +68,10 @@ class EventQueue:
         """Handle the end of a zero timeout, behind all that waits here."""
         self._zero.append(event)
         self.unsettled = True
+
+    def forget_inserted(self) -> None:
+        """The handler in hand has refused its event: what it has inserted is not meant."""
+        self._inserted.clear()
 
     def settle(self, *, changed: bool) -> None:
         """A handler has returned: bring what it has left into its order."""

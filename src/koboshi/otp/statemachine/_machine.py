@@ -5,7 +5,7 @@ What a handler asks for is only noted while it runs; `_turn` says when it takes 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NoReturn, ParamSpec
@@ -109,13 +109,16 @@ class StateMachine(Turns):
         inside.going, inside.repeats = inside.state, True
 
     def postpone(self) -> None:
-        """Handle this event again after the next real change of state; a caller waits until then."""
+        """Handle this event again after the next real change of state; a caller waits until then.
+
+        A call whose caller has given up by then is not handled again.
+        """
         inside = self._handling("postpone")
         event = inside.event
         assert event is not None
         if self._kind(event) == CALL and event.reply is None and self._runs():
             event.reply = defer()
-        inside.queue.postpone(event)
+        event.postponed = True
 
     def insert(self, event: Message[Any, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Handle an event of this machine's own next, before anything that waits."""
@@ -208,6 +211,22 @@ class StateMachine(Turns):
         """Whatever else is sent, ends of monitored processes among it, is the event `INFO`."""
         return self._take(Event("info", INFO, (message,)))
 
+    def code_change_state(self, old_version: Any, name: str) -> Enum:
+        """The state of this class that a machine is in once an upgrade has given it this class.
+
+        By default the one of the same name. `code_change` has made the attributes by then.
+
+        Args:
+            old_version: as for `code_change`.
+            name: of the state that it was in.
+        """
+        try:
+            return type(self).State[name]
+        except KeyError:
+            raise UsageError(
+                f"{type(self).__qualname__} has no state {name!r}; say with code_change_state which it is now"
+            ) from None
+
     def format_status(self) -> object:
         return {"state": self._machine().state.name, "data": self._data()}
 
@@ -226,6 +245,23 @@ class StateMachine(Turns):
             )
         event = Event("", name, args, kwargs)
         return self._run(event) if inside.begun else self._take(event)
+
+    def _kb_class_changed(self, old_version: Any) -> Callable[[], None]:
+        inside = self._kb_inside
+        if inside is None:  # it was no state machine, and begins as one with its next event
+            return super()._kb_class_changed(old_version)
+        old, rows = inside.state, inside.rows
+        state: object = self.code_change_state(old_version, old.name)
+        if not isinstance(state, type(self).State):
+            raise UsageError(
+                f"code_change_state returns a member of {type(self).__qualname__}.State, got {state!r}"
+            )
+        inside.state, inside.rows = state, self._kb_table.rows_of(state)
+
+        def undo() -> None:
+            inside.state, inside.rows = old, rows
+
+        return undo
 
     def _ask(self, what: str, name: Hashable, seconds: float = 0.0, payload: Any = None) -> None:
         self._handling("a timeout").pending.append((what, name, seconds, payload))

@@ -21,6 +21,7 @@ from ..._kernel._ref import ActorRef
 from ..._kernel._reply import defer, in_hand
 from ..._kernel._timers import Timer
 from ._events import Event, EventQueue
+from ._inner_reply import InHand
 from ._table import ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT, Row, Table, label_of
 from ._timeouts import Timeouts
 
@@ -54,6 +55,7 @@ class Inside:
         "event",
         "events",
         "going",
+        "in_hand",
         "pending",
         "queue",
         "repeats",
@@ -73,6 +75,8 @@ class Inside:
         # The event whose handler runs, and its row; None between events.
         self.event: Event | None = None
         self.row: Row | None = None
+        # That event is not the message which the actor was sent, and stands in its place.
+        self.in_hand: InHand | None = None
         # Where the handler wants to go, and whether it wants to enter its state again.
         self.going: Enum | None = None
         self.repeats = False
@@ -118,7 +122,7 @@ class Turns(Actor):
             row = inside.rows.get(event.key)
             if row is not None and row.is_async:
                 return self._run_async(first, event)
-            value = self._handle(event, row)
+            value = self._handle(event, row) if event is first else self._handle_inner(event, row)
             old = self._change()
             if old is not None:
                 enter = inside.rows.get(ENTER)
@@ -140,12 +144,17 @@ class Turns(Actor):
             if handled is not None:
                 (value, old), handled = handled, None
             else:
+                row = self._machine().rows.get(event.key)
+                if event is not first:
+                    self._put_in_hand(event, row)
                 try:
-                    value = self._handle(event, self._machine().rows.get(event.key))
+                    value = self._handle(event, row)
                     if inspect.iscoroutine(value):
                         value = await value
                 except Unexpected:
                     value = self._refuse(event)
+                finally:
+                    self._over()
                 old = self._change()
             if old is not None:
                 entering = self._enter(old)
@@ -172,6 +181,7 @@ class Turns(Actor):
             inside.timeouts.cancel(EVENT_TIMEOUT)
         inside.events += 1
         inside.event, inside.row, inside.going, inside.repeats = event, row, None, False
+        event.postponed = False
         try:
             if row is None:
                 raise Unexpected
@@ -179,14 +189,37 @@ class Turns(Actor):
         except Unexpected:
             return self._refuse(event)
 
+    def _handle_inner(self, event: Event, row: Row | None) -> Any:
+        """The same for an event that waited inside, whose caller is not that of the message in hand."""
+        self._put_in_hand(event, row)
+        try:
+            return self._handle(event, row)
+        finally:
+            self._over()
+
+    def _put_in_hand(self, event: Event, row: Row | None) -> None:
+        if self._runs():
+            handler = event.key if row is None else row.handler
+            self._machine().in_hand = InHand(self._kb_cell, event, handler)
+
+    def _over(self) -> None:
+        """A handler is over; what was put in hand for it is no more."""
+        inside = self._machine()
+        if inside.in_hand is not None:
+            inside.in_hand.give_back()
+            inside.in_hand = None
+
     def _refuse(self, event: Event) -> Any:
         """The event is not taken in this state."""
         inside = self._machine()
         inside.going, inside.row, inside.pending = inside.state, None, []
+        inside.queue.forget_inserted()
+        event.postponed = False
         error = UnexpectedEvent(type(self).__qualname__, inside.state.name, label_of(event.key))
         if not self._runs():
             inside.event = None
             raise error
+        self._over()
         if self._kind(event) == CALL:
             if event.reply is None:
                 event.reply = defer()
@@ -214,6 +247,8 @@ class Turns(Actor):
                 inside.timeouts.cancel(STATE_TIMEOUT)
         if inside.pending:
             self._settle_timeouts()
+        if inside.event.postponed:
+            inside.queue.postpone(inside.event)
         inside.queue.settle(changed=target is not old)
         return old if target is not old or inside.repeats else None
 
@@ -238,7 +273,11 @@ class Turns(Actor):
         """The event to be handled now; none once the machine has been told to stop."""
         if self._runs() and self._kb_cell.doom is not None:
             return None
-        return self._machine().queue.next()
+        queue = self._machine().queue
+        while (event := queue.next()) is not None:
+            if not event.postponed or event.reply is None or event.reply.wanted:
+                return event
+        return None  # nobody waits any more for the calls that were postponed
 
     # -- the beginning ------------------------------------------------------------------------------
 
@@ -276,9 +315,12 @@ class Turns(Actor):
 
     def _answer(self, first: Event, event: Event, value: Any) -> None:
         """Send a reply now, since other events are handled before this turn is over."""
-        if self._kind(event) != CALL or not event.handled or self._machine().queue.has(event):
+        if self._kind(event) != CALL or not event.handled or event.postponed:
             return
         if event is first and event.reply is None and self._runs():
+            item = in_hand()[1]
+            if len(item) == 5 and item[4] is not None and not item[4].due_from(self._kb_cell):
+                return  # its handler has deferred or forwarded it
             event.reply = defer()
         if event.reply is not None:
             event.reply.send(value)
