@@ -66,6 +66,8 @@ class DurableActor(Actor, Generic[S]):
     codec: ClassVar[str | None] = None
 
     _kb_activation: Activation | None = None
+    # Whether it does something of its own between messages, so that it is not put to sleep.
+    _kb_busy: bool = False
     _kb_value: S
     _kb_codec: ClassVar[Codec]
 

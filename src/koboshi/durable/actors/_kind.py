@@ -330,7 +330,12 @@ class Kind(Actor):
         self._arm()
 
     def _is_idle(self, activation: Activation) -> bool:
-        return activation.cell.state == IDLE and activation.is_clean and activation not in self._unsaved
+        return (
+            activation.cell.state == IDLE
+            and activation.is_clean
+            and activation not in self._unsaved
+            and not activation.actor._kb_busy
+        )
 
     def _make_room(self) -> None:
         """More are awake than may be: put those to sleep that were used the longest ago, a sixteenth at once."""

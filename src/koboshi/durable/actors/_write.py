@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._failures import Fenced
 from ..stores import Operation, Row, Select, Session
-from ..stores._tables import ACTOR, COUNTER, EVENT, OUTBOX, REQUEST, SUBSCRIPTION, TAG, TIMER
+from ..stores._tables import ACTOR, COUNTER, EVENT, JOURNAL, OUTBOX, REQUEST, SUBSCRIPTION, TAG, TIMER
 from ._identity import Identity
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _TIMER = (
     *(*_KEY, "timer_name", "due_at", "rule_text", "missed", "message", "payload"),
     *("codec", "key_id"),
 )
+_JOURNAL = (*_KEY, "seq", "payload", "key_id")
 _TAG = ("system_name", "actor_type", "tag_name", "tag_value", "actor_key")
 _SUBSCRIPTION = ("system_name", "channel", "actor_type", "actor_key", "message")
 
@@ -51,6 +52,8 @@ class Effects:
         "added",
         "events",
         "forgotten",
+        "journal",
+        "journal_ends",
         "outbox",
         "statements",
         "subscribed",
@@ -65,6 +68,9 @@ class Effects:
         self.outbox: list[Row] = []
         self.timers: list[Row] = []
         self.forgotten: list[Row] = []
+        # What a saga has done; it goes away with the write that ends the saga.
+        self.journal: list[Row] = []
+        self.journal_ends = False
         self.subscribed: list[Row] = []
         self.unsubscribed: list[Row] = []
         self.tags: dict[str, str] | None = None
@@ -218,6 +224,12 @@ def _rows(session: Session, every: list[tuple[Identity, Effects]]) -> None:
             session.delete(SUBSCRIPTION, _SUBSCRIPTION[:4], some.unsubscribed)
         if some.subscribed:
             session.upsert(SUBSCRIPTION, _SUBSCRIPTION, some.subscribed)
+    journal = [row for _, some in every for row in some.journal]
+    if journal:
+        session.insert(JOURNAL, _JOURNAL, journal)
+    ended = [who for who, some in every if some.journal_ends]
+    if ended:
+        session.delete(JOURNAL, _KEY, ended)
     now = session.now
     outbox = [(*row, now, 0) for _, some in every for row in some.outbox]
     if outbox:

@@ -180,6 +180,12 @@ COUNTER = Table(
     ("system_name", "counter_name"),
     (_SYSTEM, _text("counter_name", 255), Column("amount", "integer")),
 )
+# What a saga has begun and done, in order; gone once it has ended.
+JOURNAL = Table(
+    "kb_journal",
+    (*_ACTOR_KEY, "seq"),
+    (*_ACTOR, Column("seq", "integer"), Column("payload", "bytes"), _text("key_id", 64, nullable=True)),
+)
 # A data key of one actor, itself encrypted: without it nothing of the actor can be read again.
 DATA_KEY = Table(
     "kb_data_key",
@@ -189,7 +195,7 @@ DATA_KEY = Table(
 
 # Each migration makes tables, once, in order. A released one is never changed.
 MIGRATIONS: tuple[tuple[Table, ...], ...] = (
-    (HOST, ACTOR, EVENT, REQUEST, OUTBOX, TIMER, TAG, SUBSCRIPTION, COUNTER, DATA_KEY),
+    (HOST, ACTOR, EVENT, REQUEST, OUTBOX, TIMER, TAG, SUBSCRIPTION, COUNTER, JOURNAL, DATA_KEY),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES: dict[str, Table] = {table.name: table for tables in MIGRATIONS for table in tables}

@@ -1,0 +1,67 @@
+"""Errors of steps: as they are stored, and as `run` sees them, which is the same at first and after a restart."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import msgspec
+
+from .._failures import DurableError
+from ._errors import EventTimeout, SagaCancelled, StepFailed, StepOutcomeUnknown, StepTimeout
+from ._journal import Failure
+
+__all__ = ["Declared", "error_of", "failure_of"]
+
+Declared = tuple[type[Exception], ...]
+
+#: What became of an operation that is no error of a step's function.
+UNKNOWN = Failure("unknown", "StepOutcomeUnknown", "begun and not recorded")
+CANCELLED = Failure("cancelled", "SagaCancelled", "cancelled")
+NO_EVENT = Failure("event", "EventTimeout", "it did not come in time")
+_MOST_REPORT = 20_000
+
+
+def failure_of(error: BaseException, declared: Declared, *, timed_out: bool = False) -> Failure:
+    """An exception as it is stored. Of one that is declared the arguments are kept, if they can be."""
+    report = "".join(traceback.format_exception(error))[-_MOST_REPORT:]
+    if timed_out:
+        return Failure("timeout", "TimeoutError", "it took longer than its timeout", report)
+    if isinstance(error, SagaCancelled):
+        return Failure("cancelled", "SagaCancelled", str(error), report)
+    known = next((each for each in type(error).__mro__ if each in declared), None)
+    if known is None:
+        return Failure("error", type(error).__qualname__, str(error), report)
+    try:
+        args = msgspec.msgpack.encode(error.args)
+    except (TypeError, ValueError):
+        args = msgspec.msgpack.encode((str(error),))
+    return Failure("declared", known.__qualname__, str(error), report, args)
+
+
+def error_of(failure: Failure, name: str, saga: str, declared: Declared) -> Exception:
+    """The exception that `run` gets for a step or a wait of that name."""
+    if failure.kind == "timeout":
+        return StepTimeout(name, failure.type, failure.detail, failure.report)
+    if failure.kind == "unknown":
+        return StepOutcomeUnknown(name)
+    if failure.kind == "cancelled":
+        return SagaCancelled(saga)
+    if failure.kind == "event":
+        return EventTimeout(name)
+    if failure.kind == "declared":
+        for cls in declared:
+            if cls.__qualname__ == failure.type:
+                made = _made(cls, failure.args or b"\x90")
+                if made is not None:
+                    return made
+    return StepFailed(name, failure.type, failure.detail, failure.report)
+
+
+def _made(cls: type[Exception], args: bytes) -> Exception | None:
+    """The declared exception, unless its constructor takes something else than it gives to `args`."""
+    values: list[Any] = msgspec.msgpack.decode(args)
+    try:
+        return cls(*values)
+    except (TypeError, ValueError, DurableError):
+        return None

@@ -1,0 +1,432 @@
+"""The running of one saga: `run` in a task of its own, its journal read and then written, and its undoing.
+
+Everything that `run` does goes through here. `begin` and `end` write the journal: at first into a buffer, which is
+committed by `flush`; nothing is done outside before that has returned. What is read after a restart is applied by the
+very same `_apply` as what is written, so that both lead to the same places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from ._compensation import Compensation
+from ._errors import SagaCancelled, SagaChanged
+from ._failing import CANCELLED, failure_of
+from ._journal import (
+    Again,
+    Began,
+    Cancelled,
+    Ended,
+    Entry,
+    Failed,
+    Failure,
+    Mismatch,
+    Reading,
+    Signalled,
+    Started,
+    Tried,
+    Undone,
+    Value,
+)
+from ._operation import Operation
+
+if TYPE_CHECKING:
+    from ..actors._identity import Identity
+    from ._spec import Spec
+
+__all__ = ["Owner", "Runner"]
+
+# Turns of the loop that branches beside `run` have for beginning what the journal expects, once `run` has ended.
+_TURNS = 200
+# Seconds without progress of the reading after which the code has surely changed: reading waits for nothing.
+_STUCK = 5.0
+# Seconds for which an entry that nobody waits for may wait for others, so that they are one commit.
+_TOGETHER = 0.002
+
+_log = logging.getLogger("koboshi.durable")
+
+
+class Owner(Protocol):
+    """Whoever keeps the journal of a saga."""
+
+    async def record(self, entries: list[Entry]) -> None:
+        """Commit entries. If it fails somebody else has the saga, or the store cannot tell."""
+        ...
+
+    async def close(self, status: str, result: Any, failure: Failure | None) -> None:
+        """Commit the end of the saga, or that it needs a hand."""
+        ...
+
+
+class Runner:
+    """See the module.
+
+    Args:
+        who: which one; `place` begins its keys, `who` names it in errors.
+        context: that of tasks: nothing of whoever has sent a message is inherited.
+        base: the database's time minus the loop's.
+    """
+
+    def __init__(
+        self,
+        who: Identity,
+        spec: Spec,
+        owner: Owner,
+        context: Context,
+        base: float,
+        journal: list[Entry],
+    ) -> None:
+        self.who = str(who)
+        self.place = f"{who.system}/{who}"
+        self.key = who.key
+        self.spec = spec
+        self._owner = owner
+        self.context = context
+        self._base = base
+        started, *rest = journal
+        assert isinstance(started, Started)
+        self._input = started.input
+        self._reading = Reading(rest)
+        self.live = False
+        # Why it does not go on, though it has not ended.
+        self.problem: Exception | None = None
+        self.cancelled = False
+        self.failed: Failed | None = None
+        self.operations: dict[str, Operation] = {}
+        # Those that have ended well, in that order.
+        self.completed: list[Operation] = []
+        self._signals: dict[str, deque[tuple[int, bytes]]] = {}
+        self._signal_count = 0
+        self._counts: dict[str, int] = {}
+        self._waiting: dict[str, list[Operation]] = {}
+        self.compensation = Compensation(self)
+        self._buffer: list[Entry] = []
+        self._sent: asyncio.Task[None] | None = None
+        self._kick: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._run: asyncio.Task[Any] | None = None
+        self._over = False
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> float:
+        """Seconds since the epoch by the database's clock."""
+        return self._base + self._loop.time()
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """What it has begun and not ended."""
+        return tuple(each.label for each in self.operations.values() if each.is_open)
+
+    # -- from begin to end -------------------------------------------------------------------------
+
+    def begin_all(self) -> None:
+        """Start `run`."""
+        self.task(self._main())
+
+    def task(self, work: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
+        """A task that ends with the runner."""
+        task = self._loop.create_task(work, context=context or self.context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def end(self) -> None:
+        """Stop where it is; the journal says how to go on."""
+        self._over = True
+        for timer in (self._kick, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    async def _main(self) -> None:
+        try:
+            saga, value = self.spec.made(self), self.spec.input.decode(self._input)
+        except Exception as error:
+            self.park(error)
+            return
+        run = self._run = self.task(saga.run(value))
+        self._read()
+        await asyncio.wait([run])
+        if not run.cancelled():
+            run.exception()  # seen, whatever becomes of it
+        await self._read_out(run)
+        if self.problem is not None or self._over:
+            return
+        if self.failed is None:
+            ended = await self._ended(run)
+            if ended:
+                return
+        await self.compensation.run()
+
+    async def _ended(self, run: asyncio.Task[Any]) -> bool:
+        """`run` has ended: whether that was well."""
+        error: BaseException | None = (
+            asyncio.CancelledError("run was cancelled from within") if run.cancelled() else run.exception()
+        )
+        result = b""
+        if error is None:
+            try:
+                result = self.spec.result.encode(run.result())
+            except Exception as mistake:
+                error = mistake
+        if error is not None:
+            failure = failure_of(error, self.spec.errors)
+            self.write(Failed(failure, self.cancelled))
+            return False
+        await self.settle()
+        await self.flush()
+        await self.close("finished", result, None)
+        return True
+
+    async def _read_out(self, run: asyncio.Task[Any]) -> None:
+        """`run` has ended: what it has begun beside may still have something to begin again."""
+        for _ in range(_TURNS):
+            if self._reading.over or self.problem is not None:
+                return
+            await asyncio.sleep(0)
+        how = "its end" if run.cancelled() or run.exception() is None else f"{run.exception()!r}"
+        self._mismatch(Mismatch(self._reading.expected, how))
+
+    async def settle(self) -> None:
+        """Wait until the steps in flight have ended; waits and sleeps are given up."""
+        for each in tuple(self.operations.values()):
+            if each.is_open and each.task is not None and not self._is_at_work(each):
+                each.task.cancel()
+        flying = [each.task for each in self.operations.values() if each.is_open and each.task is not None]
+        if flying:
+            await asyncio.wait(flying)
+
+    async def close(self, status: str, result: bytes, failure: Failure | None) -> None:
+        """Have the end recorded."""
+        try:
+            await self._owner.close(status, result, failure)
+        except Exception as error:
+            self._lost(error)
+
+    # -- the journal ---------------------------------------------------------------------------------
+
+    def label(self, kind: str, name: str) -> str:
+        """The label of the next operation of that kind and name."""
+        label = f"{kind} {name}"
+        count = self._counts[label] = self._counts.get(label, 0) + 1
+        return label if count == 1 else f"{label}#{count}"
+
+    def begin(
+        self,
+        label: str,
+        execute: Callable[[Operation], Coroutine[Any, Any, None]],
+        *,
+        undo: Callable[[bytes], Coroutine[Any, Any, tuple[Any, bool]]] | None = None,
+        until: float | None = None,
+    ) -> Operation:
+        """Begin an operation, or find it begun or ended before.
+
+        Raises:
+            SagaCancelled: nothing new is begun any more.
+        """
+        found = self._find(label)
+        if found is None:
+            self._check_open()
+            began = Began(label, undo is not None, until)
+            self.write(began)
+        else:
+            assert isinstance(found, Began)
+            began = found
+        operation = Operation(began, execute, undo, resumed=found is not None)
+        self.operations[label] = operation
+        self._read()
+        if self.live:
+            self._start(operation)
+        return operation
+
+    def value(self, label: str, make: Callable[[], bytes]) -> bytes:
+        """Something that is made once and read at each repetition."""
+        found = self._find(label)
+        if found is None:
+            self._check_open()
+            found = Value(label, make())
+            self.write(found)
+        assert isinstance(found, Value)
+        self._read()
+        return found.value
+
+    def _find(self, label: str) -> Began | Value | None:
+        if self.problem is not None or self._over:
+            self.abandon()
+        try:
+            return self._reading.begin(label)
+        except Mismatch as mismatch:
+            self._mismatch(mismatch)
+            self.abandon()
+
+    def _check_open(self) -> None:
+        if self.failed is not None:
+            self.abandon()
+        if self.cancelled:
+            raise SagaCancelled(self.who)
+
+    def abandon(self) -> NoReturn:
+        """End `run` here, without a trace."""
+        if self._run is not None:
+            self._run.cancel()
+        raise asyncio.CancelledError
+
+    def write(self, entry: Entry) -> None:
+        """Add to the journal, and have it happen."""
+        if self._over:
+            return
+        self._buffer.append(entry)
+        if self._kick is None:
+            self._kick = self._loop.call_later(_TOGETHER, self._send)
+        self._apply(entry)
+
+    def arrived(self, entry: Entry) -> None:
+        """Something has come from outside and is in the journal already."""
+        if self._over:
+            return
+        if self.live:
+            self._apply(entry)
+        else:
+            self._reading.add(entry)
+            self._read()
+
+    def _send(self) -> None:
+        if self._kick is not None:
+            self._kick.cancel()
+            self._kick = None
+        entries, self._buffer = self._buffer, []
+        if entries and not self._over:
+            self._sent = self.task(self._record(entries))
+
+    async def _record(self, entries: list[Entry]) -> None:
+        try:
+            await self._owner.record(entries)
+        except Exception as error:
+            self._lost(error)
+
+    async def flush(self) -> None:
+        """Wait until all that was written is committed."""
+        self._send()
+        while (sent := self._sent) is not None and not sent.done():
+            await asyncio.wait([sent])
+        if self._over:
+            raise asyncio.CancelledError
+
+    def _lost(self, error: Exception) -> None:
+        _log.info("%s goes on elsewhere or later: %s", self.who, error)
+        self.end()
+
+    # -- what entries do -----------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        if self.live:
+            return
+        while (entry := self._reading.next()) is not None:
+            self._apply(entry)
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+        if not self._reading.over:
+            self._stuck = self._loop.call_later(_STUCK, self._is_stuck)
+            return
+        self.live = True
+        if self.cancelled:
+            self._give_up()
+        for operation in tuple(self.operations.values()):
+            self._start(operation)
+
+    def _is_stuck(self) -> None:
+        waits = ", ".join(self.waiting) or "something that is no operation of a saga"
+        self._mismatch(Mismatch(self._reading.expected, f"a wait for {waits}"))
+
+    def _mismatch(self, mismatch: Mismatch) -> None:
+        if self.problem is None and not self._over:
+            self.park(SagaChanged(self.who, mismatch.expected, mismatch.found))
+
+    def park(self, problem: Exception) -> None:
+        """Go no further, and keep everything as it is."""
+        _log.error("%s is parked: %s", self.who, problem)
+        self.problem = problem
+        me = asyncio.current_task()
+        for task in tuple(self._tasks):
+            if task is not me:
+                task.cancel()
+
+    def _start(self, operation: Operation) -> None:
+        if not operation.is_open or operation.task is not None:
+            return
+        if self.failed is not None and operation.undo is None:
+            return  # nobody waits for it any more
+        operation.task = self.task(operation.execute(operation))
+
+    def _apply(self, entry: Entry) -> None:
+        match entry:
+            case Ended():
+                self._ended_one(entry)
+            case Tried(label, attempt, not_before, _):
+                operation = self.operations.get(label)
+                if operation is not None:
+                    operation.attempt, operation.not_before = attempt, not_before
+                else:
+                    self.compensation.tried(label, attempt, not_before)
+            case Signalled(name, value):
+                self._signal_count += 1
+                self._signals.setdefault(name, deque()).append((self._signal_count, value))
+                self.offer(name)
+            case Cancelled():
+                self.cancelled = True
+                if self.live:
+                    self._give_up()
+            case Failed():
+                self.failed = entry
+            case Undone(label):
+                self.compensation.undone.add(label)
+            case Again():
+                self.compensation.again()
+            case _:
+                pass
+
+    def _ended_one(self, entry: Ended) -> None:
+        operation = self.operations[entry.label]
+        if entry.failure is None:
+            self.completed.append(operation)
+        if entry.signal:
+            queue = self._signals[entry.label.removeprefix("event ").partition("#")[0]]
+            queue.remove(next(each for each in queue if each[0] == entry.signal))
+        if operation.is_open:
+            operation.future.set_result(entry)
+
+    def _give_up(self) -> None:
+        """It was cancelled: waits, sleeps and steps that wait for another attempt end."""
+        for operation in tuple(self.operations.values()):
+            if operation.is_open and not self._is_at_work(operation):
+                if operation.task is not None:
+                    operation.task.cancel()
+                self.write(Ended(operation.label, failure=CANCELLED))
+
+    def _is_at_work(self, operation: Operation) -> bool:
+        """Whether it is a step that does not merely wait for its next attempt."""
+        return operation.label.startswith("step ") and operation.not_before <= self.now()
+
+    # -- events --------------------------------------------------------------------------------------
+
+    def await_signal(self, name: str, operation: Operation) -> None:
+        """Give the operation the next event of that name, now or when it comes."""
+        self._waiting.setdefault(name, []).append(operation)
+        self.offer(name)
+
+    def offer(self, name: str) -> None:
+        """Give events that have come to those that wait for them, in order."""
+        queue, waiting = self._signals.get(name), self._waiting.get(name, [])
+        while queue and waiting and self.live:
+            operation = waiting.pop(0)
+            if operation.is_open:
+                number, value = queue[0]
+                self.write(Ended(operation.label, value, signal=number))
