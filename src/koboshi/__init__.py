@@ -82,12 +82,14 @@ from ._supervision._run import run
 from ._supervision._spec import ChildSpec, child
 from ._supervision._supervisor import Supervisor
 from .durable._failures import (
+    ActorExists,
     Corrupted,
     DurableError,
     ExtraNeeded,
     Fenced,
     ForeignStore,
     HostLost,
+    NoSuchRevision,
     NoUpcaster,
     OutcomeUnknown,
     OwnedElsewhere,
@@ -102,7 +104,8 @@ from .durable._failures import (
     WrongKey,
     WrongSchemaVersion,
 )
-from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, query
+from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, Recorded, query
+from .durable.events import EventSourced, event
 from .durable.sagas import (
     EventTimeout,
     Saga,
@@ -176,6 +179,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORE",
     "Actor",
+    "ActorExists",
     "ActorExited",
     "ActorRef",
     "Alias",
@@ -214,6 +218,7 @@ __all__ = [
     "DurableRef",
     "DurableStatistics",
     "DynamicSupervisor",
+    "EventSourced",
     "EventTimeout",
     "Executor",
     "ExecutorBroken",
@@ -244,6 +249,7 @@ __all__ = [
     "NameTaken",
     "NoConnection",
     "NoProc",
+    "NoSuchRevision",
     "NoUpcaster",
     "NodeStatistics",
     "Normal",
@@ -259,6 +265,7 @@ __all__ = [
     "ProcessInfo",
     "Progress",
     "Quarantined",
+    "Recorded",
     "Refused",
     "RemoteError",
     "RemoteTraceback",
@@ -314,6 +321,7 @@ __all__ = [
     "correlation_id",
     "defer",
     "durable",
+    "event",
     "events",
     "exactly_once",
     "flame",

@@ -12,12 +12,14 @@ from __future__ import annotations
 from .._kernel._errors import KoboshiError
 
 __all__ = [
+    "ActorExists",
     "Corrupted",
     "DurableError",
     "ExtraNeeded",
     "Fenced",
     "ForeignStore",
     "HostLost",
+    "NoSuchRevision",
     "NoUpcaster",
     "OutcomeUnknown",
     "OwnedElsewhere",
@@ -160,6 +162,24 @@ class Corrupted(DurableError):
         )
         self.actor = actor
         self.detail = detail
+
+
+class NoSuchRevision(DurableError):
+    """The actor has not come so far."""
+
+    def __init__(self, actor: str, revision: int, latest: int) -> None:
+        super().__init__(f"{actor} has no revision {revision}; it has those from 0 to {latest}")
+        self.actor = actor
+        self.revision = revision
+        self.latest = latest
+
+
+class ActorExists(DurableError):
+    """There is an actor with this key already; nothing was changed."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(f"{actor} exists already and was not changed; fork to a key that nobody has")
+        self.actor = actor
 
 
 class WrongKey(Corrupted):

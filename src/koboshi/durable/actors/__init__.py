@@ -3,5 +3,6 @@
 from ._actor import DurableActor, query
 from ._handle import Durable, DurableRef, durable
 from ._kind import DurableStatistics
+from ._past import Recorded
 
-__all__ = ["Durable", "DurableActor", "DurableRef", "DurableStatistics", "durable", "query"]
+__all__ = ["Durable", "DurableActor", "DurableRef", "DurableStatistics", "Recorded", "durable", "query"]

@@ -8,6 +8,7 @@ message loads the row again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..._kernel._errors import UsageError
@@ -118,7 +119,7 @@ class Activation:
             return self._finish_loosely(value, blob, request_id)
         if blob != self.blob:
             within_limit(f"the state of {self.who}", blob)
-        return self._join(run, value, request_id, blob)
+        return self._join(run, value, request_id, blob, self.revision + 1)
 
     def _finish_loosely(self, value: Any, blob: bytes, request_id: str | None) -> Any:
         """Durability "snapshot" or "memory": the reply does not wait."""
@@ -134,13 +135,12 @@ class Activation:
             self.revision += 1
         return value
 
-    def _join(self, run: Any, value: Any, request_id: str | None, blob: bytes) -> Any:
+    def _join(self, run: Any, value: Any, request_id: str | None, blob: bytes, revision: int) -> Any:
         write, effects = self.write, self.effects
         is_new = write is None
         if write is None:
-            write = self.write = Write(self.who, self.token, self.revision, self.kind.sealing(self))
+            write = self.write = Write(self.who, self.token, self.revision, self.sealing())
             write.tags = self.tags
-        revision = self.revision + 1
         if request_id is not None:
             reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
             sealed, _ = self.sealer.seal(self.who, "reply", request_id, reply)
@@ -159,6 +159,10 @@ class Activation:
         if is_new:
             # Last, since it may be handed over, and sealed, this very moment.
             self.kind.submit(self, write)
+
+    def sealing(self) -> Callable[[Write], tuple[Any, ...] | None]:
+        """What a write of it asks when it is handed over."""
+        return self.kind.definition.sealing(self)
 
     def hold(self, value: Any, *, is_error: bool = False) -> Any:
         """Reply when what the turn has seen is committed; it has changed nothing itself."""
@@ -196,7 +200,7 @@ class Activation:
             self._saved = self.write.after = self.revision
         elif self._saved != self.revision:
             # All turns since then are one write.
-            write = Write(self.who, self.token, self._saved, self.kind.sealing(self))
+            write = Write(self.who, self.token, self._saved, self.sealing())
             write.tags, write.after = self.tags, self.revision
             self._saved = self.revision
             self.write = write

@@ -14,11 +14,14 @@ from ..._kernel._errors import UsageError
 from ..._kernel._message import Message, message
 from .._failures import Corrupted, Refused
 from ._codec import Codec, arguments_of, codec_of
+from ._past import KeptStates
+from ._recording import KeepingActivation
 from ._state import Upcasters
 
 if TYPE_CHECKING:
     from ._activation import Activation
     from ._claim import Claimed
+    from ._definition import Definition
     from ._handle import DurableRef
 
 __all__ = ["CONSUMING", "REQUEST_ID", "DurableActor", "query"]
@@ -128,6 +131,12 @@ class DurableActor(Actor, Generic[S]):
         actor.state = activation.kind.definition.state_of(activation, claimed)
         activation.blob = cls._kb_codec.encode(actor.state)
         activation.tags = json.loads(claimed.tags) if claimed.tags else {}
+
+    @classmethod
+    def _kb_define(cls, definition: Definition) -> None:
+        """Called when a kind of it is made known: what else the class asks of it."""
+        if definition.history:
+            definition.activates, definition.past = KeepingActivation, KeptStates()
 
     def _kb_encoded(self) -> bytes:
         return type(self)._kb_codec.encode(self.state)

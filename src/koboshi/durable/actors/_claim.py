@@ -32,7 +32,8 @@ _READ = (
     *("owner", "epoch", "revision", "state", "state_revision"),
     *("codec", "key_id", "schema_version", "tags"),
 )
-# What else a kind reads of actors that it has claimed: from each one's `state_revision` and `revision`.
+# What else a kind reads of actors that it has claimed: from the revision of each one's stored state, 0 where that
+# cannot be used, up to its `revision`.
 ReadMore = Callable[[Session, list[tuple[Identity, int, int]]], dict[Identity, Any]]
 
 
@@ -132,7 +133,9 @@ def _read_more(
     for each in operations:
         row = claimed.get(each.who)
         if row is not None and each.read_more is not None:
-            wanted.setdefault(each.read_more, []).append((each.who, row[7], row[5]))
+            # A state that is not there, or is of another version of its type, is made again from the start.
+            since = row[7] if row[6] is not None and row[10] == each.schema_version else 0
+            wanted.setdefault(each.read_more, []).append((each.who, since, row[5]))
     found: dict[Identity, Any] = {}
     for read, whos in wanted.items():
         found |= read(session, whos)

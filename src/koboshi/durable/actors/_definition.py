@@ -6,21 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..._kernel._errors import NameTaken
+from ..._kernel._errors import NameTaken, NotRunning
 from .._failures import UnknownType
-from ..stores import StoreURL
+from ..stores import Session, StoreURL
+from ._activation import Activation
 from ._claim import Claimed, ReadMore
 from ._codec import CODECS, Codec
+from ._identity import Identity
 from ._seal import Sealer
 from ._state import Upcasters, decoded
 from ._write import Write
 
 if TYPE_CHECKING:
-    from ._activation import Activation
     from ._kind import Kind
+    from ._past import PastOf
 
 __all__ = ["DURABILITIES", "Definition"]
 
+# Whose events, and those of one turn with their revisions.
+Sync = Callable[[Identity, list[tuple[int, Any]]], Callable[[Session], object]]
 DURABILITIES = ("commit", "snapshot", "memory")
 
 
@@ -44,7 +48,17 @@ class Definition:
     lease: float
     mailbox: int | None
     max_attempts: int
+    activates: Callable[..., Activation] = Activation
     read_more: ReadMore | None = None
+    # Of an event-sourced kind: a snapshot every so many events.
+    snapshot_every_events: int = 100
+    # Whether the state of each revision is kept, and how the past is read, if there is one.
+    history: bool = False
+    past: PastOf | None = None
+    # Called with the events of each turn, they give what is done in its transaction.
+    sync: list[Sync] = field(default_factory=list)
+    # Called when events of this kind have been committed by this program.
+    listeners: list[Callable[[], None]] = field(default_factory=list)
     # Who runs it on this loop now.
     live: Kind | None = None
     _protocol: dict[str, Callable[..., Any]] = field(default_factory=dict)
@@ -66,6 +80,16 @@ class Definition:
         if self.live is not None:
             raise NameTaken(f"durable {self.type}", self.live.me)
 
+    def running(self, what: str) -> Kind:
+        """Who runs it.
+
+        Raises:
+            NotRunning: nobody on this event loop.
+        """
+        if self.live is None:
+            raise NotRunning(f"durable {self.type} (put its child() under a running supervisor)", what)
+        return self.live
+
     def message(self, name: str) -> Callable[..., Any] | None:
         """The message of that name, by which it is stored."""
         if not self._protocol:
@@ -82,23 +106,17 @@ class Definition:
         Raises:
             Corrupted: it cannot be used.
         """
-        who, blob = activation.who, claimed.state
-        if claimed.codec not in CODECS:
-            raise UnknownType(
-                str(who), f"its state is written by the codec {claimed.codec!r}, known are {CODECS}"
-            )
-        assert blob is not None
-        plain = activation.sealer.open(who, "state", claimed.state_revision, bytes(blob))
-        return decoded(
-            who,
-            "state",
-            self.codec,
-            claimed.codec,
-            plain,
-            claimed.schema_version,
-            self.schema_version,
-            self.upcasters,
+        assert claimed.state is not None
+        return self.state_in(
+            activation.who, claimed.state, claimed.state_revision, claimed.codec, claimed.schema_version
         )
+
+    def state_in(self, who: Identity, blob: bytes, revision: int, codec: str, version: int) -> Any:
+        """The state that these bytes of a row are; raises as `state_of`."""
+        if codec not in CODECS:
+            raise UnknownType(str(who), f"its state is written by the codec {codec!r}, known are {CODECS}")
+        plain = self.sealer.open(who, "state", revision, bytes(blob))
+        return decoded(who, "state", self.codec, codec, plain, version, self.schema_version, self.upcasters)
 
     def sealing(self, activation: Activation) -> Callable[[Write], tuple[Any, ...] | None]:
         """What a write asks for when it is handed over: the state as it is to be stored."""

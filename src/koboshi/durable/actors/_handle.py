@@ -19,8 +19,9 @@ from ._actor import REQUEST_ID, DurableActor
 from ._codec import arguments_of, codec_of
 from ._definition import DURABILITIES, Definition
 from ._delivery import PUT, Letter
-from ._identity import MOST_KEY, Identity, checked_name
+from ._identity import MOST_KEY, checked_name
 from ._kind import DurableStatistics, Kind
+from ._past import Past
 from ._seal import CHECKSUM, Sealer
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Durable", "DurableRef", "durable"]
 
 A = TypeVar("A", bound=DurableActor[Any])
+A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
 AA = TypeVar("AA", bound=DurableActor[Any])
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,7 +107,7 @@ _KEYS = Select(
 )
 
 
-class DurableRef(Generic[A]):
+class DurableRef(Past[A_co], Generic[A_co]):
     """The address of one durable actor. It is awake when a message reaches it, wherever it was before."""
 
     __slots__ = ("_definition", "_request", "_within", "key")
@@ -116,18 +118,13 @@ class DurableRef(Generic[A]):
         self._within = within
         self._request = request
 
-    @property
-    def who(self) -> Identity:
-        """Its identity."""
-        return Identity(self._definition.system, self._definition.type, self.key)
-
-    def within(self, seconds: float | None) -> DurableRef[A]:
+    def within(self, seconds: float | None) -> DurableRef[A_co]:
         """The same address with another deadline for its calls, in seconds; None waits for ever."""
         if seconds is not None and not seconds >= 0:
             raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
         return DurableRef(self._definition, self.key, seconds, self._request)
 
-    def request(self, id: str) -> DurableRef[A]:
+    def request(self, id: str) -> DurableRef[A_co]:
         """The same address for a request with an id: whatever is lost in between, it is handled once.
 
         The reply is kept under the id for a day; who asks again gets it. A call whose outcome is unknown, or that met
@@ -296,12 +293,7 @@ class _Waiting:
 
 
 def _live(definition: Definition, message: Any) -> Kind:
-    kind = definition.live
-    if kind is None:
-        raise NotRunning(
-            f"durable {definition.type} (put its child() under a running supervisor)", describe(message)
-        )
-    return kind
+    return definition.running(describe(message))
 
 
 def _no_message(definition: Definition, message: Any) -> UsageError:
@@ -330,6 +322,8 @@ def durable(
     mailbox: int | None = None,
     max_attempts: int = 5,
     sealer: Sealer = CHECKSUM,
+    history: bool = False,
+    snapshot_every_events: int = 100,
 ) -> Durable[A]:
     """Make a kind of durable actor known.
 
@@ -348,6 +342,9 @@ def durable(
         mailbox: how many messages may wait for one actor (default 65,536).
         max_attempts: how often a recorded message is tried before it is a dead letter (default 5).
         sealer: what binds stored bytes to their rows (default a checksum).
+        history: the state of each revision is kept, for `as_of`, `history` and `fork` (default False;
+            an event-sourced actor has its events for that).
+        snapshot_every_events: of an event-sourced actor: how many events to read at most when it wakes (default 100).
 
     Raises:
         UsageError: an option has no such value, or the class is no `DurableActor` with a type of state.
@@ -372,23 +369,26 @@ def durable(
     kind = checked_name("type", type or target.__name__, 128)
     if "/" in kind:
         raise UsageError(f"a type is a name without '/', got {kind!r}")
-    return Durable(
-        Definition(
-            cls=target,
-            args=tuple(spec.args),
-            kwargs=spec.kwargs,
-            system=checked_name("system", system, 64),
-            type=kind,
-            store=store,
-            codec=codec_of(target._kb_codec.type, target._kb_codec.name),
-            sealer=sealer,
-            name=None if name is None else checked_name("name", name, MOST_KEY),
-            durability=durability,
-            snapshot_every=snapshot_every,
-            deactivate_after=deactivate_after,
-            max_active=max_active,
-            lease=lease,
-            mailbox=None if mailbox is None else whole("mailbox", mailbox, 1),
-            max_attempts=max_attempts,
-        )
+    whole("snapshot_every_events", snapshot_every_events, 1)
+    definition = Definition(
+        cls=target,
+        args=tuple(spec.args),
+        kwargs=spec.kwargs,
+        system=checked_name("system", system, 64),
+        type=kind,
+        store=store,
+        codec=codec_of(target._kb_codec.type, target._kb_codec.name),
+        sealer=sealer,
+        name=None if name is None else checked_name("name", name, MOST_KEY),
+        durability=durability,
+        snapshot_every=snapshot_every,
+        deactivate_after=deactivate_after,
+        max_active=max_active,
+        lease=lease,
+        mailbox=None if mailbox is None else whole("mailbox", mailbox, 1),
+        max_attempts=max_attempts,
+        history=history,
+        snapshot_every_events=snapshot_every_events,
     )
+    target._kb_define(definition)
+    return Durable(definition)

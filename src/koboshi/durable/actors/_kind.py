@@ -207,7 +207,7 @@ class Kind(Actor):
 
     def _start(self, who: Identity, token: bytes, claimed: Claimed) -> Activation:
         definition = self.definition
-        activation = Activation(self, self.store, who, token, claimed.revision, definition.sealer)
+        activation = definition.activates(self, self.store, who, token, claimed.revision, definition.sealer)
         cls = definition.cls
 
         def prepare(cell: Cell) -> None:
@@ -242,10 +242,6 @@ class Kind(Actor):
     def submit(self, activation: Activation, write: Write) -> None:
         """Have a write committed with the next group."""
         self.store.submit(write, lambda _, error: activation.committed(write, error))
-
-    def sealing(self, activation: Activation) -> Callable[[Write], tuple[Any, ...] | None]:
-        """What a write of it asks when it is handed over."""
-        return self.definition.sealing(activation)
 
     def post(self, activation: Activation, to: Identity, name: str, payload: bytes) -> None:
         """Add a message to what the turn in hand sends."""
