@@ -47,7 +47,7 @@ async def test_a_turn_that_is_refused_or_raises_has_emitted_nothing(store: str) 
 async def test_a_handler_that_assigns_the_state_is_told_to_emit(store: str) -> None:
     carts = kb.durable(Cart, store=store)
     async with kb.Supervisor(carts.child()):
-        with pytest.raises(kb.ActorExited, match="self.emit"):
+        with pytest.raises(kb.ActorExited, match=r"self\.emit"):
             await carts["a"].call(Cart.assign)
 
 
@@ -157,7 +157,7 @@ def test_folds_are_checked_when_the_class_is_made() -> None:
             def other(state: CartState, event: Added) -> CartState:
                 return state
 
-    with pytest.raises(kb.UsageError, match="a msgspec.Struct or a dataclass"):
+    with pytest.raises(kb.UsageError, match=r"a msgspec\.Struct or a dataclass"):
 
         class NoEvent(kb.EventSourced[CartState]):
             @kb.event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from ..._kernel._errors import UsageError
 from .._failures import SchemaTooNew
@@ -83,7 +83,9 @@ class EventActivation(Activation):
             self._add(revision, TURN, 1, b"")
         effects = self.effects
         if revision - self._snapshot_at >= self._every or (effects is not None and effects.tags is not None):
-            state = within_limit(f"the state of {self.who}", type(actor)._kb_codec.encode(actor._kb_value))
+            state = within_limit(
+                f"the state of {self.who}", self.kind.definition.codec.encode(actor._kb_value)
+            )
             self._snapshot, self._snapshot_at = (revision, state), revision
         self.before = actor._kb_value
         return self._join(run, value, request_id, blob, revision)
@@ -129,7 +131,6 @@ class EventSourced(DurableActor[S]):
 
     _kb_folds: ClassVar[Folds]
     _kb_frozen: ClassVar[bool] = False
-    _kb_activation: EventActivation | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -156,7 +157,7 @@ class EventSourced(DurableActor[S]):
         definition.read_more = read_events
 
     @property  # type: ignore[misc]  # read-only for users of the class, which is the point
-    def state(self) -> S:
+    def state(self) -> S:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What its events have made of it. Only `emit` changes it."""
         try:
             return self._kb_value
@@ -190,7 +191,7 @@ class EventSourced(DurableActor[S]):
             )
         after = kind.fold(self.state, event)
         if self._kb_activation is not None:
-            self._kb_activation.record(kind, event)
+            cast("EventActivation", self._kb_activation).record(kind, event)
         self._kb_value = after
 
     @classmethod
@@ -214,4 +215,4 @@ class EventSourced(DurableActor[S]):
         if not self._kb_frozen:
             self._kb_value = type(self)._kb_codec.decode(blob)
         elif self._kb_activation is not None:
-            self._kb_value = self._kb_activation.before
+            self._kb_value = cast("EventActivation", self._kb_activation).before
