@@ -71,6 +71,11 @@ class _Messages(Actor):
         self._value = state
 
 
+# They are the agent's, as far as anybody sees.
+for _each in (_Messages.get, _Messages.update, _Messages.get_and_update, _Messages.statistics):
+    _each.__qualname__ = f"Agent.{_each.__name__}"
+
+
 class Agent(_Messages, Generic[S]):
     """Keeps one value and runs functions over it, one at a time: `kb.child(otp.Agent, dict)`.
 

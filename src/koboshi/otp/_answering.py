@@ -8,8 +8,8 @@ from threading import get_ident
 from typing import Any, ClassVar, TypeVar
 
 from .._kernel._actor import Actor
-from .._kernel._cell import DEAD, REMOTE
-from .._kernel._errors import KoboshiError, NotRunning, UsageError, WrongThread
+from .._kernel._cell import DEAD, REMOTE, Cell
+from .._kernel._errors import KoboshiError, UsageError, WrongThread
 from .._kernel._process import current_cell
 from .._kernel._ref import ActorRef
 from .._kernel._reply import defer
@@ -68,23 +68,40 @@ def current_ref(what: str) -> ActorRef[Any]:
     return ActorRef(current_cell(what))
 
 
-def on_this_loop(ref: ActorRef[AA], what: str) -> AA | None:
+def expect(ref: ActorRef[Any], cls: type[Actor]) -> Cell:
+    """Who is at a handle's ref now. A name may be anybody's, so its class is looked at only here.
+
+    Raises:
+        UsageError: it is an actor that surely is no `cls`.
+    """
+    cell = ref._target()
+    found: Any = cell.info.cls
+    # One that has ended, or whose class this node cannot import, may be known as no more than an actor.
+    if found is not cls and found is not Actor and not found._kb_answers_for(cls):
+        raise UsageError(
+            f"{ref!r} leads to an actor of {found.__name__}, and one of {cls.__name__} was expected"
+        )
+    return cell
+
+
+def on_this_loop(ref: ActorRef[Any], cls: type[AA], what: str) -> AA | None:
     """The actor itself if it is on this loop, None if it is on another node.
 
     Raises:
         NotRunning: nobody is there.
+        UsageError: it is an actor of another class.
         WrongThread: this is not its loop's thread.
     """
-    cell = ref._target()
+    cell = expect(ref, cls)
     if cell.state == DEAD:
-        raise NotRunning(repr(ref), what)
+        raise ref._not_running(what)
     if get_ident() != cell.node.thread:
         raise WrongThread(f"{ref!r} was used on another thread than its event loop's")
     if cell.state == REMOTE:
         return None
     actor: AA | None = cell.actor
     if actor is None:
-        raise NotRunning(repr(ref), what)
+        raise ref._not_running(what)
     return actor
 
 

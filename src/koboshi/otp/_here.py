@@ -9,24 +9,14 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from .._kernel._actor import Actor
-from .._kernel._cell import DEAD
 from .._kernel._errors import NotInProcess, UsageError
 from .._kernel._node import this_node
 from .._kernel._ref import ActorRef
 from .._kernel._self import named
 
-__all__ = ["actor_here", "as_ref", "caller", "hashable"]
+__all__ = ["as_ref", "caller", "hashable"]
 
 AA = TypeVar("AA", bound=Actor)
-
-
-def actor_here(ref: ActorRef[Any], cls: type[AA]) -> AA | None:
-    """The actor behind a ref if it lives on this event loop; of others there is only an address."""
-    cell = ref._target()
-    actor: object = cell.actor
-    if isinstance(actor, cls) and cell.state != DEAD and cell.node is this_node():
-        return actor
-    return None
 
 
 def as_ref(cls: type[AA], where: ActorRef[AA] | Any) -> ActorRef[AA]:

@@ -23,7 +23,8 @@ from .._supervision._root import request
 from .._supervision._spec import ChildSpec
 from .._supervision._supervisor import Supervisor
 from ..wire._keys import key_number
-from ._here import actor_here, as_ref
+from ._answering import on_this_loop
+from ._here import as_ref
 
 __all__ = ["NoPartitions", "PartitionSupervisor", "Partitions", "partition_number", "partitions"]
 
@@ -137,7 +138,9 @@ class PartitionSupervisor(Supervisor):
             UsageError: it is an actor of another class, or no key.
         """
         if not self._size:
-            raise NoPartitions(f"{self!r} was resized to 0 partitions, so no key belongs to any")
+            raise NoPartitions(
+                f"{self!r} was resized to 0 partitions, so no key belongs to any; resize it again"
+            )
         return self._partition_at(cls, partition_number(key, self._size))
 
     def _partition_at(self, cls: type[AA], index: int) -> ActorRef[AA]:
@@ -239,12 +242,12 @@ class Partitions(Generic[AC]):
             UsageError: it is an actor of another class, or no key.
             NotRunning, ActorExited, CallTimeout: the supervisor cannot be asked.
         """
-        here = actor_here(self._ref, PartitionSupervisor)
+        here = on_this_loop(self._ref, PartitionSupervisor, "the search for a partition")
         return await self._ref.call(_FIND, self._cls, key) if here is None else here.partition(self._cls, key)
 
     async def refs(self) -> list[ActorRef[AC]]:
         """Stable refs to all partitions, by index. Raises as `ref`."""
-        here = actor_here(self._ref, PartitionSupervisor)
+        here = on_this_loop(self._ref, PartitionSupervisor, "the search for all partitions")
         if here is None:
             return await self._ref.call(_ALL, self._cls)
         return [here._partition_at(self._cls, index) for index in range(here.size)]

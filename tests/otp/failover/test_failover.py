@@ -116,6 +116,27 @@ def test_a_silent_source_is_followed_by_the_next_after_stale_after(kind: str) ->
     run_virtual(in_world(body))
 
 
+def test_a_poll_that_returns_no_pair_of_items_and_cursor_has_failed_and_says_so() -> None:
+    async def test(world: World) -> None:
+        failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def listen(event: Any) -> None:
+            if isinstance(event, otp.SourceFailed) and not failed.done():
+                failed.set_result(event.why)
+
+        stop = kb.listen(listen)
+
+        async def poll(cursor: Any) -> Any:
+            return 3
+
+        await world.start(otp.Poll("feed", poll))
+
+        assert "the poll of 'feed' returns (items, cursor), got 3" in await failed
+        stop()
+
+    run_virtual(in_world(test))
+
+
 def test_a_heartbeat_and_an_empty_poll_are_no_silence() -> None:
     async def beats(feed: otp.Feed) -> None:
         while True:

@@ -13,6 +13,7 @@ from ..._kernel._actor import Actor
 from ..._kernel._errors import CallError, UsageError
 from ..._kernel._node import this_node
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
+from .._answering import expect
 from .._here import as_ref
 from ._outcomes import CheckoutStatistics
 from ._pool import CheckoutPool
@@ -84,7 +85,8 @@ class Checkouts(Generic[AA]):
             StartError: the one that was started for this caller failed.
             CallError: the pool cannot be asked.
         """
-        if timeout is not None and not timeout >= 0:
+        given: object = timeout
+        if given is not None and not (isinstance(given, int | float) and given >= 0):
             raise UsageError(f"timeout takes seconds >= 0 or None, got {timeout!r}")
         return Checkout(self, timeout, block)
 
@@ -110,9 +112,11 @@ class Checkouts(Generic[AA]):
 
     async def status(self) -> CheckoutStatistics:
         """Figures of the pool."""
+        expect(self._ref, CheckoutPool)
         return await self._ref.call(CheckoutPool.status)
 
     async def _take(self, token: str, timeout: float | None, block: bool) -> ActorRef[AA]:
+        expect(self._ref, CheckoutPool)
         current = this_node().current
         owner = None if current is None else ActorRef[Any](current)
         try:

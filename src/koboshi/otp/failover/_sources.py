@@ -112,7 +112,10 @@ async def poll_on(feed: Feed, poll: Callable[[Any], Coroutine[Any, Any, Any]], e
 
     cursor = feed.cursor
     while True:
-        items, after = await poll(cursor)
+        brought: object = await poll(cursor)
+        if not isinstance(brought, tuple) or len(brought) != 2:  # pyright: ignore[reportUnknownArgumentType]
+            raise UsageError(f"the poll of {feed.source!r} returns (items, cursor), got {brought!r}")
+        items, after = brought  # pyright: ignore[reportUnknownVariableType]
         cursor = await feed.failover.within(None).call(Failover.take_all, feed.run, cursor, items, after)
         await asyncio.sleep(every)
 

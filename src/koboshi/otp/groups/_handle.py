@@ -28,7 +28,7 @@ class GroupsHandle:
             UsageError: one is on another node; it joins there.
             ActorExited: one has ended (`NoProc`).
         """
-        mine, here = _of_this_node(refs, "join"), on_this_loop(self._ref, "join")
+        mine, here = _of_this_node(refs, "join"), on_this_loop(self._ref, Groups, "Groups.join")
         for ref in mine:
             if ref._cell.state == DEAD:
                 raise ActorExited(repr(ref), "join", NOPROC, maybe_executed=False)
@@ -43,7 +43,7 @@ class GroupsHandle:
         Raises:
             NotJoined: none of them is a member.
         """
-        mine, here = _of_this_node(refs, "leave"), on_this_loop(self._ref, "leave")
+        mine, here = _of_this_node(refs, "leave"), on_this_loop(self._ref, Groups, "Groups.leave")
         if here is not None:
             here.leave(group, mine)
         else:
@@ -51,7 +51,7 @@ class GroupsHandle:
 
     async def members(self, group: Any) -> list[ActorRef[Any]]:
         """The living members on all nodes, each as often as it has joined."""
-        here = on_this_loop(self._ref, "members")
+        here = on_this_loop(self._ref, Groups, "Groups.members")
         return here.members(group) if here is not None else await self._ref.call(Groups.members, group)
 
     async def local_members(self, group: Any) -> list[ActorRef[Any]]:
@@ -73,21 +73,21 @@ class GroupsHandle:
 
         Changes come as `Joined` and `Left`. A full mailbox misses them, which is counted and reported.
         """
-        me, here = current_ref("monitor"), on_this_loop(self._ref, "monitor")
+        me, here = current_ref("monitor"), on_this_loop(self._ref, Groups, "Groups.monitor")
         if here is not None:
             return here.monitor(me, group)
         return await self._ref.call(Groups.monitor, me, group)
 
     async def monitor_scope(self) -> tuple[GroupMonitor, dict[Any, list[ActorRef[Any]]]]:
         """Like `monitor`, for all groups."""
-        me, here = current_ref("monitor_scope"), on_this_loop(self._ref, "monitor_scope")
+        me, here = current_ref("monitor_scope"), on_this_loop(self._ref, Groups, "Groups.monitor_scope")
         if here is not None:
             return here.monitor_scope(me)
         return await self._ref.call(Groups.monitor_scope, me)
 
     async def demonitor(self, monitor: GroupMonitor) -> bool:
         """End a watch; False when it was over. What is in the mailbox already stays there."""
-        here = on_this_loop(self._ref, "demonitor")
+        here = on_this_loop(self._ref, Groups, "Groups.demonitor")
         return (
             here.demonitor(monitor) if here is not None else await self._ref.call(Groups.demonitor, monitor)
         )
@@ -97,7 +97,7 @@ class GroupsHandle:
         return await self._ref.call(Groups.statistics)
 
     async def _snapshot(self) -> dict[Any, list[ActorRef[Any]]]:
-        here = on_this_loop(self._ref, "which_groups")
+        here = on_this_loop(self._ref, Groups, "Groups.which_groups")
         return here.snapshot() if here is not None else await self._ref.call(Groups.snapshot)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,6 +119,10 @@ def _is_local(ref: ActorRef[Any]) -> bool:
 
 def _of_this_node(refs: Refs, what: str) -> Refs:
     """Pid refs to these processes, or to the current one."""
+    for each in refs:
+        given: object = each
+        if not isinstance(given, ActorRef):
+            raise UsageError(f"{what} takes refs of processes behind the group, got {given!r}")
     mine: Refs = tuple(ActorRef(ref._target()) for ref in refs) or (current_ref(what),)
     for ref in mine:
         if ref._cell.state == REMOTE:

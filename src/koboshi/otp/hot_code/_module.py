@@ -58,6 +58,10 @@ async def upgrade_module(module: ModuleType | str) -> int:
     name: object = module.__name__ if isinstance(module, ModuleType) else module
     if not isinstance(name, str) or name not in sys.modules:
         raise UsageError(f"upgrade_module takes a module that has been imported, or its name; got {module!r}")
+    if name == "__main__":
+        raise UsageError(
+            "the program's main script cannot be loaded again; put the classes into a module that it imports"
+        )
     token = new_token()
     found: Named = [each for here in await on_all_nodes(find, name) for each in here]
     prepared: Named = []

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..._kernel._cell import DEAD
-from ..._kernel._errors import NotRunning
 from ..._kernel._process import current_cell
 from ..._kernel._ref import ActorRef
-from .._answering import current_ref, hashed, on_this_loop, ref_to
+from .._answering import current_ref, expect, hashed, on_this_loop, ref_to
 from ._hub import hub_of, started_hub
 from ._pubsub import PubSub, PubSubStatistics
 
@@ -32,7 +31,7 @@ class PubSubHandle:
         """
         cell = current_cell("subscribe")
         hashed("topic", topic)
-        server, here = self._server("subscribe"), on_this_loop(self._ref, "subscribe")
+        server, here = self._server("PubSub.subscribe"), on_this_loop(self._ref, PubSub, "PubSub.subscribe")
         hub = started_hub(cell.node, server)
         hub.add(cell, topic)
         if topic in hub.attached:
@@ -51,7 +50,7 @@ class PubSubHandle:
         """Tell the current process no more of a topic. What is in its mailbox already stays there."""
         cell = current_cell("unsubscribe")
         hashed("topic", topic)
-        hub = hub_of(cell.node, self._server("unsubscribe"))
+        hub = hub_of(cell.node, self._server("PubSub.unsubscribe"))
         if hub is not None:
             hub.remove(cell, topic)
 
@@ -68,7 +67,7 @@ class PubSubHandle:
         await self._broadcast(topic, message, current_ref("broadcast_from"))
 
     async def _broadcast(self, topic: Any, message: Any, sender: ActorRef[Any] | None) -> None:
-        here = on_this_loop(self._ref, "broadcast")
+        here = on_this_loop(self._ref, PubSub, "PubSub.broadcast")
         if here is not None:
             here.broadcast(topic, message, sender)
         else:
@@ -76,7 +75,7 @@ class PubSubHandle:
 
     async def local_broadcast(self, topic: Any, message: Any) -> None:
         """Tell the subscribers on the caller's own node only."""
-        server = self._server("local_broadcast")
+        server = self._server("PubSub.local_broadcast")
         hashed("topic", topic)
         hub = hub_of(server._cell.node, server)
         if hub is not None:
@@ -88,9 +87,9 @@ class PubSubHandle:
 
     def _server(self, what: str) -> ActorRef[PubSub]:
         """The incarnation that is there now: hubs belong to one."""
-        cell = self._ref._target()
+        cell = expect(self._ref, PubSub)
         if cell.state == DEAD:
-            raise NotRunning(repr(self._ref), what)
+            raise self._ref._not_running(what)
         return ActorRef(cell)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ class RegistryHandle:
             AlreadyRegistered: the registry is unique and a living process, this one perhaps, has the key.
             NotInProcess: there is no current process.
         """
-        me, here = current_ref("register"), on_this_loop(self._ref, "register")
+        me, here = current_ref("register"), on_this_loop(self._ref, Registry, "Registry.register")
         if here is not None:
             here.register(me, key, value)
         else:
@@ -64,7 +64,7 @@ class RegistryHandle:
         await self._unregister(key, _where(where))
 
     async def _unregister(self, key: Any, where: Where | None) -> None:
-        me, here = current_ref("unregister"), on_this_loop(self._ref, "unregister")
+        me, here = current_ref("unregister"), on_this_loop(self._ref, Registry, "Registry.unregister")
         if here is not None:
             here.unregister(me, key, where)
         else:
@@ -72,19 +72,19 @@ class RegistryHandle:
 
     async def lookup(self, key: Any) -> list[Registration]:
         """Who is under a key, the oldest first; never a process that is known to have ended."""
-        here = on_this_loop(self._ref, "lookup")
+        here = on_this_loop(self._ref, Registry, "Registry.lookup")
         return here.lookup(key) if here is not None else await self._ref.call(Registry.lookup, key)
 
     async def whereis(self, key: Any) -> ActorRef[Any] | None:
         """A pid ref to the process under a key of a unique registry, None when there is none."""
-        here = on_this_loop(self._ref, "whereis")
+        here = on_this_loop(self._ref, Registry, "Registry.whereis")
         if here is None:
             return await self._ref.call(Registry.whereis, key)
         return here.whereis(key)
 
     async def match(self, key: Any, where: object) -> list[Registration]:
         """Who is under a key with a value that `where` accepts, or that is equal to it."""
-        here = on_this_loop(self._ref, "match")
+        here = on_this_loop(self._ref, Registry, "Registry.match")
         if here is not None:
             return here.lookup(key, _where(where))
         return await self._ref.call(Registry.lookup, key, _where(where))
@@ -95,12 +95,12 @@ class RegistryHandle:
 
     async def keys(self, ref: ActorRef[Any] | None = None) -> list[Any]:
         """The keys of a process, of the current one by default; one that it has twice is there twice."""
-        here, owner = on_this_loop(self._ref, "keys"), _owner(ref, "keys")
+        here, owner = on_this_loop(self._ref, Registry, "Registry.keys"), _owner(ref, "keys")
         return here.keys(owner) if here is not None else await self._ref.call(Registry.keys, owner)
 
     async def values(self, key: Any, ref: ActorRef[Any] | None = None) -> list[Any]:
         """The values of a process, of the current one by default, under a key."""
-        here, owner = on_this_loop(self._ref, "values"), _owner(ref, "values")
+        here, owner = on_this_loop(self._ref, Registry, "Registry.values"), _owner(ref, "values")
         if here is not None:
             return here.values(owner, key)
         return await self._ref.call(Registry.values, owner, key)
@@ -112,19 +112,19 @@ class RegistryHandle:
             UsageError: the registry is not unique.
             Exception: what `fn` raised; the value stays.
         """
-        me, here = current_ref("update_value"), on_this_loop(self._ref, "update_value")
+        me, here = current_ref("update_value"), on_this_loop(self._ref, Registry, "Registry.update_value")
         if here is not None:
             return here.update_value(me, key, fn)
         return await self._ref.call(Registry.update_value, me, key, fn)
 
     async def select(self, where: Callable[[Registration], bool] | None = None) -> list[Registration]:
         """All entries, or those that `where` accepts. It looks at each: for `lookup` a key is enough."""
-        here = on_this_loop(self._ref, "select")
+        here = on_this_loop(self._ref, Registry, "Registry.select")
         return here.select(where) if here is not None else await self._ref.call(Registry.select, where)
 
     async def count(self) -> int:
         """How many entries there are."""
-        here = on_this_loop(self._ref, "count")
+        here = on_this_loop(self._ref, Registry, "Registry.count")
         return here.count() if here is not None else await self._ref.call(Registry.count)
 
     async def put_meta(self, name: Any, value: Any) -> None:
@@ -152,7 +152,7 @@ class RegistryHandle:
         Raises:
             UsageError: the registry is not unique.
         """
-        here = on_this_loop(self._ref, "via")
+        here = on_this_loop(self._ref, Registry, "Registry.via")
         if here is not None:
             return here.ref_to_key(self._ref, key, cls)
         return await self._ref.call(Registry.via, key, cls)

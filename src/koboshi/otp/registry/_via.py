@@ -9,6 +9,7 @@ from ..._kernel._cell import DEAD, REMOTE, Cell
 from ..._kernel._errors import UsageError
 from ..._kernel._place import Place
 from ..._kernel._ref import ActorRef
+from .._answering import expect
 
 if TYPE_CHECKING:
     from ..._kernel._actor import Actor
@@ -78,9 +79,11 @@ class KeyName(NameElsewhere):
                 f"{self!r} is kept on another node than the child's; let the child register itself: "
                 "`await otp.registry(...).register(key)` in its on_start"
             )
+        # The handle has typed its ref, so this is the registry's class.
+        expect(self._registry, self._registry._cell.info.cls)
         registry = registry_here(self._registry)
         if registry is None:
-            raise self._registry._not_running("register")
+            raise self._registry._not_running("Registry.register")
         registry.partition(self._key).register(cell, self._key, self._value)
 
     def __reduce__(self) -> tuple[Any, ...]:

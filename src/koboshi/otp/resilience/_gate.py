@@ -9,6 +9,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -54,7 +55,13 @@ class Gate(ABC):
         """
         ticket = await self._enter()
         try:
-            result = await fn(*args, **kwargs)
+            coming = fn(*args, **kwargs)
+            given: object = coming
+            if not isawaitable(given):
+                raise UsageError(
+                    f"{self.name} goes round async functions; {fn!r} is none, and gave {given!r}"
+                )
+            result = await coming
         except BaseException as error:
             self._leave(ticket, error)
             raise

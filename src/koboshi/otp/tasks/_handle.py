@@ -20,6 +20,7 @@ from ..._supervision._restart import Restart
 from ..._supervision._spec import ChildSpec, Shutdown, child
 from ...wire import NotPicklable
 from ...wire._pickle import dumps
+from .._answering import expect
 from ._body import Order, Work, run_alone, run_ordered
 from ._engine import Entry, OnTimeout
 from ._options import function
@@ -116,12 +117,12 @@ class Tasks:
 
     async def children(self) -> list[ActorRef[Process]]:
         """The pid refs of all tasks that run, the newest first."""
-        infos = await self._ref.call(TaskSupervisor.which_children)
+        infos = await self._known().call(TaskSupervisor.which_children)
         return [info.ref for info in infos if info.ref is not None]
 
     async def terminate_child(self, task: ActorRef[Any]) -> None:
         """Stop a task in its time and forget it. Raises `ChildNotFound` when it is none of these."""
-        await self._ref.call(TaskSupervisor.terminate_child, task)
+        await self._known().call(TaskSupervisor.terminate_child, task)
 
     @overload
     def stream(
@@ -180,8 +181,13 @@ class Tasks:
 
     # -- inside ------------------------------------------------------------------------------
 
+    def _known(self) -> ActorRef[TaskSupervisor]:
+        """The supervisor's ref, when that is what it leads to."""
+        expect(self._ref, TaskSupervisor)
+        return self._ref
+
     async def _ask(self, spec: ChildSpec[Process]) -> ActorRef[Process]:
-        return cast("ActorRef[Process]", await self._ref.call(TaskSupervisor.start_child, spec))
+        return cast("ActorRef[Process]", await self._known().call(TaskSupervisor.start_child, spec))
 
     async def _start(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, linked: bool
