@@ -120,6 +120,8 @@ def imports_of(text: str, module: str, is_package: bool, known: frozenset[str]) 
 
 def part_of(module: str) -> str:
     """`otp` for `koboshi.otp.task`, the empty string for `koboshi` itself."""
+    if module == "koboshi_pytest":  # outside of the package for its import time, and a part of `testing`
+        return "testing"
     return module.split(".")[1] if "." in module else ""
 
 

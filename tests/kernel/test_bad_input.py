@@ -251,8 +251,8 @@ def test_only_plain_and_async_methods_can_be_messages(wrong: Any, text: str) -> 
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan")])
-async def test_a_deadline_is_not_negative(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan"), "x", "1", True, [1.0]])
+async def test_a_deadline_is_a_time_that_is_not_negative(seconds: Any) -> None:
     ref = await kb.start(Counter)
     with pytest.raises(kb.UsageError, match="within takes seconds >= 0 or None"):
         ref.within(seconds)

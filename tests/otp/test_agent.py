@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import operator
 from typing import Any
 
@@ -104,6 +105,29 @@ async def test_what_is_no_plain_function_is_refused_where_it_is_sent() -> None:
         await kb.start(otp.Agent, coroutine)  # type: ignore[arg-type]
 
     assert 0 == await agent.get(int)
+
+
+async def test_a_plain_function_that_returns_a_coroutine_is_refused_and_the_coroutine_closed() -> None:
+    made: list[Any] = []
+
+    async def nobody_awaits() -> int:
+        return 1
+
+    def make(*_: Any) -> Any:
+        made.append(nobody_awaits())
+        return made[-1]
+
+    for ask in ("update", "get_and_update"):
+        agent: Any = otp.agent(await kb.start(otp.Agent, int))
+        fn = make if ask == "update" else lambda value: ("reply", make())
+        with pytest.raises(kb.ActorExited) as caught:
+            await getattr(agent, ask)(fn)
+        assert isinstance(caught.value.reason, kb.Crashed)
+        assert "returned a coroutine" in str(caught.value.reason.error)
+    with pytest.raises(kb.StartError, match="returned a coroutine"):
+        await kb.start(otp.Agent, make)
+
+    assert ["CORO_CLOSED"] * 3 == [inspect.getcoroutinestate(each) for each in made]
 
 
 def test_a_call_has_a_deadline() -> None:

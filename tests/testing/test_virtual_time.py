@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import threading
 from pathlib import Path
 from time import monotonic
 
@@ -56,14 +57,18 @@ async def test_without_autojump_only_advance_moves_the_clock() -> None:
 @testing.virtual_time()
 async def test_the_clock_does_not_jump_while_an_executor_works() -> None:
     loop = testing.clock()
-    order: list[str] = []
-    loop.call_later(3600, order.append, "timer")
-    await loop.run_in_executor(None, order.append, "thread")
+    began = monotonic()
+    fired: list[float] = []
+    # Nothing runs on the loop meanwhile: it has only the hour's timer to wait for, and the thread.
+    loop.call_later(3600, lambda: fired.append(loop.time()))
+    worked = await loop.run_in_executor(None, lambda: (threading.Event().wait(0.05), list(fired))[1])
+    elapsed = monotonic() - began
 
-    assert ["thread"] == order
+    assert [] == worked
+    assert loop.time() - 1000.0 == pytest.approx(elapsed, abs=0.05)
     assert 0 == loop.real_operations
     await asyncio.sleep(3600)
-    assert ["thread", "timer"] == order
+    assert 1 == len(fired)
     await loop.shutdown_default_executor()
 
 
@@ -77,12 +82,21 @@ async def test_the_clock_does_not_jump_while_a_socket_is_waited_for() -> None:
         loop.call_later(3600, fired.append, "timer")
         reading = asyncio.ensure_future(loop.sock_recv(left, 1))
         await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
         assert 1 == loop.real_operations
-        right.send(b"x")
 
-        assert b"x" == await reading
-        assert [] == fired
+        def answer() -> None:
+            threading.Event().wait(0.05)
+            right.send(b"x")
+
+        # A thread that the loop knows nothing of is what the socket waits for.
+        other = threading.Thread(target=answer)
+        other.start()
+        received = await reading
+        other.join()
+
+        assert (b"x", []) == (received, fired)
+        assert 1000.0 < loop.time() < 1010.0
+        assert 0 == loop.real_operations
 
 
 @testing.virtual_time()
@@ -172,14 +186,46 @@ async def test_manual():
 """
 
 
-@pytest.mark.slow
-async def test_the_marker_runs_async_tests_in_virtual_time(tmp_path: Path) -> None:
-    tmp_path.joinpath("test_inner.py").write_text(PLUGIN)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "koboshi.testing.plugin", "-p", "no:cacheprovider"]
+async def run_pytest(path: Path, *options: str) -> tuple[int | None, str]:
+    """A pytest of its own over a folder: its exit code and what it printed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(path)]
     process = await asyncio.create_subprocess_exec(
-        *command, str(tmp_path), "--rootdir", str(tmp_path), cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        *command, "--rootdir", str(path), cwd=path, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
-    assert 0 == process.returncode, output.decode()
-    assert "2 passed" in output.decode()
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [(), ("-p", "koboshi.testing.plugin"), ("-p", "koboshi.testing.plugin", "--koboshi-record")]
+)
+async def test_the_marker_runs_async_tests_in_virtual_time(tmp_path: Path, options: tuple[str, ...]) -> None:
+    tmp_path.joinpath("test_inner.py").write_text(PLUGIN)
+    code, output = await run_pytest(tmp_path, *options)
+
+    assert 0 == code, output
+    assert "2 passed" in output
+
+
+@pytest.mark.slow
+async def test_the_plugin_is_the_same_when_a_conftest_names_it(tmp_path: Path) -> None:
+    tmp_path.joinpath("conftest.py").write_text('pytest_plugins = ["koboshi.testing.plugin"]\n')
+    tmp_path.joinpath("test_inner.py").write_text(PLUGIN)
+    code, output = await run_pytest(tmp_path)
+
+    assert 0 == code, output
+    assert "2 passed" in output
+
+
+@pytest.mark.slow
+async def test_a_run_whose_tests_do_not_use_koboshi_does_not_import_it(tmp_path: Path) -> None:
+    tmp_path.joinpath("test_inner.py").write_text(
+        "import sys\n\ndef test_it(pytestconfig):\n"
+        "    assert pytestconfig.pluginmanager.hasplugin('koboshi.testing.plugin')\n"
+        "    assert [] == [name for name in sys.modules if name.split('.')[0] == 'koboshi']\n"
+    )
+    code, output = await run_pytest(tmp_path)
+
+    assert 0 == code, output
+    assert "1 passed" in output

@@ -296,8 +296,7 @@ class ActorRef(Generic[AC]):
 
     def within(self, seconds: float | None) -> ActorRef[AC]:
         """The same address with another deadline for its calls, in seconds; None waits for ever."""
-        if seconds is not None and not seconds >= 0:
-            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        check_within(seconds)
         return ActorRef(self._cell, self._place, seconds)
 
     def send_after(
@@ -535,6 +534,14 @@ def own_task(caller: Cell | None, node: Node) -> CellTask | None:
     # Typed for `Task`; a `CellTask` passes for one.
     running = cast("object", asyncio.current_task(node.loop))
     return caller.task if running is caller.task else None
+
+
+def check_within(seconds: object) -> None:
+    """Raise `UsageError` unless it is a time for `within`: seconds >= 0, or None."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+        raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
 
 
 def deadline_of(caller: Cell | None) -> float | None:

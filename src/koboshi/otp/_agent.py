@@ -44,7 +44,7 @@ class _Messages(Actor):
     def update(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Go on with what `fn(value, *args)` returns."""
         self._updates += 1
-        self._value = fn(self._value, *args, **kwargs)
+        self._value = _value_of(fn, fn(self._value, *args, **kwargs))
 
     @message
     def get_and_update(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -53,7 +53,8 @@ class _Messages(Actor):
         both = fn(self._value, *args, **kwargs)
         if not isinstance(both, tuple) or len(both) != 2:  # pyright: ignore[reportUnknownArgumentType]
             raise UsageError(f"{fn!r} was to return (reply, next value) for get_and_update, got {both!r}")
-        reply, self._value = both  # pyright: ignore[reportUnknownVariableType]
+        reply, value = both  # pyright: ignore[reportUnknownVariableType]
+        self._value = _value_of(fn, value)  # pyright: ignore[reportUnknownArgumentType]
         return reply  # pyright: ignore[reportUnknownVariableType]
 
     @message
@@ -88,7 +89,7 @@ class Agent(_Messages, Generic[S]):
 
     def __init__(self, make: Callable[..., S], /, *args: Any, **kwargs: Any) -> None:
         _check(make)
-        self._value: S = make(*args, **kwargs)
+        self._value: S = _value_of(make, make(*args, **kwargs))
 
     def __repr__(self) -> str:
         cell = getattr(self, "_kb_cell", None)
@@ -176,6 +177,16 @@ def agent(ref: Any, /) -> AgentHandle[Any]:
         UsageError: it is neither, or a ref to an actor of another class.
     """
     return AgentHandle(ref_to(ref, Agent))
+
+
+def _value_of(fn: object, value: S) -> S:
+    """What a function has made, unless nobody would ever await it."""
+    if inspect.iscoroutine(value):
+        value.close()
+        raise UsageError(
+            f"an agent's value is what a plain function returns, and {fn!r} returned a coroutine"
+        )
+    return value
 
 
 def _check(fn: object) -> None:

@@ -6,7 +6,6 @@ of the keys, are as many queues; `on=` spreads them over processes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -14,6 +13,7 @@ from .._kernel._actor import Actor
 from .._kernel._errors import ChildError, NameTaken, StartError, UsageError
 from .._kernel._lifecycle import Ignored
 from .._kernel._message import Message, message
+from .._kernel._processors import processors
 from .._kernel._ref import ActorRef
 from .._kernel._self import nobody
 from .._supervision._child import Child
@@ -94,7 +94,7 @@ class PartitionSupervisor(Supervisor):
         within: float = 5.0,
         backoff: Backoff | tuple[float, ...] | None = None,
     ) -> None:
-        count = len(os.sched_getaffinity(0)) if partitions is None else whole("partitions", partitions, 1)
+        count = processors() if partitions is None else whole("partitions", partitions, 1)
         options: dict[str, Any] = {
             "strategy": strategy,
             "max_restarts": max_restarts,

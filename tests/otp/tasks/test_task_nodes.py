@@ -103,7 +103,7 @@ async def test_a_lost_node_fails_its_tasks_at_once_and_is_forgotten(world: World
 
     assert [True, True] == [isinstance(reason, kb.NoConnection) for reason in reasons]
     assert 42 == await (await world.tasks.task_nolink(double, 21)).wait(10)
-    statistics = await world.supervisor.call(otp.TaskSupervisor.statistics)
+    statistics = await world.tasks.statistics()
     assert (3, 2) == (statistics.started, statistics.failed)
 
 

@@ -14,7 +14,7 @@ from ..._kernel._actor import Actor
 from ..._kernel._errors import ActorExited, CallError, CallTimeout, MailboxFull, NotRunning, UsageError
 from ..._kernel._message import Message, describe
 from ..._kernel._node import this_node
-from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, deadline_of
+from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, check_within, deadline_of
 from ..._supervision._options import one_of, whole
 from ..._supervision._supervisor import Supervisor
 from ...wire._keys import Key
@@ -144,8 +144,7 @@ class Router(Generic[AC]):
 
     def within(self, seconds: float | None) -> Router[AC]:
         """The same router with another deadline, in seconds; None waits for ever."""
-        if seconds is not None and not seconds >= 0:
-            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        check_within(seconds)
         return Router(self._places, seconds)
 
     # -- who it sends to -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from ._engine import Entry, OnTimeout
 from ._options import function
 from ._result import Result
 from ._stream import TaskStream, read_options, stream_of
-from ._supervisor import TaskSupervisor
+from ._supervisor import TaskSupervisor, TaskSupervisorStatistics
 from ._task import Task
 
 P = ParamSpec("P")
@@ -119,6 +119,10 @@ class Tasks:
         """The pid refs of all tasks that run, the newest first."""
         infos = await self._known().call(TaskSupervisor.which_children)
         return [info.ref for info in infos if info.ref is not None]
+
+    async def statistics(self) -> TaskSupervisorStatistics:
+        """Figures of the supervisor since its start."""
+        return await self._ref.call(TaskSupervisor.statistics)
 
     async def terminate_child(self, task: ActorRef[Any]) -> None:
         """Stop a task in its time and forget it. Raises `ChildNotFound` when it is none of these."""

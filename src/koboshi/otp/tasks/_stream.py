@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from threading import get_ident
 from types import TracebackType
@@ -12,6 +11,7 @@ from ..._kernel._cell import NO_KWARGS, Cell
 from ..._kernel._errors import UsageError
 from ..._kernel._node import Node
 from ..._kernel._process import spawn_cell
+from ..._kernel._processors import processors
 from ._body import run
 from ._engine import Engine, Entry, OnTimeout, Start, StreamOptions, StreamStatistics
 from ._options import function, seconds_or_none, whole
@@ -114,7 +114,7 @@ def task_stream(
 
     Args:
         items: an iterable, or an asynchronous one; it may be without end. Its own failure comes last.
-        max_concurrency: tasks that run at the same time; by default the processors of the machine.
+        max_concurrency: tasks that run at the same time; by default the processors that this process may use.
         ordered: outcomes in the order of the items (default), or as they come.
         timeout: seconds for each item from the start of its task, 5 by default; None is none.
         on_timeout: "exit" (default) raises `CallTimeout` from the iterator and ends the stream; "kill"
@@ -161,7 +161,7 @@ def read_options(
 ) -> StreamOptions:
     """Check the options and fill in their defaults."""
     if max_concurrency is None:
-        max_concurrency = os.cpu_count() or 1
+        max_concurrency = processors()
     whole("max_concurrency", max_concurrency, 1)
     if buffer is None:
         buffer = 2 * max_concurrency

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from ..._kernel._processors import processors
 from .._errors import ExecutorBroken
 from ..pool._chunks import ChunkedExecutor
 from ..pool._futures import pack
@@ -51,7 +52,7 @@ class Executor(ChunkedExecutor):
         max_tasks_per_child: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        workers = len(os.sched_getaffinity(0)) if max_workers is None else max_workers
+        workers = processors() if max_workers is None else max_workers
         if workers <= 0:
             raise ValueError(f"max_workers must be greater than 0, got {max_workers!r}")
         if initializer is not None and not callable(initializer):

@@ -9,11 +9,11 @@ over at once starts nothing. It shrinks to the most workers that were busy at on
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..._kernel._errors import UsageError
+from ..._kernel._processors import processors
 from ..._supervision._options import seconds, whole
 from ..process._process import WorkerProcess
 from ._dispatch import Dispatcher
@@ -42,7 +42,7 @@ class Sizing:
         Raises:
             UsageError: they have no such value, or do not go together.
         """
-        cores = os.cpu_count() or 1
+        cores = processors()
         if least is None and most is None:
             if idle_after is not None:
                 raise UsageError("idle_after is for pools with min and max: one of fixed size never shrinks")
