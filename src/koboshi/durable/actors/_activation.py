@@ -57,6 +57,7 @@ class Activation:
         "tags",
         "token",
         "used",
+        "void",
         "who",
         "write",
     )
@@ -86,6 +87,8 @@ class Activation:
         self.outbox_seq = 0
         # The message of the outbox that the turn in hand handles.
         self.consuming: tuple[str, int] | None = None
+        # By source of a reminder that was forgotten here: the number up to which its messages are not wanted.
+        self.void: dict[str, int] = {}
         # Replies by request id: sealed bytes, or the write that will have them, with the value. `_unread` says
         # that the store may have more.
         self.answered: dict[str, bytes | tuple[Write, Any]] = {}
@@ -99,6 +102,11 @@ class Activation:
     def is_clean(self) -> bool:
         """Whether everything that happened here is committed."""
         return self.write is None and self.flying is None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing goes on here, so that it may be put to sleep."""
+        return self.is_clean and not self.actor._kb_busy
 
     def effect(self) -> Effects:
         """What the turn in hand wants done."""
@@ -150,6 +158,8 @@ class Activation:
         write.after = revision
         if effects is not None:
             write.effects.append(effects)
+            for source in effects.unsent:
+                self.void[source] = first_number(revision)
             if effects.tags is not None:
                 self.tags = write.tags = effects.tags
         if self.consuming is not None:
@@ -257,6 +267,11 @@ class Activation:
             return self._reply_with(found[0], found[1], is_error=False)
         blob = self.sealer.open(self.who, "reply", request_id, found)
         return reply_codec(run).decode(blob)
+
+
+def first_number(revision: int) -> int:
+    """The first number of what a turn sends: a source's numbers rise with the turns."""
+    return revision << 20
 
 
 def fresh(error: Exception) -> Exception:

@@ -7,16 +7,21 @@ import inspect
 import json
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, get_args, get_origin
 
 from ..._kernel._actor import Actor
 from ..._kernel._errors import UsageError
 from ..._kernel._message import Message, message
 from .._failures import Corrupted, Refused
+from ._activation import first_number
 from ._codec import Codec, arguments_of, codec_of
+from ._identity import checked_name
 from ._past import KeptStates
 from ._recording import KeepingActivation
+from ._reminder import Missed, rule_of
 from ._state import Upcasters
+from ._timers import timer_source
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -174,6 +179,53 @@ class DurableActor(Actor, Generic[S]):
         payload = arguments_of(fn).encode(args, kwargs)
         activation.kind.post(activation, to.who, fn.__name__, payload)
 
+    def remind(
+        self,
+        name: str,
+        message: Message[Any, ..., Any, Any],
+        /,
+        *args: Any,
+        after: float | None = None,
+        at: datetime | float | None = None,
+        every: float | None = None,
+        cron: str | None = None,
+        missed: Missed = "fire_once",
+        timezone: str = "UTC",
+    ) -> None:
+        """Send this actor a message of its own later, also if it sleeps or the program was down meanwhile.
+
+        It is recorded with this turn and handled once, as what `send` sends. A reminder of the same name is replaced.
+
+        Args:
+            after: seconds from the commit of this turn.
+            at: a datetime with a time zone, or seconds since the epoch.
+            every: seconds, again and again, the first time after so many.
+            cron: a line of a crontab, such as "30 3 * * 1-5"; needs the extra "cron".
+            missed: what becomes of occurrences that nobody was there for, more than 10 s late: "fire_once" (default),
+                one for all of them; "fire_all"; or "skip".
+            timezone: of the crontab (default "UTC").
+        """
+        activation, fn = self._kb_turn("remind"), cast("Any", message)
+        if fn not in type(self)._kb_info.protocol:
+            raise UsageError(f"remind takes a message of {type(self).__qualname__}, got {fn!r}")
+        payload = arguments_of(fn).encode(args, {})
+        number = first_number(activation.revision + 1)
+        rule = rule_of(number, after, at, every, cron, missed, timezone)
+        self.forget(name)
+        who, source = activation.who, timer_source(activation.who.type, activation.who.key, name)
+        sealed, key_id = activation.sealer.seal(who, "message", source, payload)
+        row = (*who, name, rule.first, rule.text, missed, fn.__name__, sealed, "msgpack", key_id)
+        activation.effect().timers.append(row)
+
+    def forget(self, name: str) -> None:
+        """Take a reminder back, if there is one. Once this turn is committed its message comes no more."""
+        activation = self._kb_turn("forget")
+        who, effect = activation.who, activation.effect()
+        row = (*who, checked_name("reminder's name", name, 128))
+        effect.timers = [each for each in effect.timers if each[:4] != row]
+        effect.forgotten.append(row)
+        effect.unsent.append(timer_source(who.type, who.key, name))
+
     def tag(self, **tags: str) -> None:
         """Replace the tags by which `where` finds this actor."""
         for name, value in cast("dict[str, Any]", tags).items():
@@ -207,6 +259,8 @@ def _turn(run: Callable[..., Any]) -> Callable[..., Any]:
             request_id = _begin(activation)
             if request_id is not None and request_id in activation.answered:
                 return activation.repeated(run, request_id)
+            if activation.void and _is_void(activation):
+                return None
             try:
                 value = await run(self, *args, **kwargs)
             except Refused as refused:
@@ -226,6 +280,8 @@ def _turn(run: Callable[..., Any]) -> Callable[..., Any]:
         request_id = _begin(activation)
         if request_id is not None and request_id in activation.answered:
             return activation.repeated(run, request_id)
+        if activation.void and _is_void(activation):
+            return None
         try:
             value = run(self, *args, **kwargs)
         except Refused as refused:
@@ -248,6 +304,16 @@ def _begin(activation: Activation) -> str | None:
     if request_id is not None:
         REQUEST_ID.set(None)
     return request_id
+
+
+def _is_void(activation: Activation) -> bool:
+    """Whether the message in hand is of a reminder that was forgotten before its turn came."""
+    consuming = activation.consuming
+    if consuming is None or consuming[1] >= activation.void.get(consuming[0], 0):
+        return False
+    activation.kind.deliveries.void(consuming)
+    activation.consuming = None
+    return True
 
 
 def _refused(actor: DurableActor[Any], activation: Activation, refused: Refused) -> Any:

@@ -24,6 +24,7 @@ from ..stores._tables import OUTBOX
 from ._actor import CONSUMING, REQUEST_ID
 from ._codec import arguments_of
 from ._identity import Identity
+from ._timers import TIMERS, Timers
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -65,7 +66,8 @@ class Letter(NamedTuple):
     @property
     def number(self) -> str:
         """What tells it apart, and its bytes are bound to."""
-        return f"{self.source}#{self.seq}"
+        # All occurrences of a reminder have the same bytes.
+        return self.source if self.source.startswith(TIMERS) else f"{self.source}#{self.seq}"
 
 
 class Deliveries:
@@ -88,6 +90,7 @@ class Deliveries:
         self._behind = True
         self._backoff = Backoff(first=0.1, limit=60.0)
         self._puts = itertools.count(1)
+        self._timers = Timers(kind)
         self.delivered = self.dead = 0
 
     @property
@@ -102,9 +105,11 @@ class Deliveries:
     def begin(self) -> None:
         """Look for what was left by others, and from then on again and again."""
         self._look()
+        self._timers.begin()
 
     def end(self) -> None:
         """Look no more; what is not handled is found by the next one."""
+        self._timers.end()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -236,6 +241,14 @@ class Deliveries:
         for some in write.effects:
             if some.outbox:
                 self._kind.share(some.outbox)
+            if some.timers:
+                self._timers.look_soon()
+
+    def void(self, consuming: tuple[str, int]) -> None:
+        """A reminder was forgotten before its turn came; its row has gone."""
+        letter = self._open.pop(consuming, None)
+        if letter is not None:
+            self._unsent(letter)
 
     def _unsent(self, letter: Letter) -> None:
         sent = self._sent.get(letter.key)

@@ -26,7 +26,7 @@ from ..._kernel._reply import defer
 from .._failures import Fenced, OwnedElsewhere
 from ..stores import Query, Session, Store, StoreUse
 from ..stores._tables import ACTOR
-from ._activation import Activation
+from ._activation import Activation, first_number
 from ._claim import Claim, Claimed, Release, release_all
 from ._definition import Definition
 from ._delivery import Deliveries, Letter
@@ -248,7 +248,7 @@ class Kind(Actor):
         effect, who = activation.effect(), activation.who
         source = f"{who.type}/{who.key}"
         # The turn's revision first: a source's numbers rise with its turns.
-        seq = ((activation.revision + 1) << 20) + len(effect.outbox)
+        seq = first_number(activation.revision + 1) + len(effect.outbox)
         sealed, key_id = activation.sealer.seal(to, "message", f"{source}#{seq}", payload)
         effect.outbox.append(
             (to.system, source, seq, to.type, to.key, name, sealed, "msgpack", key_id, "ready")
@@ -326,12 +326,7 @@ class Kind(Actor):
         self._arm()
 
     def _is_idle(self, activation: Activation) -> bool:
-        return (
-            activation.cell.state == IDLE
-            and activation.is_clean
-            and activation not in self._unsaved
-            and not activation.actor._kb_busy
-        )
+        return activation.cell.state == IDLE and activation.is_quiet and activation not in self._unsaved
 
     def _make_room(self) -> None:
         """More are awake than may be: put those to sleep that were used the longest ago, a sixteenth at once."""

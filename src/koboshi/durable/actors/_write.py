@@ -59,6 +59,7 @@ class Effects:
         "subscribed",
         "tags",
         "timers",
+        "unsent",
         "unsubscribed",
     )
 
@@ -66,8 +67,11 @@ class Effects:
         # Rows but for `place`, which the commit gives.
         self.events: list[Row] = []
         self.outbox: list[Row] = []
+        # Rows but for `due_at`, in whose place is what gives it from the time of the transaction.
         self.timers: list[Row] = []
         self.forgotten: list[Row] = []
+        # Sources of reminders that are forgotten: what of them is in the outbox goes too.
+        self.unsent: list[str] = []
         # What a saga has done; it goes away with the write that ends the saga.
         self.journal: list[Row] = []
         self.journal_ends = False
@@ -215,11 +219,15 @@ def _effects(session: Session, writes: Sequence[Write]) -> None:
 
 def _rows(session: Session, every: list[tuple[Identity, Effects]]) -> None:
     # What one turn forgets another of the same write may set again, so each in its order.
-    for _, some in every:
+    for who, some in every:
         if some.forgotten:
             session.delete(TIMER, (*_KEY, "timer_name"), some.forgotten)
+        if some.unsent:
+            ready = [(who.system, source, "ready") for source in some.unsent]
+            session.delete(OUTBOX, ("system_name", "source", "state"), ready)
         if some.timers:
-            session.upsert(TIMER, _TIMER, some.timers)
+            rows = [(*row[:4], row[4](session.now), *row[5:]) for row in some.timers]
+            session.upsert(TIMER, _TIMER, rows)
         if some.unsubscribed:
             session.delete(SUBSCRIPTION, _SUBSCRIPTION[:4], some.unsubscribed)
         if some.subscribed:

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._compensation import Compensation
 from ._errors import SagaCancelled, SagaChanged
@@ -34,33 +34,20 @@ from ._journal import (
     Value,
 )
 from ._operation import Operation
+from ._writing import Owner, Writing
 
 if TYPE_CHECKING:
     from ..actors._identity import Identity
     from ._spec import Spec
 
-__all__ = ["Owner", "Runner"]
+__all__ = ["Runner"]
 
 # Turns of the loop that branches beside `run` have for beginning what the journal expects, once `run` has ended.
 _TURNS = 200
 # Seconds without progress of the reading after which the code has surely changed: reading waits for nothing.
 _STUCK = 5.0
-# Seconds for which an entry that nobody waits for may wait for others, so that they are one commit.
-_TOGETHER = 0.002
 
 _log = logging.getLogger("koboshi.durable")
-
-
-class Owner(Protocol):
-    """Whoever keeps the journal of a saga."""
-
-    async def record(self, entries: list[Entry]) -> None:
-        """Commit entries. If it fails somebody else has the saga, or the store cannot tell."""
-        ...
-
-    async def close(self, status: str, result: Any, failure: Failure | None) -> None:
-        """Commit the end of the saga, or that it needs a hand."""
-        ...
 
 
 class Runner:
@@ -105,9 +92,7 @@ class Runner:
         self._counts: dict[str, int] = {}
         self._waiting: dict[str, list[Operation]] = {}
         self.compensation = Compensation(self)
-        self._buffer: list[Entry] = []
-        self._sent: asyncio.Task[None] | None = None
-        self._kick: asyncio.TimerHandle | None = None
+        self._writing = Writing(owner.record, self.task, self._lost)
         self._stuck: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._run: asyncio.Task[Any] | None = None
@@ -139,9 +124,9 @@ class Runner:
     def end(self) -> None:
         """Stop where it is; the journal says how to go on."""
         self._over = True
-        for timer in (self._kick, self._stuck):
-            if timer is not None:
-                timer.cancel()
+        self._writing.end()
+        if self._stuck is not None:
+            self._stuck.cancel()
         for task in tuple(self._tasks):
             task.cancel()
 
@@ -282,9 +267,7 @@ class Runner:
         """Add to the journal, and have it happen."""
         if self._over:
             return
-        self._buffer.append(entry)
-        if self._kick is None:
-            self._kick = self._loop.call_later(_TOGETHER, self._send)
+        self._writing.add(entry)
         self._apply(entry)
 
     def arrived(self, entry: Entry) -> None:
@@ -297,25 +280,9 @@ class Runner:
             self._reading.add(entry)
             self._read()
 
-    def _send(self) -> None:
-        if self._kick is not None:
-            self._kick.cancel()
-            self._kick = None
-        entries, self._buffer = self._buffer, []
-        if entries and not self._over:
-            self._sent = self.task(self._record(entries))
-
-    async def _record(self, entries: list[Entry]) -> None:
-        try:
-            await self._owner.record(entries)
-        except Exception as error:
-            self._lost(error)
-
     async def flush(self) -> None:
         """Wait until all that was written is committed."""
-        self._send()
-        while (sent := self._sent) is not None and not sent.done():
-            await asyncio.wait([sent])
+        await self._writing.flush()
         if self._over:
             raise asyncio.CancelledError
 

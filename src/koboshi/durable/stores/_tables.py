@@ -120,7 +120,7 @@ OUTBOX = Table(
     ("system_name", "source", "seq"),
     (
         _SYSTEM,
-        _text("source", 400),
+        _text("source", 560),
         Column("seq", "integer"),
         _text("target_type", 128),
         _text("target_key", 255),

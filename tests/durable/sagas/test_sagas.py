@@ -1,0 +1,295 @@
+"""Sagas in virtual time: what steps and waits do, over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import functools
+from typing import Any
+
+import msgspec
+import pytest
+from tests.durable.kept import KeptStore
+from tests.durable.sagas.lives import after, within, world
+from tests.virtual import run_virtual
+
+import koboshi as kb
+from koboshi.durable import Backoff
+
+SLOW = Backoff(first=10.0, factor=2.0, limit=1_000.0, jitter=0.0)
+
+
+class Declined(Exception):
+    """An answer that `run` knows."""
+
+
+class Paid(msgspec.Struct, frozen=True):
+    cents: int
+
+
+async def pay(cents: int) -> Paid:
+    world.append(kb.step_key())
+    return Paid(cents)
+
+
+class Paying(kb.Saga[int, Paid]):
+    async def run(self, cents: int) -> Paid:
+        paid = await self.step("pay", pay, cents)
+        assert isinstance(paid, Paid)
+        return paid
+
+
+def test_a_result_has_its_type_and_an_id_is_started_once(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[int, Paid]) -> Any:
+        first = await sagas.start(5, id="a")
+        second = await sagas.start(6, id="a")
+        assert Paid(5) == await first.result(1.0)
+        return await second.result(1.0)
+
+    assert Paid(5) == within(lambda: kb.sagas(Paying, store=store), work)
+    assert ["default/Paying/a/step pay"] == world
+
+
+def test_the_result_is_there_after_a_restart_and_nothing_is_run_again(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[int, Paid]) -> None:
+        await (await sagas.start(5, id="a")).result(1.0)
+
+    async def second(sagas: kb.Sagas[int, Paid]) -> Any:
+        return await sagas["a"].result(1.0), (await sagas["a"].status()).status, await sagas.alive()
+
+    within(lambda: kb.sagas(Paying, store=store), first)
+    assert (Paid(5), "finished", []) == within(lambda: kb.sagas(Paying, store=store), second)
+    assert 1 == len(world)
+    assert [] == store.rows("SELECT * FROM kb_journal")
+
+
+async def flaky(times: int) -> str:
+    world.append("try")
+    if len(world) < times:
+        raise OSError("not yet")
+    return "done"
+
+
+class Retrying(kb.Saga[int, str]):
+    async def run(self, times: int) -> str:
+        return await self.step("flaky", flaky, times, retries=3, backoff=SLOW)
+
+
+def test_a_retry_waits_for_its_backoff_over_a_restart(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[int, str]) -> None:
+        await sagas.start(3, id="a")
+        await asyncio.sleep(1)
+
+    async def second(sagas: kb.Sagas[int, str]) -> float:
+        began = asyncio.get_running_loop().time()
+        assert "done" == await sagas["a"].result()
+        return asyncio.get_running_loop().time() - began
+
+    within(lambda: kb.sagas(Retrying, store=store), first)
+    assert ["try"] == world
+    store.offset += 4.0
+    # 10 s after the first attempt, of which 5 are over, and 20 s after the second one.
+    assert 25.0 == pytest.approx(within(lambda: kb.sagas(Retrying, store=store), second), abs=1.0)
+
+
+def test_a_step_that_fails_too_often_fails_the_saga(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[int, str]) -> Any:
+        with pytest.raises(kb.SagaFailed, match="StepFailed: the step 'flaky' failed with OSError: not yet"):
+            await (await sagas.start(99, id="a")).result()
+
+    within(lambda: kb.sagas(Retrying, store=store), work)
+    assert ["try"] * 4 == world
+
+
+async def decline(why: str, times: int) -> None:
+    world.append("decline")
+    raise Declined(why, times)
+
+
+class Deciding(kb.Saga[str, str]):
+    errors = (Declined,)
+
+    async def run(self, why: str) -> str:
+        try:
+            await self.step("decline", decline, why, 2, retries=5)
+        except Declined as declined:
+            answer = f"{declined.args}"
+        await self.wait_event("go on")
+        return answer
+
+
+def test_a_declared_error_comes_as_itself_and_is_not_retried_also_after_a_restart(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[str, str]) -> None:
+        await sagas.start("poor", id="a")
+        await asyncio.sleep(1)
+
+    async def second(sagas: kb.Sagas[str, str]) -> str:
+        await sagas["a"].signal("go on")
+        return await sagas["a"].result(5.0)
+
+    within(lambda: kb.sagas(Deciding, store=store), first)
+    assert "('poor', 2)" == within(lambda: kb.sagas(Deciding, store=store), second)
+    assert ["decline"] == world
+
+
+class Waiting(kb.Saga[float, list[Any]]):
+    async def run(self, timeout: float) -> list[Any]:
+        found: list[Any] = []
+        for _ in range(2):
+            try:
+                found.append(await self.wait_event("paid", Paid, timeout=timeout))
+            except kb.EventTimeout:
+                found.append("too late")
+        return [str(each) for each in found]
+
+
+def test_events_are_taken_once_and_in_order_whenever_they_came(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[float, list[Any]]) -> list[Any]:
+        ref = await sagas.start(100.0, id="a")
+        assert await ref.signal("paid", Paid(1), id="one")
+        assert await ref.signal("paid", Paid(1), id="one")  # the same once more
+        assert await ref.signal("paid", Paid(2))
+        found = await ref.result()
+        assert not await ref.signal("paid", Paid(3))
+        return found
+
+    assert ["Paid(cents=1)", "Paid(cents=2)"] == within(lambda: kb.sagas(Waiting, store=store), work)
+
+
+def test_the_timeout_of_an_event_goes_on_while_the_program_is_down(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[float, list[Any]]) -> None:
+        await sagas.start(100.0, id="a")
+        await asyncio.sleep(10)
+
+    async def second(sagas: kb.Sagas[float, list[Any]]) -> Any:
+        began = asyncio.get_running_loop().time()
+        return await sagas["a"].result(), asyncio.get_running_loop().time() - began
+
+    within(lambda: kb.sagas(Waiting, store=store), first)
+    store.offset += 50.0
+    found, took = within(lambda: kb.sagas(Waiting, store=store), second)
+    assert ["too late", "too late"] == found
+    # 40 s of the first wait were left, then 100 s more.
+    assert 140.0 == pytest.approx(took, abs=1.0)
+
+
+def test_a_signal_to_nobody_is_refused(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[float, list[Any]]) -> Any:
+        for ask in (sagas["b"].signal("x"), sagas["b"].cancel(), sagas["b"].result(), sagas["b"].status()):
+            with pytest.raises(kb.UnknownSaga):
+                await ask
+
+    within(lambda: kb.sagas(Waiting, store=store), work)
+
+
+class Recalling(kb.Saga[str, list[str]]):
+    async def run(self, name: str) -> list[str]:
+        values = [str(self.now()), str(self.random()), str(self.uuid()), str(self.uuid())]
+        world.append(values)
+        await self.sleep(50.0)
+        return values
+
+
+def test_what_differs_from_run_to_run_is_recorded(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[str, list[str]]) -> None:
+        await sagas.start("x", id="a")
+        await asyncio.sleep(10)
+
+    async def second(sagas: kb.Sagas[str, list[str]]) -> list[str]:
+        return await sagas["a"].result()
+
+    within(lambda: kb.sagas(Recalling, store=store), first)
+    store.offset += 1_000.0
+    values = within(lambda: kb.sagas(Recalling, store=store), second)
+    assert [values, values] == world
+    assert datetime.datetime.fromisoformat(values[0]).tzinfo is not None
+    assert 4 == len(set(values))
+
+
+class OnceOnly(kb.Saga[str, str]):
+    async def run(self, how: str) -> str:
+        try:
+            return await self.step("a", after, 10.0, "a", at_most_once=True)
+        except kb.OutcomeUnknown as unknown:
+            return f"unknown: {isinstance(unknown, kb.StepOutcomeUnknown)}"
+
+
+def test_a_step_that_runs_at_most_once_is_unknown_after_a_restart(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[str, str]) -> None:
+        await sagas.start("x", id="x")
+        await asyncio.sleep(5.0)
+
+    async def second(sagas: kb.Sagas[str, str]) -> str:
+        return await sagas["x"].result(100.0)
+
+    within(lambda: kb.sagas(OnceOnly, store=store), first)
+    assert "unknown: True" == within(lambda: kb.sagas(OnceOnly, store=store), second)
+    assert [] == world
+
+
+class Hurried(kb.Saga[str, str]):
+    async def run(self, how: str) -> str:
+        try:
+            return await self.step("a", after, 10.0, "a", timeout=2.0)
+        except kb.StepTimeout as late:
+            return late.step
+
+
+def test_a_step_that_takes_too_long_is_ended(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[str, str]) -> str:
+        return await (await sagas.start("x")).result(3.0)
+
+    assert "a" == within(lambda: kb.sagas(Hurried, store=store), work)
+    assert [] == world
+
+
+class Balance(msgspec.Struct):
+    cents: int = 0
+
+
+class Account(kb.DurableActor[Balance]):
+    @kb.message
+    def deposit(self, cents: int) -> Balance:
+        self.state.cents += cents
+        world.append(cents)
+        return self.state
+
+
+class Depositing(kb.Saga[int, int]):
+    def __init__(self, accounts: kb.Durable[Account]) -> None:
+        self._accounts = accounts
+
+    async def run(self, cents: int) -> int:
+        step = kb.exactly_once(self._accounts["alice"], Account.deposit)
+        balance = await self.step("deposit", step, cents)
+        assert isinstance(balance, Balance)
+        return balance.cents
+
+
+def test_a_call_of_a_durable_actor_as_a_step_is_handled_once(store: KeptStore) -> None:
+    async def main() -> None:
+        accounts = kb.durable(Account, store=store)
+        sagas = kb.sagas(functools.partial(Depositing, accounts), store=store)
+        async with kb.Supervisor(accounts.child(), sagas.child()):
+            assert 5 == await (await sagas.start(5, id="x")).result(5.0)
+            # What a second run of the same step would send.
+            [(request,)] = store.rows("SELECT request_id FROM kb_request")
+            assert Balance(5) == await accounts["alice"].request(request).call(Account.deposit, 5)
+
+    run_virtual(main)
+    assert [5] == world
+
+
+def test_what_is_no_saga_is_refused(store: KeptStore) -> None:
+    class NoTypes(kb.Saga):  # type: ignore[type-arg]
+        async def run(self, value: Any) -> None: ...
+
+    untyped: Any = NoTypes
+    wrong: Any = Account
+    for each in (untyped, wrong):
+        with pytest.raises(kb.UsageError):
+            kb.sagas(each, store=store)
+    with pytest.raises(kb.UsageError, match="start one"):
+        Paying().now()
+    with pytest.raises(kb.UsageError, match="step"):
+        kb.step_key()
