@@ -11,9 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from .mariadb import MariadbServer, program
 from .postgres import PostgresServer
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = [
+    "mariadb_server",
+    "mariadb_url",
+    "postgres_server",
+    "postgres_url",
+    "spare_mariadb",
+    "spare_postgres",
+]
 
 _numbers = itertools.count(1)
 
@@ -28,9 +36,8 @@ def server_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL that runs until the end of the run; a test that kills it starts it again."""
+def postgres_servers() -> Iterator[PostgresServer]:
+    """A PostgreSQL that runs."""
     for folder in server_folder():
         server = PostgresServer(folder / "postgres")
         server.start()
@@ -40,6 +47,18 @@ def postgres_server() -> Iterator[PostgresServer]:
             server.stop()
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL that runs until the end of the run."""
+    yield from postgres_servers()
+
+
+@pytest.fixture
+def spare_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for a test that kills it."""
+    yield from postgres_servers()
+
+
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of an empty database."""
@@ -47,3 +66,37 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.sql(f"CREATE DATABASE {name}")
     yield postgres_server.url(name)
     postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def mariadb_servers() -> Iterator[MariadbServer]:
+    """A MariaDB that runs, if its programs are installed."""
+    if program("mariadbd") is None:
+        pytest.skip("NOT TESTED: MariaDB is not installed; run `apt-get install mariadb-server`")
+    for folder in server_folder():
+        server = MariadbServer(folder / "mariadb")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariadbServer]:
+    """A MariaDB that runs until the end of the run."""
+    yield from mariadb_servers()
+
+
+@pytest.fixture
+def spare_mariadb() -> Iterator[MariadbServer]:
+    """A MariaDB for a test that kills it."""
+    yield from mariadb_servers()
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariadbServer) -> Iterator[str]:
+    """The URL of an empty database."""
+    name = f"test{next(_numbers)}"
+    mariadb_server.sql(f"CREATE DATABASE {name}")
+    yield mariadb_server.url(name)
+    mariadb_server.sql(f"DROP DATABASE {name}")

@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from ._db import db
 from .demo import command as demo
 
 __all__ = ["main"]
@@ -22,6 +23,7 @@ def cli(context: click.Context) -> None:
         raise click.UsageError(f"a command is missing: {', '.join(sorted(cli.commands))}; or --help")
 
 
+cli.add_command(db)
 cli.add_command(demo)
 
 

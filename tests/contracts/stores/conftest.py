@@ -8,4 +8,5 @@ pytest.register_assert_rewrite(
     "tests.contracts.stores.groups",
     "tests.contracts.stores.hosts",
     "tests.contracts.stores.faults",
+    "tests.contracts.stores.schema",
 )

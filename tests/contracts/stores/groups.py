@@ -82,11 +82,9 @@ class GroupsContract:
         assert outcomes[-1].error is not None or outcomes[-1].value != "no error"
 
     async def test_operations_run_in_the_order_of_their_ranks(self, place: Place) -> None:
-        async with place.store() as store:
-            read = asyncio.create_task(store.run(Query(found)))
-            write = asyncio.create_task(store.run(add("one", 1)))
+        read, write = await self.group(place, [Query(found), add("one", 1)])
 
-            assert ({"one": 1}, 1) == (await read, await write)
+        assert ({"one": 1}, 1) == (read.value, write.value)
 
     async def test_an_outcome_is_told_only_when_others_can_see_it(self, place: Place) -> None:
         if not place.shared:

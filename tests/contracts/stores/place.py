@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,15 +18,17 @@ class Place:
     Attributes:
         shared: whether two engines of the URL see the same rows.
         strict: whether text that is longer than its column is refused.
+        make: makes an engine for the URL.
     """
 
     url: str
     shared: bool = True
     strict: bool = True
+    make: Callable[[str], Engine] = engine_of
 
     def engine(self) -> Engine:
         """Another engine for it."""
-        return engine_of(self.url)
+        return self.make(self.url)
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:

@@ -2,16 +2,28 @@
 
 import pytest
 
+from .faults import FaultsContract, Server
 from .groups import GroupsContract
 from .hosts import HostsContract
 from .place import Place
 from .rows import RowsContract
+from .schema import SchemaContract
 from .values import ValuesContract
 
 
 @pytest.fixture
 def place(postgres_url: str) -> Place:
     return Place(postgres_url)
+
+
+@pytest.fixture
+def server(postgres_server: Server) -> Server:
+    return postgres_server
+
+
+@pytest.fixture
+def spare_server(spare_postgres: Server) -> Server:
+    return spare_postgres
 
 
 class TestRows(RowsContract): ...
@@ -24,3 +36,9 @@ class TestGroups(GroupsContract): ...
 
 
 class TestHosts(HostsContract): ...
+
+
+class TestSchema(SchemaContract): ...
+
+
+class TestFaults(FaultsContract): ...

@@ -8,6 +8,7 @@ from .groups import GroupsContract
 from .hosts import HostsContract
 from .place import Place
 from .rows import RowsContract
+from .schema import SchemaContract
 from .values import ValuesContract
 
 
@@ -26,3 +27,6 @@ class TestGroups(GroupsContract): ...
 
 
 class TestHosts(HostsContract): ...
+
+
+class TestSchema(SchemaContract): ...

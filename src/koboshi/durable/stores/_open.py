@@ -38,7 +38,7 @@ def check_url(url: StoreURL) -> None:
         parse_url(url)
     if family == "sqlite" and (not rest.startswith("/") or len(rest) == 1):
         raise UsageError(
-            f"store {url!r} names no file; write sqlite:///relative/path or sqlite:////absolute/path"
+            f"store {shown(url)!r} names no file; write sqlite:///relative/path or sqlite:////absolute/path"
         )
 
 

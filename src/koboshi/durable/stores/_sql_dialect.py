@@ -14,7 +14,7 @@ from ._session import Row
 from ._sql_url import SqlURL
 from ._tables import Column, Kind, Table
 
-__all__ = ["Dialect", "Fault", "Statement", "latest", "parts"]
+__all__ = ["Dialect", "Fault", "Statement", "latest", "parts", "unique"]
 
 #: A text in the manner of the driver, and its values.
 Statement = tuple[str, tuple[Any, ...]]
@@ -156,3 +156,8 @@ def latest(table: Table, columns: Names, rows: Sequence[Row]) -> Sequence[Row]:
     places = [columns.index(name) for name in table.key]
     found = {tuple(row[place] for place in places): row for row in rows}
     return rows if len(found) == len(rows) else list(found.values())
+
+
+def unique(table: Table, columns: Names, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows without those whose key was there before, where a statement does not see what it has added."""
+    return latest(table, columns, rows[::-1])[::-1]

@@ -72,13 +72,20 @@ class SqlEngine:
     """See `Engine`.
 
     Args:
+        dialect: the SQL to speak; that of the URL's family without one.
         randomness: for the pauses between attempts, 0.0 up to 1.0.
     """
 
-    def __init__(self, url: SqlURL, *, randomness: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        url: SqlURL,
+        *,
+        dialect: Dialect | None = None,
+        randomness: Callable[[], float] = random.random,
+    ) -> None:
         self.url = url.shown
         self._url = url
-        self._dialect = dialect_of(url)
+        self._dialect = dialect or dialect_of(url)
         self._randomness = randomness
         self._host = ""
         # None after a failure that made the connection doubtful, until there is a new one.

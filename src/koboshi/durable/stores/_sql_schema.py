@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from .._failures import ForeignStore, WrongSchemaVersion
 from ._report import StoreReport, missing_of
@@ -13,6 +14,9 @@ from ._sql_url import SqlURL
 from ._tables import MIGRATIONS, SCHEMA_VERSION, TABLES
 
 __all__ = ["prepare", "report", "schema_version"]
+
+# How often to try without a lock; each failure means that somebody else got further.
+_RACES = 20
 
 Catalogue = dict[str, set[str]]
 
@@ -67,8 +71,10 @@ def prepare(connection: sa.Connection, dialect: Dialect, url: SqlURL, *, migrati
     if version == SCHEMA_VERSION:
         return version
     lock = dialect.lock(url)
-    if lock is not None:
-        _send(connection, lock)
+    if lock is None:
+        _migrate_in_a_race(connection, dialect, url, migrating=migrating)
+        return version
+    _send(connection, lock)
     try:
         _migrate(connection, dialect, url, migrating=migrating)
         connection.commit()
@@ -81,6 +87,20 @@ def prepare(connection: sa.Connection, dialect: Dialect, url: SqlURL, *, migrati
             _send(connection, unlock)
             connection.commit()
     return version
+
+
+def _migrate_in_a_race(connection: sa.Connection, dialect: Dialect, url: SqlURL, *, migrating: bool) -> None:
+    """Where nothing locks others out, two programs may fail because each makes what the other makes."""
+    for attempt in range(_RACES):
+        try:
+            _migrate(connection, dialect, url, migrating=migrating)
+            connection.commit()
+        except DBAPIError as error:
+            if error.connection_invalidated or attempt + 1 == _RACES:
+                raise
+            connection.rollback()
+        else:
+            return
 
 
 def _send(connection: sa.Connection, statement: Statement) -> None:

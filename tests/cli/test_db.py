@@ -1,0 +1,71 @@
+"""`koboshi db`: looking at the tables of a store, and bringing them up to date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from koboshi.durable.stores._tables import SCHEMA_VERSION, TABLES
+
+pytestmark = pytest.mark.slow
+
+
+def koboshi(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    return subprocess.run(
+        [sys.executable, "-m", "koboshi", "db", *arguments], capture_output=True, text=True, timeout=30
+    )
+
+
+def check_both_verbs(url: str) -> None:
+    """What holds for a database without tables, whatever it is."""
+    before = koboshi("check", url)
+    made = koboshi("migrate", url)
+    again = koboshi("migrate", url)
+    after = koboshi("check", url)
+
+    assert 1 == before.returncode
+    assert (0, "") == (made.returncode, made.stderr)
+    assert f"brought from version 0 to {SCHEMA_VERSION}" in made.stdout
+    assert f"already of version {SCHEMA_VERSION}" in again.stdout
+    assert 0 == after.returncode
+    assert f"version: {SCHEMA_VERSION}, needed: {SCHEMA_VERSION}\nmissing: nothing\n" in after.stdout
+    assert {f"{name}: 0" for name in TABLES} <= set(after.stdout.splitlines())
+
+
+def test_a_file_is_made_and_looked_at(tmp_path: Path) -> None:
+    check_both_verbs(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+def test_the_tables_of_postgresql_are_made_and_looked_at(postgres_url: str) -> None:
+    check_both_verbs(postgres_url)
+    assert "missing: table kb_host" not in koboshi("check", postgres_url).stdout
+
+
+def test_the_tables_of_mariadb_are_made_and_looked_at(mariadb_url: str) -> None:
+    check_both_verbs(mariadb_url)
+
+
+def test_a_server_that_is_not_there_is_one_line_without_the_password() -> None:
+    found = koboshi("check", "postgresql://ann:s3cret@127.0.0.1:1/db")
+
+    assert 1 == found.returncode
+    assert "cannot be reached" in found.stderr
+    assert 1 == len(found.stderr.splitlines())
+    assert "s3cret" not in found.stdout + found.stderr
+
+
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Ann, " * 100)
+
+    for verb in ("check", "migrate"):
+        assert "not an SQLite database" in koboshi(verb, f"sqlite:///{path}").stderr
+    assert "Dear Ann, " * 100 == path.read_text()
+
+
+def test_a_store_in_memory_has_nothing_to_look_at() -> None:
+    assert "lasts no longer than its program" in koboshi("check", "memory://x").stderr

@@ -1,0 +1,44 @@
+"""MariaDB keeps the contract of stores."""
+
+import pytest
+
+from .faults import FaultsContract, Server
+from .groups import GroupsContract
+from .hosts import HostsContract
+from .place import Place
+from .rows import RowsContract
+from .schema import SchemaContract
+from .values import ValuesContract
+
+
+@pytest.fixture
+def place(mariadb_url: str) -> Place:
+    return Place(mariadb_url)
+
+
+@pytest.fixture
+def server(mariadb_server: Server) -> Server:
+    return mariadb_server
+
+
+@pytest.fixture
+def spare_server(spare_mariadb: Server) -> Server:
+    return spare_mariadb
+
+
+class TestRows(RowsContract): ...
+
+
+class TestValues(ValuesContract): ...
+
+
+class TestGroups(GroupsContract): ...
+
+
+class TestHosts(HostsContract): ...
+
+
+class TestSchema(SchemaContract): ...
+
+
+class TestFaults(FaultsContract): ...
