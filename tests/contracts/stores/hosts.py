@@ -54,6 +54,27 @@ class HostsContract:
             assert [1] * ROUNDS == [sum(pair) for pair in added]
             assert ROUNDS == len(await one.read(found))
 
+    async def test_a_key_that_another_host_is_just_adding_is_waited_for_and_left_alone(
+        self, place: Place
+    ) -> None:
+        keys = [("here", f"row{number}", 0) for number in range(3)]
+
+        def slowly(session: Session) -> int:
+            added = session.insert(COUNTER, COLUMNS, keys, ignore=True)
+            for _ in range(100):  # the other one gets its turn between these
+                session.lookup(COUNTER, COLUMNS, KEY, [key[:2] for key in keys])
+            return added
+
+        def meanwhile(session: Session) -> int:
+            session.lookup(COUNTER, COLUMNS, KEY, [("here", "row0")])
+            return session.insert(COUNTER, COLUMNS, [*keys, ("here", "new", 1)], ignore=True)
+
+        async with place.store() as one, place.store() as two:
+            added = await asyncio.gather(one.change(slowly), two.change(meanwhile))
+
+            assert 4 == sum(added)
+            assert 4 == len(await one.read(found))
+
     async def test_hosts_that_change_the_same_rows_in_other_orders_all_succeed(self, place: Place) -> None:
         rows = rows_of(20)
 
