@@ -105,7 +105,17 @@ from .durable._failures import (
     WrongSchemaVersion,
 )
 from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, Recorded, query
-from .durable.events import EventSourced, event
+from .durable.events import (
+    EventSourced,
+    Projecting,
+    Projection,
+    ProjectionStatus,
+    Source,
+    Transaction,
+    event,
+    on,
+    projection,
+)
 from .durable.sagas import (
     EventTimeout,
     Saga,
@@ -264,6 +274,9 @@ __all__ = [
     "Process",
     "ProcessInfo",
     "Progress",
+    "Projecting",
+    "Projection",
+    "ProjectionStatus",
     "Quarantined",
     "Recorded",
     "Refused",
@@ -283,6 +296,7 @@ __all__ = [
     "Sagas",
     "SchemaTooNew",
     "Shutdown",
+    "Source",
     "StartError",
     "StartTimeout",
     "StepFailed",
@@ -301,6 +315,7 @@ __all__ = [
     "Timeout",
     "Timer",
     "TooManyChildren",
+    "Transaction",
     "UnknownSaga",
     "UnknownType",
     "UsageError",
@@ -334,9 +349,11 @@ __all__ = [
     "monitor",
     "named",
     "node",
+    "on",
     "own_process",
     "pool",
     "processes",
+    "projection",
     "query",
     "receive",
     "register",

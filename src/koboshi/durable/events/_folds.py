@@ -112,7 +112,7 @@ def folds_of(cls: type[Any], state: Any) -> Folds:
                 continue
             names.add(name)
             if isinstance(fold, Fold):
-                _add(folds, cls, cast("Fold[Any, Any]", fold), state)
+                _add(folds, cls, cast("Any", fold), state)
     return folds
 
 

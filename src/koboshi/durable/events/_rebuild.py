@@ -1,0 +1,124 @@
+"""Making a projection again from the first event, beside the old one, whose place it then takes.
+
+The new one has tables and an offset of its own, so that the old one can be read and moves on meanwhile. When it has
+caught up the old one stands still, and one transaction changes tables, offset and state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .._failures import Fenced
+from ..actors._identity import Identity
+from ..stores import Session
+from ..stores._tables import ACTOR
+from ._log import Offset, happened, lock_places, read_log
+
+if TYPE_CHECKING:
+    from ..actors._definition import Definition
+    from ._feed import Settings
+    from ._handlers import Handlers
+
+__all__ = ["LIVE", "NEW", "Swap", "create", "make_tables", "new_names"]
+
+#: The keys of a projection's actor, and of the one that is being made to take its place.
+LIVE, NEW = "live", "new"
+_KEY = ("system_name", "actor_type", "actor_key")
+_ROW = ("revision", "state", "state_revision", "codec", "schema_version")
+
+
+def new_names(tables: Mapping[str, str]) -> dict[str, str]:
+    """What the tables are called while they are made."""
+    return {name: f"{name}__new" for name in tables}
+
+
+def create(session: Session, tables: Mapping[str, str], names: Mapping[str, str]) -> None:
+    """Make those tables that are missing."""
+    for name, columns in tables.items():
+        session.execute(f"CREATE TABLE IF NOT EXISTS {names[name]} ({columns})", {})
+
+
+def make_tables(session: Session, tables: Mapping[str, str], definition: Definition, offset: Offset) -> None:
+    """Begin: empty new tables, an offset before the first event, no state."""
+    names = new_names(tables)
+    for name in names.values():
+        session.execute(f"DROP TABLE IF EXISTS {name}", {})
+    create(session, tables, names)
+    offset.set(session, 0)
+    session.delete(ACTOR, _KEY, [(definition.system, definition.type, NEW)])
+
+
+class Swap:
+    """The last transaction."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tables: Mapping[str, str],
+        handlers: Handlers,
+        definition: Definition,
+        live: Offset,
+        new: Offset,
+    ) -> None:
+        self._settings = settings
+        self._tables = tables
+        self._handlers = handlers
+        self._definition = definition
+        self._live = live
+        self._new = new
+
+    def finish_tables(self, session: Session, most: int) -> bool:
+        """Apply what is left of the log, with nobody committing more, and change the tables.
+
+        Returns:
+            False: more than `most` events are left, and nothing was changed.
+        """
+        system = self._settings.system
+        lock_places(session, system)
+        place = self._new.get(session)
+        rows = read_log(session, system, place, most + 1)
+        if len(rows) > most:
+            return False
+        found = [each for row in rows if (each := happened(self._settings.sources, row)) is not None]
+        self._handlers.change_tables(session, found, new_names(self._tables))
+        self._change(session, int(rows[-1][0]) if rows else place)
+        return True
+
+    def finish(self, session: Session) -> None:
+        """Change tables, offset and state."""
+        self._change_state(session)
+        self._change(session, self._new.get(session))
+
+    def _change(self, session: Session, place: int) -> None:
+        self._live.set(session, place)
+        self._new.set(session, 0)
+        for name, new in new_names(self._tables).items():
+            session.execute(f"ALTER TABLE {name} RENAME TO {name}__old", {})
+            session.execute(f"ALTER TABLE {new} RENAME TO {name}", {})
+            session.execute(f"DROP TABLE {name}__old", {})
+
+    def _change_state(self, session: Session) -> None:
+        definition = self._definition
+        live, new = (Identity(definition.system, definition.type, key) for key in (LIVE, NEW))
+        made = session.lookup(ACTOR, _ROW, _KEY, [new])
+        old = session.lookup(ACTOR, ("revision",), _KEY, [live])
+        session.delete(ACTOR, _KEY, [new])
+        if not made or made[0][1] is None:
+            # There was no event: as if the old one had never been.
+            session.delete(ACTOR, _KEY, [live])
+            return
+        _, state, state_revision, codec, version = made[0]
+        # Ahead of the old one, so that what still runs on the old state is refused.
+        revision = (int(old[0][0]) if old else 0) + 1
+        blob = definition.sealer.open(new, "state", state_revision, bytes(state))
+        sealed, key_id = definition.sealer.seal(live, "state", revision, blob)
+        if not old:
+            columns = (*_KEY, "epoch", *_ROW, "key_id", "updated_at")
+            made_now = (*live, 0, revision, sealed, revision, codec, version, key_id, session.now)
+            session.insert(ACTOR, columns, [made_now])
+            return
+        change = (*_ROW, "key_id", "owner", "token", "updated_at")
+        row = (*live, revision, sealed, revision, codec, version, key_id, None, None, session.now)
+        if not session.update(ACTOR, _KEY, change, [row]):
+            raise Fenced(str(live))
