@@ -17,7 +17,9 @@ UPSERT = (
 
 
 class Totals(kb.Projection[None]):
-    tables: ClassVar = {"cart_totals": "cart VARCHAR(255) PRIMARY KEY, cents BIGINT NOT NULL, events BIGINT NOT NULL"}
+    tables: ClassVar = {
+        "cart_totals": "cart VARCHAR(255) PRIMARY KEY, cents BIGINT NOT NULL, events BIGINT NOT NULL"
+    }
 
     @kb.on
     @staticmethod
