@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from ._kernel import _events as events
 from ._kernel._actor import Actor
@@ -182,7 +182,7 @@ from .workers import (
     spread,
 )
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     # At run time the package itself stands here: `kb.durable(...)` makes a kind, `koboshi.durable` is the layer.
     from .durable.actors import durable
 
