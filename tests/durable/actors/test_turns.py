@@ -258,5 +258,5 @@ def test_a_class_without_a_state_is_refused() -> None:
             pass
 
         kb.durable(Bare, store="memory://")
-    with pytest.raises(kb.UsageError, match="subclass of kb.DurableActor"):
+    with pytest.raises(kb.UsageError, match=r"subclass of kb\.DurableActor"):
         kb.durable(kb.Supervisor, store="memory://")  # type: ignore[type-var]

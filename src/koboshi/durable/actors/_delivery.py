@@ -38,6 +38,7 @@ PUT = "put/"
 # Seconds between looks at the outbox for what others have sent, and how much is taken at once.
 _EVERY = 1.0
 _PORTION = 1_000
+_START = ("", -1)
 
 _log = logging.getLogger("koboshi.durable")
 
@@ -48,6 +49,7 @@ _DUE = Select(
     " AND NOT EXISTS (SELECT 1 FROM kb_outbox b WHERE b.system_name = o.system_name AND b.source = o.source"
     " AND b.seq < o.seq AND b.target_type = o.target_type AND b.target_key = o.target_key"
     " AND b.state = 'ready' AND b.not_before > :now)"
+    " AND (source > :after OR (source = :after AND seq > :number))"
     " ORDER BY source, seq LIMIT :most"
 )
 _KEY = ("system_name", "source", "seq")
@@ -70,6 +72,20 @@ class Letter(NamedTuple):
         return self.source if self.source.startswith(TIMERS) else f"{self.source}#{self.seq}"
 
 
+class _Knock:
+    """Waits for an actor to wake, and not for another host to let it go."""
+
+    __slots__ = ("_answered", "_key")
+    given_up = True
+
+    def __init__(self, answered: Callable[..., None], key: str) -> None:
+        self._answered = answered
+        self._key = key
+
+    def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
+        self._answered(self._key, activation, error)
+
+
 class Deliveries:
     """Of one kind: takes its messages out of the outbox and sees to it that each is handled once."""
 
@@ -85,9 +101,14 @@ class Deliveries:
         self._held: set[tuple[str, str]] = set()
         # Of these, what becomes of the failed one is being written: until then nothing behind it may pass.
         self._settling: set[tuple[str, str]] = set()
+        # Keys that are being woken for their messages.
+        self._knocked: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._looking = False
+        # Somebody has asked for a look during one.
+        self._again = False
         self._behind = True
+        self._read_to = _START
         self._backoff = Backoff(first=0.1, limit=60.0)
         self._puts = itertools.count(1)
         self._timers = Timers(kind)
@@ -119,15 +140,16 @@ class Deliveries:
 
     def _look(self) -> None:
         if self._looking:
+            self._again = True
             return
-        self._looking = True
+        self._looking, self._again = True, False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        system, type = self._definition.system, self._definition.type
+        system, type, after = self._definition.system, self._definition.type, self._read_to
 
         def read(session: Session) -> list[tuple[Any, ...]]:
-            return session.fetch(_DUE, system, type, session.now, _PORTION)
+            return session.fetch(_DUE, system, type, session.now, *after, _PORTION)
 
         try:
             self._kind.store.submit(Query(read), self._found)
@@ -148,11 +170,13 @@ class Deliveries:
             if (row[0], row[1]) not in self._open and (row[0], row[2]) not in self._settling
         ]
         self._behind = len(rows) >= _PORTION
+        # In portions from the first to the last: what cannot be delivered now must not hide what can.
+        self._read_to = (str(rows[-1][0]), int(rows[-1][1])) if self._behind else _START
         for letter in letters:
             self._held.discard((letter.source, letter.key))
         for letter in letters:
             self._take(letter)
-        if self._behind and letters:
+        if self._behind or self._again:
             self._loop.call_soon(self._look)
         else:
             self._timer = self._loop.call_later(_EVERY, self._look)
@@ -164,8 +188,8 @@ class Deliveries:
             self._look_soon()
             return
         for letter in letters:
-            if (letter.source, letter.key) in self._held:
-                continue
+            if (letter.source, letter.key) in self._held or (letter.source, letter.seq) in self._open:
+                continue  # a look that was committed with it has found it already
             self._take(letter)
 
     def _look_soon(self) -> None:
@@ -176,16 +200,25 @@ class Deliveries:
     # -- delivering --------------------------------------------------------------------------------
 
     def _take(self, letter: Letter) -> None:
-        self._open[letter.source, letter.seq] = letter
-        self._kind.wake(letter.key, lambda activation, error: self._awake(letter, activation, error))
+        activation = self._kind.active.get(letter.key)
+        if activation is not None and activation.cell.state != DEAD:
+            self._open[letter.source, letter.seq] = letter
+            self._deliver(letter, activation)
+        elif letter.key not in self._knocked:
+            # Whoever had the actor until now may have handled the letter since it was read. Once the actor is
+            # ours nobody else can, so that is when it is read again.
+            self._knocked.add(letter.key)
+            self._kind.wake(letter.key, _Knock(self._answered, letter.key))
 
-    def _awake(self, letter: Letter, activation: Activation | None, error: BaseException | None) -> None:
-        if activation is None:
-            # Held by another host, which delivers it itself, or not to be started: looked at again later.
-            self._open.pop((letter.source, letter.seq), None)
-            self._held.add((letter.source, letter.key))
-            _log.info("%s cannot be given %s now: %s", letter.key, letter.number, error)
-            return
+    def _answered(self, key: str, activation: Activation | None, error: BaseException | None) -> None:
+        self._knocked.discard(key)
+        if activation is not None:
+            self._look_soon()
+        else:
+            # Held by another host, which delivers to it itself, or not to be started: the next look tries again.
+            _log.info("%s/%s cannot be given its messages now: %s", self._definition.type, key, error)
+
+    def _deliver(self, letter: Letter, activation: Activation) -> None:
         definition = self._definition
         fn = definition.message(letter.message)
         if fn is None:

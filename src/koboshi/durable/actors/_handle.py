@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
 from ..._kernel._message import MARK, Message, describe
-from ..._kernel._ref import DEFAULT_DEADLINE
+from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._spec import ChildSpec, child
 from .._failures import Fenced, OutcomeUnknown, StoreUnavailable
@@ -230,6 +230,19 @@ class DurableRef(Past[A_co], Generic[A_co]):
                 found.ref.cast(message, *args, **kwargs)
 
         kind.wake(self.key, ready)
+
+    async def awake(self) -> ActorRef[A]:
+        """Wake the actor; the address of this activation, to monitor or link it.
+
+        Raises:
+            CallTimeout, NotRunning, Corrupted, OwnedElsewhere, StoreUnavailable: as `call`.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        deadline = None if self._within is None else began + self._within
+        kind = _live(self._definition, "awake")
+        activation = kind.active.get(self.key) or await self._awake(kind, "awake", began, deadline)
+        return activation.ref
 
     async def put(
         self: DurableRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs

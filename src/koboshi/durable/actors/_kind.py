@@ -23,7 +23,7 @@ from ..._kernel._place import Place
 from ..._kernel._reasons import Exit, ExitReason, Shutdown
 from ..._kernel._ref import ActorRef
 from ..._kernel._reply import defer
-from .._failures import Fenced, OwnedElsewhere
+from .._failures import DurableError, Fenced, OwnedElsewhere
 from ..stores import Query, Session, Store, StoreUse
 from ..stores._tables import ACTOR
 from ._activation import Activation, first_number
@@ -96,10 +96,10 @@ class Kind(Actor):
 
     async def on_stop(self, reason: ExitReason) -> None:
         self._stopping = True
-        use, self._use = self._use, None
         for timer in (self._sweep, self._save):
             if timer is not None:
                 timer.cancel()
+        use = self._use
         if use is None:
             return
         self.deliveries.end()
@@ -111,6 +111,7 @@ class Kind(Actor):
             who = (use.store.host, definition.system, definition.type)
             await use.store.change(lambda session: release_all(session, *who))
         finally:
+            self._use = None
             self._gone()
             await use.end()
 
@@ -179,7 +180,8 @@ class Kind(Actor):
                 activation = self._start(who, claimed.token, claimed)
             except Exception as failure:
                 self._loop.call_soon(self._give_back, Release(who, claimed.token, claimed.revision))
-                self._woken(who.key, None, failure)
+                cause = failure.__cause__
+                self._woken(who.key, None, cause if isinstance(cause, DurableError) else failure)
             else:
                 self._woken(who.key, activation, None)
 

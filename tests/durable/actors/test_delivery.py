@@ -1,0 +1,188 @@
+"""Messages of the outbox: once, in order, and past one that cannot be handled."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+import koboshi as kb
+from koboshi.testing import run_virtual
+
+from .accounts import Account, bank_of
+
+
+class Inbox(msgspec.Struct):
+    seen: list[str] = []
+
+
+class Reader(kb.DurableActor[Inbox]):
+    #: What breaks its handler; outside of the state, so that a test can mend it.
+    poison: ClassVar[set[str]] = set()
+    tries: ClassVar[list[str]] = []
+
+    @kb.message
+    def read(self, text: str) -> None:
+        self.tries.append(text)
+        self.state.seen.append(text)
+        if text in self.poison:
+            raise ValueError(f"cannot read {text}")
+        if text == "refuse":
+            raise kb.Refused("not this one")
+
+    @kb.query
+    def seen(self) -> list[str]:
+        return self.state.seen
+
+
+class Writer(kb.DurableActor[int]):
+    def __init__(self, readers: Any) -> None:
+        self.readers = readers
+
+    def initial(self) -> int:
+        return 0
+
+    @kb.message
+    def write(self, to: str, *texts: str) -> None:
+        for text in texts:
+            self.send(self.readers[to], Reader.read, text)
+
+    @kb.message
+    def write_and_break(self, to: str, text: str) -> None:
+        self.send(self.readers[to], Reader.read, text)
+        raise ValueError("broken")
+
+
+@pytest.fixture(autouse=True)
+def _healthy() -> None:
+    Reader.poison = set()
+    Reader.tries = []
+
+
+def both(store: str, **options: Any) -> tuple[kb.Durable[Writer], kb.Durable[Reader]]:
+    readers = kb.durable(Reader, store=store, **options)
+    return kb.durable(kb.child(Writer, readers), store=store), readers
+
+
+def outbox(file: Path) -> list[tuple[str, str, str]]:
+    """State, message and report of what is in the outbox."""
+    connection = sqlite3.connect(file)
+    try:
+        return connection.execute("SELECT state, message, report FROM kb_outbox").fetchall()
+    finally:
+        connection.close()
+
+
+async def seen(readers: kb.Durable[Reader], key: str, count: int) -> list[str]:
+    """What a reader has seen, once it is so much; the test's time limit ends a wait in vain."""
+    while len(found := await readers[key].call(Reader.seen)) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def test_messages_arrive_once_and_in_order(store: str) -> None:
+    writers, readers = both(store)
+
+    async with kb.Supervisor(readers.child(), writers.child()):
+        for number in range(0, 200, 4):
+            await writers["w"].call(Writer.write, "r", *(str(each) for each in range(number, number + 4)))
+
+        assert [str(number) for number in range(200)] == await seen(readers, "r", 200)
+        assert 200 == readers.statistics().delivered
+
+
+async def test_what_a_turn_that_fails_has_sent_is_never_delivered(store: str) -> None:
+    writers, readers = both(store)
+
+    async with kb.Supervisor(readers.child(), writers.child()):
+        with pytest.raises(kb.ActorExited):
+            await writers["w"].call(Writer.write_and_break, "r", "never")
+        await writers["w"].call(Writer.write, "r", "ever")
+
+        assert ["ever"] == await seen(readers, "r", 1)
+
+
+async def test_what_was_sent_while_the_target_was_down_is_delivered_when_it_is_back(url: str) -> None:
+    writers, readers = both(url)
+    async with kb.Supervisor(writers.child()):
+        await writers["w"].call(Writer.write, "r", "one", "two")
+    async with kb.Supervisor(readers.child()):
+        assert ["one", "two"] == await seen(readers, "r", 2)
+
+
+def test_a_message_that_always_fails_backs_off_and_is_a_dead_letter_then() -> None:
+    async def main() -> None:
+        writers, readers = both("memory://poison", max_attempts=3)
+        Reader.poison = {"two"}
+        async with kb.Supervisor(readers.child(), writers.child()):
+            await writers["w"].call(Writer.write, "r", "one", "two", "three")
+
+            assert ["one", "three"] == await seen(readers, "r", 2)
+            assert ["two"] * 3 == [text for text in Reader.tries if text == "two"]
+            assert 1 == readers.statistics().dead_letters
+            assert "three" == Reader.tries[-1]
+
+    run_virtual(main)
+
+
+def test_a_message_that_fails_for_a_while_is_handled_in_its_place() -> None:
+    async def main() -> None:
+        writers, readers = both("memory://later")
+        Reader.poison = {"one"}
+        async with kb.Supervisor(readers.child(), writers.child()):
+            await writers["w"].call(Writer.write, "r", "one", "two")
+            await writers["other"].call(Writer.write, "r", "from another")
+            assert ["from another"] == await seen(readers, "r", 1)
+            Reader.poison = set()
+
+            assert ["from another", "one", "two"] == await seen(readers, "r", 3)
+
+    run_virtual(main)
+
+
+async def test_a_message_that_is_refused_is_a_dead_letter_at_once(url: str, file: Path) -> None:
+    writers, readers = both(url)
+
+    async with kb.Supervisor(readers.child(), writers.child()):
+        await writers["w"].call(Writer.write, "r", "refuse", "next")
+        assert ["next"] == await seen(readers, "r", 1)
+        assert 1 == Reader.tries.count("refuse")
+    rows = outbox(file)
+    assert [("dead", "read", "Refused: not this one")] == rows
+
+
+async def test_a_message_to_a_message_that_is_gone_is_a_dead_letter(url: str, file: Path) -> None:
+    writers, readers = both(url)
+    async with kb.Supervisor(writers.child()):
+        await writers["w"].call(Writer.write, "r", "one", "two")
+    with sqlite3.connect(file) as connection:
+        connection.execute(
+            "UPDATE kb_outbox SET message = 'renamed' WHERE seq = (SELECT min(seq) FROM kb_outbox)"
+        )
+
+    async with kb.Supervisor(readers.child()):
+        assert ["two"] == await seen(readers, "r", 1)
+    [(state, _, report)] = outbox(file)
+    assert "dead" == state
+    assert "Reader has no message 'renamed'" in report
+
+
+async def test_money_is_neither_made_nor_lost_by_transfers(store: str) -> None:
+    bank = bank_of(store)
+    keys = [f"k{number}" for number in range(10)]
+
+    async with kb.Supervisor(bank.child()):
+        for key in keys:
+            await bank[key].call(Account.deposit, 100)
+        await asyncio.gather(
+            *(bank[keys[n % 10]].call(Account.transfer, keys[(n * 7 + 3) % 10], n % 5) for n in range(300)),
+            return_exceptions=True,
+        )
+        while bank.statistics().delivering:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+        assert 1_000 == sum([await bank[key].call(Account.balance) for key in keys])

@@ -1,0 +1,107 @@
+"""A request with an id is handled once, and whoever asks again gets its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import koboshi as kb
+
+from .accounts import Account, bank_of
+
+
+async def test_the_same_id_is_answered_once(store: str) -> None:
+    bank = bank_of(store)
+
+    async with kb.Supervisor(bank.child()):
+        assert 5 == await bank["a"].request("r").call(Account.deposit, 5)
+        assert 10 == await bank["a"].call(Account.deposit, 5)
+
+        assert 5 == await bank["a"].request("r").call(Account.deposit, 5)
+        assert 10 == await bank["a"].call(Account.balance)
+
+
+async def test_it_is_answered_once_across_activations_and_runs(url: str) -> None:
+    bank = bank_of(url)
+    for _ in range(3):
+        async with kb.Supervisor(bank.child()):
+            assert 5 == await bank["a"].request("r").call(Account.deposit, 5)
+            with pytest.raises(kb.ActorExited):
+                await bank["a"].call(Account.break_after, 1)
+            assert 5 == await bank["a"].request("r").call(Account.deposit, 5)
+
+
+async def test_it_is_answered_once_when_asked_at_the_same_time(store: str) -> None:
+    bank = bank_of(store)
+
+    async with kb.Supervisor(bank.child()):
+        done = await asyncio.gather(*(bank["a"].request("r").call(Account.deposit, 5) for _ in range(20)))
+
+        assert [5] * 20 == done
+        assert 5 == await bank["a"].call(Account.balance)
+
+
+async def test_it_is_found_among_more_requests_than_are_taken_along(url: str) -> None:
+    bank = bank_of(url)
+    ids = [f"r{number:04}" for number in range(400)]
+    async with kb.Supervisor(bank.child()):
+        await asyncio.gather(*(bank["a"].request(id).call(Account.deposit, 1) for id in ids))
+    async with kb.Supervisor(bank.child()):
+        again = await asyncio.gather(*(bank["a"].request(id).call(Account.deposit, 1) for id in ids))
+
+        assert sorted(again) == list(range(1, 401))
+        assert 400 == await bank["a"].call(Account.balance)
+
+
+async def test_what_a_handler_sends_does_not_carry_its_id(store: str) -> None:
+    bank = bank_of(store)
+
+    class Asking(kb.DurableActor[int]):
+        def initial(self) -> int:
+            return 0
+
+        @kb.message
+        async def twice(self) -> int:
+            await bank["a"].call(Account.deposit, 1)
+            return await bank["a"].call(Account.deposit, 1)
+
+    asking = kb.durable(Asking, store=store)
+    async with kb.Supervisor(bank.child(), asking.child()):
+        assert 2 == await asking["x"].request("r").call(Asking.twice)
+
+
+async def test_a_refused_request_may_be_asked_again(store: str) -> None:
+    bank = bank_of(store)
+
+    async with kb.Supervisor(bank.child()):
+        with pytest.raises(kb.Refused):
+            await bank["a"].request("r").call(Account.withdraw, 5)
+        await bank["a"].call(Account.deposit, 5)
+
+        assert 0 == await bank["a"].request("r").call(Account.withdraw, 5)
+
+
+async def test_a_message_that_is_put_is_handled_once_by_its_id(url: str, file: Path) -> None:
+    bank = bank_of(url)
+    async with kb.Supervisor(bank.child()):
+        await bank["a"].request("p").put(Account.deposit, 5)
+        await bank["a"].request("p").put(Account.deposit, 5)
+        await until_settled(bank)
+        await bank["a"].request("p").put(Account.deposit, 5)
+        await until_settled(bank)
+
+        assert 5 == await bank["a"].call(Account.balance)
+        assert 5 == await bank["a"].request("p").call(Account.deposit, 5)
+
+
+async def until_settled(bank: kb.Durable[Account]) -> None:
+    """Wait until nothing is on its way."""
+    while True:
+        kind = bank._definition.live
+        assert kind is not None
+        await kind.store.settled()
+        if not bank.statistics().delivering and not bank.statistics().activating:
+            return
+        await bank["nobody"].call(Account.balance)

@@ -1,0 +1,164 @@
+"""What an older program has written is brought up to date; what a newer one has written is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+import koboshi as kb
+
+
+class Name1(msgspec.Struct):
+    full: str = ""
+
+
+class Name2(msgspec.Struct):
+    first: str = ""
+    last: str = ""
+
+
+class Name3(msgspec.Struct):
+    first: str
+    last: str
+    nick: str = "none"
+
+
+class Old(kb.DurableActor[Name1]):
+    @kb.message
+    def put(self, full: str) -> None:
+        self.state = Name1(full)
+
+
+class Newer(kb.DurableActor[Name2]):
+    schema_version = 2
+
+    @kb.message
+    def put(self, first: str) -> None:
+        self.state = Name2(first, self.state.last)
+
+
+def split(old: Any) -> Any:
+    first, _, last = old["full"].partition(" ")
+    return {"first": first, "last": last}
+
+
+class Newest(kb.DurableActor[Name3]):
+    schema_version = 3
+    upcasters = {1: split, 2: lambda old: {**old, "nick": old["first"][:1]}}  # noqa: RUF012
+
+    @kb.query
+    def name(self) -> Name3:
+        return self.state
+
+    @kb.message
+    def rename(self, nick: str) -> None:
+        self.state = msgspec.structs.replace(self.state, nick=nick)
+
+
+async def test_a_state_goes_through_one_upcaster_after_another(url: str) -> None:
+    old = kb.durable(Old, store=url, type="Name")
+    async with kb.Supervisor(old.child()):
+        await old["a"].call(Old.put, "Grace Hopper")
+
+    newest = kb.durable(Newest, store=url, type="Name")
+    async with kb.Supervisor(newest.child()):
+        assert Name3("Grace", "Hopper", "G") == await newest["a"].call(Newest.name)
+        await newest["a"].call(Newest.rename, "Amazing")
+    async with kb.Supervisor(newest.child()):
+        assert Name3("Grace", "Hopper", "Amazing") == await newest["a"].call(Newest.name)
+
+    async with kb.Supervisor(old.child()):
+        with pytest.raises(kb.SchemaTooNew, match="version 3, and this program knows versions up to 1"):
+            await old["a"].call(Old.put, "lost")
+
+
+async def test_a_version_that_nothing_leads_from_is_refused_and_kept(url: str) -> None:
+    old = kb.durable(Old, store=url, type="Name")
+    async with kb.Supervisor(old.child()):
+        await old["a"].call(Old.put, "Grace Hopper")
+    newer = kb.durable(Newer, store=url, type="Name")
+    async with kb.Supervisor(newer.child()):
+        with pytest.raises(kb.NoUpcaster, match="add `1: a_function` to upcasters"):
+            await newer["a"].call(Newer.put, "x")
+        await newer["b"].call(Newer.put, "others go on")
+    newest = kb.durable(Newest, store=url, type="Name")
+    async with kb.Supervisor(newest.child()):
+        assert "Hopper" == (await newest["a"].call(Newest.name)).last
+
+
+async def test_a_state_of_another_shape_is_corrupted_and_not_empty(url: str) -> None:
+    old = kb.durable(Old, store=url, type="Name")
+    async with kb.Supervisor(old.child()):
+        await old["a"].call(Old.put, "Grace Hopper")
+
+    class Number(kb.DurableActor[int]):
+        @kb.query
+        def get(self) -> int:
+            return self.state
+
+    number = kb.durable(Number, store=url, type="Name")
+    async with kb.Supervisor(number.child()):
+        with pytest.raises(kb.Corrupted, match="does not fit"):
+            await number["a"].call(Number.get)
+
+
+@dataclass
+class Point:
+    x: int = 0
+    y: int = 0
+
+
+async def test_a_kind_may_change_its_codec(url: str) -> None:
+    class Json(kb.DurableActor[Point]):
+        codec = "json"
+
+        @kb.message
+        def move(self) -> Point:
+            self.state.x += 1
+            return self.state
+
+    class Packed(kb.DurableActor[Point]):
+        @kb.message
+        def move(self) -> Point:
+            self.state.x += 1
+            return self.state
+
+    for count, cls in enumerate((Json, Packed, Json), 1):
+        points: kb.Durable[Any] = kb.durable(cls, store=url, type="Point")
+        async with kb.Supervisor(points.child()):
+            assert Point(count) == await points["p"].call(cls.move)
+
+
+class Broken(msgspec.Struct):
+    value: object = None
+
+
+class Anything(kb.DurableActor[Broken]):
+    @kb.message
+    def keep(self, size: int) -> None:
+        self.state = Broken("x" * size)
+
+    @kb.message
+    def keep_what_cannot_be_kept(self) -> None:
+        self.state = Broken(lambda: None)
+
+    @kb.query
+    def size(self) -> int:
+        return len(str(self.state.value or ""))
+
+
+async def test_a_state_over_the_limit_or_that_cannot_be_stored_is_not_recorded(store: str) -> None:
+    kind = kb.durable(Anything, store=store)
+    async with kb.Supervisor(kind.child()):
+        await kind["a"].call(Anything.keep, 5)
+        with pytest.raises(kb.ActorExited) as caught:
+            await kind["a"].call(Anything.keep, 17 * 1024 * 1024)
+        assert isinstance(caught.value.__cause__, kb.PayloadTooLarge)
+        with pytest.raises(kb.ActorExited) as caught:
+            await kind["a"].call(Anything.keep_what_cannot_be_kept)
+        assert isinstance(caught.value.__cause__, TypeError)
+
+        assert 5 == await kind["a"].call(Anything.size)
