@@ -82,7 +82,8 @@ def run_suite(folder: Path, text: str, *arguments: str, **variables: str) -> tup
     folder.joinpath("test_inner.py").write_text(text)
     folder.joinpath("pytest.ini").write_text("[pytest]\nanyio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)]
-    environment = {**os.environ, **variables}
+    # The conftest takes fixtures from this suite's own packages.
+    environment = {**os.environ, "PYTHONPATH": str(CONFTEST.parent.parent), **variables}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     return done.returncode, done.stdout + done.stderr
 
