@@ -12,7 +12,7 @@ from tests.otp.introspection.watched import Listener, Till, Unprintable, count_e
 from tests.virtual import run_virtual
 
 import koboshi as kb
-from koboshi import otp
+from koboshi import otp, testing
 
 IN, OUT, CHANGE, FAILED = otp.MessageIn, otp.MessageOut, otp.StateChange, otp.MessageFailed
 
@@ -371,3 +371,46 @@ def test_events_travel_and_what_cannot_is_shown_as_its_repr() -> None:
     assert repr(ValueError(lock)) == str(pickle.loads(pickle.dumps(failed)).error)
     assert otp.DONE is pickle.loads(pickle.dumps(otp.DONE))
     assert "otp.DONE" == repr(otp.DONE)
+
+
+def test_an_actor_that_is_traced_to_itself_or_in_a_circle_is_told_of_each_message_once() -> None:
+    async def main() -> list[list[str]]:
+        alone, one, other = [await kb.start(Collector) for _ in range(3)]
+        await otp.trace(alone, to=alone)
+        await otp.trace(one, to=other)
+        await otp.trace(other, to=one)
+        for ref in (alone, one, other):
+            ref.cast(Collector.poke)
+        await testing.wait_idle()
+        return [
+            [type(each).__name__ for each in await ref.call(Collector.told)] for ref in (alone, one, other)
+        ]
+
+    told = run_virtual(main)
+
+    assert [["MessageIn", "StateChange"]] * 3 == [each[:2] for each in told]
+
+
+async def test_an_async_debug_function_is_refused() -> None:
+    async def hook(state: int, event: otp.TraceEvent) -> int:
+        return state
+
+    with pytest.raises(kb.UsageError, match="so it is a plain function; got"):
+        await otp.install(await kb.start(Till), hook, 0)
+
+
+class Collector(kb.Actor):
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.pokes = 0
+
+    @kb.message
+    def poke(self) -> None:
+        self.pokes += 1
+
+    @kb.message
+    def told(self) -> list[Any]:
+        return self.seen
+
+    def on_info(self, message: Any, /) -> None:
+        self.seen.append(message)

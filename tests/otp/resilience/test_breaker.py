@@ -188,6 +188,27 @@ def test_a_cancelled_probe_says_nothing_and_another_may_be_sent() -> None:
     run_virtual(main)
 
 
+def test_a_probe_whose_error_could_not_be_judged_gives_its_turn_to_another() -> None:
+    def judge(error: BaseException) -> bool:
+        if str(error) == "odd":
+            raise LookupError("cannot judge")
+        return True
+
+    async def odd() -> None:
+        raise ValueError("odd")
+
+    async def main() -> str:
+        breaker = otp.CircuitBreaker(failures=1, reset=5.0, counts=judge)
+        await fail_through(breaker)
+        await asyncio.sleep(5.0)
+        with pytest.raises(LookupError, match="cannot judge"):
+            await breaker.call(odd)
+        await breaker.call(succeed)
+        return breaker.state
+
+    assert "closed" == run_virtual(main)
+
+
 def test_what_began_before_it_opened_says_nothing_afterwards() -> None:
     async def main() -> None:
         breaker = otp.CircuitBreaker(failures=1, reset=1.0)

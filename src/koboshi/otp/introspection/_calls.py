@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
@@ -160,6 +161,8 @@ async def install(ref: Target, fn: Hook, state: Any = None, *, id: Any = None) -
         False when one of this id is installed already.
     """
     _check_callable("fn", fn)
+    if inspect.iscoroutinefunction(fn):
+        raise UsageError(f"fn is called in the middle of a message, so it is a plain function; got {fn!r}")
     try:
         hash(id)
     except TypeError:

@@ -42,6 +42,8 @@ class Sink(Protocol):
 
     # Whether it is worth comparing states for it.
     wants_state: bool
+    # Whether it sends what it takes to another process, as a message.
+    sends: bool
 
     def take(self, event: TraceEvent) -> bool: ...
 
@@ -58,9 +60,16 @@ class Debug:
     def wants_state(self) -> bool:
         return any(sink.wants_state for sink in self.sinks.values())
 
-    def tell(self, event: TraceEvent) -> None:
-        """Tell all sinks. One that fails is removed: looking must not harm what is looked at."""
+    def tell(self, event: TraceEvent, *, of_trace: bool) -> None:
+        """Tell all sinks. One that fails is removed: looking must not harm what is looked at.
+
+        Args:
+            of_trace: the message in hand is itself a trace's, which is not sent on: two actors that are
+                traced to each other, or one to itself, would have no end of messages.
+        """
         for key, sink in tuple(self.sinks.items()):
+            if of_trace and sink.sends:
+                continue
             try:
                 over = sink.take(event)
             except Exception as error:
@@ -165,7 +174,7 @@ def _tap(fn: Callable[..., Any], message: str, debug: Debug) -> Callable[..., An
 class _Look:
     """One message, from its beginning to its end."""
 
-    __slots__ = ("actor", "before", "cell", "debug", "message")
+    __slots__ = ("actor", "before", "cell", "debug", "message", "of_trace")
 
     def __init__(self, debug: Debug, actor: Actor, message: str, args: tuple[Any, ...], kwargs: Any) -> None:
         self.debug = debug
@@ -173,7 +182,11 @@ class _Look:
         self.cell = debug.cell
         self.message = message
         self.before = shown_state(actor) if debug.wants_state else None
-        debug.tell(MessageIn(self.cell.label(), self.message, args, kwargs, self._reply_due()))
+        self.of_trace = bool(args) and isinstance(args[0], TraceEvent)
+        self.tell(MessageIn(self.cell.label(), self.message, args, kwargs, self._reply_due()))
+
+    def tell(self, event: TraceEvent) -> None:
+        self.debug.tell(event, of_trace=self.of_trace)
 
     async def finish(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Go on with a handler that awaits."""
@@ -187,18 +200,18 @@ class _Look:
 
     def returned(self, reply: Any) -> None:
         if self._reply_due():
-            self.debug.tell(MessageOut(self.cell.label(), self.message, reply))
+            self.tell(MessageOut(self.cell.label(), self.message, reply))
         self._compare()
 
     def failed(self, error: BaseException) -> None:
-        self.debug.tell(MessageFailed(self.cell.label(), self.message, error))
+        self.tell(MessageFailed(self.cell.label(), self.message, error))
         self._compare()
 
     def _compare(self) -> None:
         if self.before is not None and self.debug.wants_state:
             after = shown_state(self.actor)
             if after != self.before:
-                self.debug.tell(StateChange(self.cell.label(), self.message, self.before, after))
+                self.tell(StateChange(self.cell.label(), self.message, self.before, after))
 
     def _reply_due(self) -> bool:
         """Whether what the handler returns is somebody's reply."""

@@ -32,6 +32,7 @@ class Ring:
     """The last events, the oldest first."""
 
     wants_state = True
+    sends = False
 
     def __init__(self, size: int) -> None:
         self.events: deque[TraceEvent] = deque(maxlen=size)
@@ -65,6 +66,7 @@ class Count:
     """Counts events."""
 
     wants_state = False
+    sends = False
 
     def __init__(self, now: float) -> None:
         self._since = now
@@ -87,8 +89,10 @@ class TraceTo:
     """Tells a process of each event, or the node's instruments and its log."""
 
     wants_state = True
+    sends = False
 
     def __init__(self, node: Node, to: ActorRef[Any] | None) -> None:
+        self.sends = to is not None
         self._node = node
         self._to = to
 
@@ -109,6 +113,7 @@ class Installed:
     """A function of the user's with a state: `fn(state, event)` returns the next state, or `DONE`."""
 
     wants_state = True
+    sends = False
 
     def __init__(self, fn: Hook, state: Any) -> None:
         self._fn = fn

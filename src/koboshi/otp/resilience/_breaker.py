@@ -114,7 +114,7 @@ class CircuitBreaker(Gate):
                 self._rules.succeeded(ticket, now)
             elif isinstance(error, asyncio.CancelledError | GeneratorExit):
                 self._rules.abandoned(ticket)
-            elif self._is_failure(error):
+            elif self._is_failure(error, ticket):
                 self._failed += 1
                 self._rules.failed(ticket, now)
             else:
@@ -122,11 +122,15 @@ class CircuitBreaker(Gate):
                 self._succeeded += 1
                 self._rules.succeeded(ticket, now)
 
-    def _is_failure(self, error: BaseException) -> bool:
+    def _is_failure(self, error: BaseException, ticket: int) -> bool:
         counts: Any = self._counts
         if _are_errors(counts):
             return isinstance(error, counts)
-        return bool(counts(error))
+        try:
+            return bool(counts(error))
+        except BaseException:
+            self._rules.abandoned(ticket)  # nobody knows what it was, and another probe may find out
+            raise
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name} {self._rules.state}>"
