@@ -8,5 +8,6 @@ pytest.register_assert_rewrite(
     "tests.contracts.stores.groups",
     "tests.contracts.stores.hosts",
     "tests.contracts.stores.faults",
+    "tests.contracts.stores.queries",
     "tests.contracts.stores.schema",
 )

@@ -11,6 +11,7 @@ from koboshi.durable.stores._sql_url import parse_url
 
 from .hosts import HostsContract
 from .place import Place
+from .queries import QueriesContract
 from .rows import RowsContract
 from .values import ValuesContract
 
@@ -31,3 +32,6 @@ class TestValues(ValuesContract): ...
 
 
 class TestHosts(HostsContract): ...
+
+
+class TestQueries(QueriesContract): ...

@@ -4,6 +4,7 @@ import pytest
 
 from .groups import GroupsContract
 from .place import Place
+from .queries import QueriesContract
 from .rows import RowsContract
 from .values import ValuesContract
 
@@ -20,3 +21,6 @@ class TestValues(ValuesContract): ...
 
 
 class TestGroups(GroupsContract): ...
+
+
+class TestQueries(QueriesContract): ...

@@ -16,6 +16,7 @@ from koboshi.durable.stores._tables import TABLES
 from .groups import GroupsContract
 from .hosts import HostsContract
 from .place import Place
+from .queries import QueriesContract
 from .rows import RowsContract
 from .schema import SchemaContract
 from .values import ValuesContract
@@ -53,3 +54,6 @@ class TestHosts(HostsContract): ...
 
 
 class TestSchema(SchemaContract): ...
+
+
+class TestQueries(QueriesContract): ...

@@ -6,6 +6,7 @@ from .faults import FaultsContract, Server
 from .groups import GroupsContract
 from .hosts import HostsContract
 from .place import Place
+from .queries import QueriesContract
 from .rows import RowsContract
 from .schema import SchemaContract
 from .values import ValuesContract
@@ -42,3 +43,6 @@ class TestSchema(SchemaContract): ...
 
 
 class TestFaults(FaultsContract): ...
+
+
+class TestQueries(QueriesContract): ...

@@ -7,6 +7,7 @@ import pytest
 from .groups import GroupsContract
 from .hosts import HostsContract
 from .place import Place
+from .queries import QueriesContract
 from .rows import RowsContract
 from .schema import SchemaContract
 from .values import ValuesContract
@@ -30,3 +31,6 @@ class TestHosts(HostsContract): ...
 
 
 class TestSchema(SchemaContract): ...
+
+
+class TestQueries(QueriesContract): ...

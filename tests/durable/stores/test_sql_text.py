@@ -6,11 +6,14 @@ is run, in one word.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 import sqlglot
+from tests.contracts.stores.queries import all_queries
 
+from koboshi.durable.stores import Select
 from koboshi.durable.stores._sql_dialect import Dialect, Statement
 from koboshi.durable.stores._sql_mysql import MySqlDialect
 from koboshi.durable.stores._sql_postgres import CockroachDialect, PostgresDialect
@@ -99,6 +102,16 @@ def test_a_limit_is_written_as_sql_server_has_it() -> None:
         "SELECT a FROM b WHERE c = :c ORDER BY a OFFSET 0 ROWS FETCH NEXT :most ROWS ONLY"
         == SqlServerDialect().text(text)
     )
+
+
+@pytest.mark.parametrize(("name", "query"), all_queries().items(), ids=list(all_queries()))
+def test_sql_server_can_read_every_query_of_koboshi(name: str, query: Select) -> None:
+    text = re.sub(r":[a-z_]+", "?", SqlServerDialect().text(query.text))
+
+    [read] = sqlglot.parse(text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
+
+    assert not isinstance(read, sqlglot.exp.Command)
+    assert "LIMIT" not in text
 
 
 def test_sql_server_refuses_keys_that_it_would_take_for_others() -> None:
