@@ -133,6 +133,7 @@ from .durable.sagas import (
     sagas,
     step_key,
 )
+from .durable.statemachine import DurableStateMachine, EventRefused
 from .otp import upgrade
 from .wire import BuffersLost, DescriptorsExhausted, FrameTooLarge, NotPicklable
 from .workers import (
@@ -226,8 +227,10 @@ __all__ = [
     "DurableActor",
     "DurableError",
     "DurableRef",
+    "DurableStateMachine",
     "DurableStatistics",
     "DynamicSupervisor",
+    "EventRefused",
     "EventSourced",
     "EventTimeout",
     "Executor",
