@@ -524,3 +524,28 @@ async def test_workers_and_owners_may_live_on_other_nodes() -> None:
         await another.wait_exit()
         async with pool.checkout(timeout=10) as third:
             assert pid != await third.call(Worker.pid)
+
+
+@pytest.mark.parametrize("wrong", ["worker", None, 5])
+async def test_what_is_no_worker_is_refused_where_it_is_given_back_and_the_pool_lives_on(wrong: Any) -> None:
+    async with pool_of(1) as pool:
+        with pytest.raises(kb.UsageError, match="checkin takes the worker that checkout gave, a ref; got"):
+            pool.checkin(wrong)
+
+        assert 1 == (await pool.status()).free
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"reset": Owner.give_back}, "reset takes a message of the worker's class, Worker, got"),
+        ({"ping": "use"}, "ping takes a message of the worker's class, Worker, got 'use'"),
+        ({"reset": Worker.use_for}, "reset is called without arguments, and Worker.use_for needs some"),
+        ({"size": 0, "overflow": 0}, "size and overflow are both 0, so nobody would ever have a worker"),
+    ],
+)
+def test_options_with_which_no_worker_could_be_lent_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(kb.UsageError) as caught:
+        otp.CheckoutPool(kb.child(Worker), **options)
+
+    assert told in str(caught.value)

@@ -27,6 +27,11 @@ class Worker(kb.Actor):
         return self.uses
 
     @kb.message
+    def use_for(self, purpose: str) -> str:
+        self.uses += 1
+        return purpose
+
+    @kb.message
     def reset(self) -> None:
         if self.sick:
             raise ValueError("cannot be reset")

@@ -91,7 +91,14 @@ class Checkouts(Generic[AA]):
         return Checkout(self, timeout, block)
 
     def checkin(self, worker: ActorRef[Any]) -> None:
-        """Give a worker back; one that is not lent, or dead, is no error."""
+        """Give a worker back; one that is not lent, or dead, is no error.
+
+        Raises:
+            UsageError: it is no ref.
+        """
+        given: object = worker
+        if not isinstance(given, ActorRef):
+            raise UsageError(f"checkin takes the worker that checkout gave, a ref; got {worker!r}")
         self._give_back(worker, None)
 
     def _give_back(self, worker: ActorRef[Any], token: str | None) -> None:
