@@ -45,6 +45,15 @@ class Cart(kb.EventSourced[CartState]):
         raise ValueError("boom")
 
     @kb.message
+    def refuse(self) -> None:
+        self.emit(Added("never", 1_000))
+        raise kb.Refused("no")
+
+    @kb.message
+    def label(self, name: str, value: str) -> None:
+        self.tag(**{name: value})
+
+    @kb.message
     def nothing(self) -> str:
         return "nothing"
 
