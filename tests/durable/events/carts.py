@@ -25,7 +25,7 @@ class Cart(kb.EventSourced[CartState]):
     @kb.message
     def add(self, item: str, cents: int) -> int:
         self.emit(Added(item, cents))
-        if len(self.state.items) > 50:
+        if len(self.state.items) > 500:
             raise kb.Refused("the cart is full")
         return self.state.cents
 

@@ -34,14 +34,14 @@ async def test_a_woken_actor_has_the_state_of_its_events(path: str) -> None:
 async def test_a_turn_that_is_refused_or_raises_has_emitted_nothing(store: str) -> None:
     carts = kb.durable(Cart, store=store)
     async with kb.Supervisor(carts.child()):
-        await carts["a"].call(Cart.add_all, [str(n) for n in range(50)])
+        await carts["a"].call(Cart.add_all, [str(n) for n in range(500)])
         with pytest.raises(kb.Refused, match="full"):
             await carts["a"].call(Cart.add, "tea", 1)
-        assert len((await carts["a"].call(Cart.look)).items) == 50
+        assert len((await carts["a"].call(Cart.look)).items) == 500
         with pytest.raises(kb.ActorExited, match="boom"):
             await carts["a"].call(Cart.boom)
-        assert len((await carts["a"].call(Cart.look)).items) == 50
-        assert await carts["a"].call(Cart.add_all, []) == 50
+        assert len((await carts["a"].call(Cart.look)).items) == 500
+        assert await carts["a"].call(Cart.add_all, []) == 500
 
 
 async def test_a_handler_that_assigns_the_state_is_told_to_emit(store: str) -> None:

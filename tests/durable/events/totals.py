@@ -12,7 +12,7 @@ from .carts import Added, Cleared
 
 UPSERT = (
     "INSERT INTO {cart_totals} (cart, cents, events) VALUES (:cart, :cents, 1)"
-    " ON CONFLICT (cart) DO UPDATE SET cents = cents + excluded.cents, events = events + 1"
+    " ON CONFLICT (cart) DO UPDATE SET cents = {cart_totals}.cents + excluded.cents, events = {cart_totals}.events + 1"
 )
 
 
@@ -34,6 +34,22 @@ class Totals(kb.Projection[None]):
         tx.execute(
             "UPDATE {cart_totals} SET cents = 0, events = events + 1 WHERE cart = :cart", cart=tx.source.key
         )
+
+
+class Portable(kb.Projection[None]):
+    """In SQL that every database takes."""
+
+    tables: ClassVar = {"cart_cents": "cart VARCHAR(255) NOT NULL PRIMARY KEY, cents BIGINT NOT NULL"}
+
+    @kb.on
+    @staticmethod
+    def added(tx: kb.Transaction, event: Added) -> None:
+        cart = tx.source.key
+        if tx.execute("SELECT cents FROM {cart_cents} WHERE cart = :cart", cart=cart):
+            text = "UPDATE {cart_cents} SET cents = cents + :cents WHERE cart = :cart"
+        else:
+            text = "INSERT INTO {cart_cents} (cart, cents) VALUES (:cart, :cents)"
+        tx.execute(text, cart=cart, cents=event.cents)
 
 
 class Sold(msgspec.Struct, frozen=True):
