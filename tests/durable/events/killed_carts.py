@@ -1,6 +1,7 @@
 """A program with carts and projections that is killed with -9; run by test_kill.py.
 
-killed_carts.py FILE ROUND FATAL: works until its statement number FATAL, 0: until somebody kills it. One line for each answer.
+killed_carts.py FILE ROUND FATAL: works until its statement number FATAL, 0: to the end. One line for each
+answer.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ async def fill(path: str) -> kb.Durable[Cart]:
 
 
 DAMAGES = {
-    "a byte is changed": "UPDATE kb_event SET payload = CAST(substr(payload, 1, length(payload) - 1) || x'07' AS BLOB)"
-    " WHERE actor_key = 'bad' AND seq = 2",
+    "a byte is changed": "UPDATE kb_event SET payload = "
+    "CAST(substr(payload, 1, length(payload) - 1) || x'07' AS BLOB) WHERE actor_key = 'bad' AND seq = 2",
     "an event is missing in the middle": "DELETE FROM kb_event WHERE actor_key = 'bad' AND seq = 2",
     "the first event is missing": "DELETE FROM kb_event WHERE actor_key = 'bad' AND seq = 1",
     "the last event is missing": "DELETE FROM kb_event WHERE actor_key = 'bad' AND seq = 3",

@@ -15,6 +15,8 @@ from .carts import Added, Cart, CartState, Cleared
 
 _numbers = itertools.count()
 
+FORGET = "UPDATE kb_actor SET state = NULL, state_revision = 0"
+
 one = st.one_of(
     st.tuples(st.just("add"), st.integers(0, 9)),
     st.tuples(st.just("many"), st.integers(0, 4)),
@@ -51,8 +53,7 @@ async def play(steps: list[tuple[str, int]], every: int) -> None:
                 kind.deactivate(kind.active["x"])
             elif what == "forget":
                 # Nobody is told; whoever wakes it reads its events.
-                text = "UPDATE kb_actor SET state = NULL, state_revision = 0"
-                await kind.store.change(lambda session: session.execute(text, {}))
+                await kind.store.change(lambda session: session.execute(FORGET, {}))
                 if "x" in kind.active:
                     kind.deactivate(kind.active["x"])
             assert folded(events) == await ref.call(Cart.look)

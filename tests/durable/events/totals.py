@@ -12,7 +12,8 @@ from .carts import Added, Cleared
 
 UPSERT = (
     "INSERT INTO {cart_totals} (cart, cents, events) VALUES (:cart, :cents, 1)"
-    " ON CONFLICT (cart) DO UPDATE SET cents = {cart_totals}.cents + excluded.cents, events = {cart_totals}.events + 1"
+    " ON CONFLICT (cart) DO UPDATE SET cents = {cart_totals}.cents + excluded.cents,"
+    " events = {cart_totals}.events + 1"
 )
 
 
