@@ -539,6 +539,6 @@ async def test_what_is_no_routee_is_refused() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "x", True])
 async def test_the_deadline_of_a_router_is_seconds_or_none(seconds: object) -> None:
-    router = otp.Router([await kb.start(Worker, "a")])
+    router = otp.router([await kb.start(Worker, "a")])
     with pytest.raises(kb.UsageError, match="within takes seconds >= 0 or None, got"):
         router.within(seconds)  # type: ignore[arg-type]

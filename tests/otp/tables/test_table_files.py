@@ -145,6 +145,27 @@ async def test_a_row_that_cannot_be_read_is_found(tmp_path: Path, bad: bytes) ->
         await reopened(path)
 
 
+async def test_a_file_with_a_row_that_cannot_be_read_is_not_locked_by_who_keeps_the_error(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows"
+    await fill(path, 3)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE entries SET rows = ? WHERE key = ?", (b"\xc1", encode_key(1)))
+    connection.commit()
+    connection.close()
+    kept: list[otp.TableFileDamaged] = []
+    for _ in range(2):
+        with pytest.raises(otp.TableFileDamaged, match="row") as caught:
+            await reopened(path, wait=0.1)
+        kept.append(caught.value)
+    with sqlite3.connect(path, timeout=0.1) as repair:
+        repair.execute("DELETE FROM entries WHERE key = ?", (encode_key(1),))
+    repair.close()
+
+    assert 2 == len(await reopened(path))
+
+
 async def test_another_kind_or_key_than_it_was_made_with_is_refused(tmp_path: Path) -> None:
     await fill(tmp_path / "rows", 1)
     with pytest.raises(otp.TableMismatch, match="kind='set' and key=0, and was opened with kind='bag'"):

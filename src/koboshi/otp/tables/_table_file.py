@@ -177,8 +177,10 @@ class TableFile:
             raise TableMismatch(
                 self.path, f"it was made with {made}, and was opened with kind={kind!r} and key={key!r}"
             )
+        # A cursor in the middle of its rows would keep the file locked as long as anybody has the error.
         try:
-            return [row for (data,) in run("SELECT rows FROM entries") for row in decode_rows(data)]
+            with contextlib.closing(run("SELECT rows FROM entries")) as entries:
+                return [row for (data,) in entries for row in decode_rows(data)]
         except (ValueError, TypeError) as error:
             raise TableFileDamaged(self.path, f"a row in it cannot be read: {error}") from error
 
