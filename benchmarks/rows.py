@@ -20,6 +20,8 @@ BORROWERS = 16
 LENT = 8
 STREAM_CONCURRENCY = 16
 KEYS = 1_000
+DURABLE_ACTORS = 1_000
+DURABLE_CALLERS = 16
 
 MEASURED = "koboshi"
 """The side that the ratios and the goals are about."""
@@ -378,6 +380,35 @@ _ALL = (
         sides=(MEASURED, "limit"),
         checksum=_squares_below,
         goals=(Goal(5_000.0),),
+    ),
+    Row(
+        name="turns_one",
+        what="durable turns of one actor, one caller at a time; vs the raw commit rate",
+        unit=Unit.RATE,
+        size=2_000,
+        sides=(MEASURED, "sqlite"),
+        checksum=lambda size: size,
+        goals=(Goal(0.5, "sqlite"),),
+    ),
+    Row(
+        name="turns_many",
+        what=f"durable turns of {DURABLE_ACTORS:,} actors, {DURABLE_CALLERS} callers each; vs a commit for each turn",
+        unit=Unit.RATE,
+        size=64_000,
+        smaller={"sqlite": 16_000},
+        step=DURABLE_ACTORS * DURABLE_CALLERS,
+        sides=(MEASURED, "sqlite"),
+        checksum=lambda size: size,
+        goals=(Goal(20_000.0),),
+    ),
+    Row(
+        name="activate",
+        what="durable actors woken by their first message",
+        unit=Unit.RATE,
+        size=10_000,
+        sides=(MEASURED,),
+        checksum=lambda size: size,
+        goals=(Goal(10_000.0),),
     ),
 )
 

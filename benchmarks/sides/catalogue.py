@@ -79,6 +79,7 @@ _SIDES: Mapping[str, Callable[[], Side]] = {
     "xoscar": lambda: _python("xoscar", needs="xoscar"),
     "ray": lambda: _python("ray", needs="ray"),
     "limit": lambda: _python("limit"),
+    "sqlite": lambda: _python("sqlite"),
     "elixir": _elixir,
 }
 

@@ -14,6 +14,7 @@ import koboshi as kb
 from koboshi import otp
 from koboshi.durable import Claim, Ledger
 from rows import CALLERS, FANOUT_ACTORS, KEYS, RING_ACTORS, ROUTEES, STREAM_CONCURRENCY
+from sides.koboshi_durable import DURABLE
 from sides.koboshi_otp import ROWS as BEHAVIOURS
 from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
@@ -484,6 +485,7 @@ if __name__ == "__main__":
             "stream": stream,
             "ledger": ledger,
             **BEHAVIOURS,
+            **DURABLE,
             **POOLS,
         },
         lambda main: kb.run(main, log_level=None),
