@@ -116,6 +116,7 @@ from .durable.events import (
     on,
     projection,
 )
+from .durable.failover import DurableFailover
 from .durable.sagas import (
     EventTimeout,
     Saga,
@@ -226,6 +227,7 @@ __all__ = [
     "Durable",
     "DurableActor",
     "DurableError",
+    "DurableFailover",
     "DurableRef",
     "DurableStateMachine",
     "DurableStatistics",

@@ -1,6 +1,6 @@
 """Runs a saga in one process after another, each killed at a later boundary than the one before.
 
-    python crash_program.py FOLDER SCENARIO
+    python -m tests.durable.sagas.crash_program FOLDER SCENARIO
 
 A boundary is a statement of the store, before and after it, and the begin and end of each step's function. The
 process that gets no further than boundary N is killed there with SIGKILL; then another one runs to the end. One JSON
@@ -12,45 +12,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Any
+
+from tests.durable.boundaries import boundary, connect, each_boundary
 
 import koboshi as kb
 from koboshi.durable.stores import Engine, SqliteEngine
 
 FOLDER = Path(sys.argv[1])
 SCENARIO = sys.argv[2]
-STATE = {"left": -1}
-
-
-def boundary() -> None:
-    """One place where the machine may lose its power."""
-    STATE["left"] -= 1
-    if STATE["left"] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Cursor(sqlite3.Cursor):
-    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
-        boundary()
-        super().execute(sql, parameters)
-        boundary()
-        return self
-
-
-class Connection(sqlite3.Connection):
-    def cursor(self, factory: object = None) -> Cursor:  # type: ignore[override]
-        return super().cursor(Cursor)
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
-        return self.cursor().execute(sql, parameters)
-
-
-def connect(path: str, **options: Any) -> sqlite3.Connection:
-    return sqlite3.connect(path, factory=Connection, **options)
 
 
 def effect(what: str) -> None:
@@ -131,50 +103,15 @@ async def run() -> str:
     return outcome
 
 
-def forked(boundary: int) -> str | None:
-    """What one process makes of it; None when it was killed."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        STATE["left"] = boundary
-        outcome = asyncio.run(run())
-        STATE["left"] = -1
-        os.write(writing, outcome.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        outcome = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL, status
-        return None
-    assert status == 0, status
-    return outcome
-
-
 def main() -> None:
-    first, step = int(sys.argv[3]), int(sys.argv[4])
-    at = first
-    while True:
-        for each in FOLDER.iterdir():
-            each.unlink()
-        outcome = forked(at)
-        killed = outcome is None
-        if outcome is None:
-            outcome = forked(-1)
+    for at, killed, outcome in each_boundary(FOLDER, run):
         world = FOLDER / "world"
         lines = world.read_text().splitlines() if world.exists() else []
         with sqlite3.connect(FOLDER / "sagas.db") as connection:
             [journal] = connection.execute("SELECT count(*) FROM kb_journal").fetchone()
         connection.close()
-        print(
-            json.dumps({"at": at, "killed": killed, "outcome": outcome, "world": lines, "journal": journal}),
-            flush=True,
-        )
-        if not killed:
-            return
-        at += step
+        found = {"at": at, "killed": killed, "outcome": outcome, "world": lines, "journal": journal}
+        print(json.dumps(found), flush=True)
 
 
 main()

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("crash_program.py")
+ROOT = Path(__file__).parents[3]
 
 FORWARD = ["reserve", "charge", "wrap-a", "wrap-b", "ship"]
 
 
 def runs(folder: Path, scenario: str) -> list[dict[str, Any]]:
     """What came of it, for each boundary at which the first process was killed."""
-    command = [sys.executable, str(PROGRAM), str(folder), scenario, "1", "1"]
+    command = [sys.executable, "-m", "tests.durable.sagas.crash_program", str(folder), scenario]
     # Its log says that sagas go on later, many times.
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
+    )
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) > 100  # it was killed, again and again
     assert [False] == [each["killed"] for each in found if not each["killed"]]

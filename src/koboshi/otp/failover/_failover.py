@@ -110,15 +110,21 @@ class Failover(DynamicSupervisor):
         cursor: Any = None,
         retry: Backoff | tuple[float, ...] = Backoff(1.0, 60.0, jitter=0.1),  # noqa: B008
     ) -> None:
-        _check(sources, consumer, message, stale_after)
+        _check(sources, message, stale_after)
+        _check_consumer(consumer)
         backoff = backoff_of(retry)
         if backoff is None:
             raise UsageError("retry takes a kb.Backoff or a tuple of its values, got None")
         super().__init__()
         options = {"consumer": consumer, "message": message, "stale_after": stale_after}
         self._made_with = sources, {**options, "cursor": cursor, "retry": retry}
-        self._sources = sources
         self._delivery = Delivery(consumer.within(None), message, backoff)
+        self._prepare(sources, stale_after, cursor, backoff)
+
+    def _prepare(
+        self, sources: tuple[Push | Poll, ...], stale_after: float, cursor: Any, backoff: Backoff
+    ) -> None:
+        self._sources = sources
         self._stale_after = stale_after
         self._cursor = cursor() if callable(cursor) else cursor
         self._pause = backoff
@@ -341,7 +347,12 @@ def _not_beyond(cursor: Any, last: Any) -> bool:
         return False
 
 
-def _check(sources: tuple[Any, ...], consumer: object, what: object, stale_after: object) -> None:
+def _check_consumer(consumer: object) -> None:
+    if not isinstance(consumer, ActorRef):
+        raise UsageError(f"consumer takes the ref of an actor, got {consumer!r}")
+
+
+def _check(sources: tuple[Any, ...], what: object, stale_after: object) -> None:
     if not sources:
         raise UsageError("a failover takes at least one source, otp.Push(...) or otp.Poll(...)")
     for each in sources:
@@ -350,8 +361,6 @@ def _check(sources: tuple[Any, ...], consumer: object, what: object, stale_after
     names = [each.name for each in sources]
     if len(set(names)) < len(names):
         raise UsageError(f"each source has a name of its own, got {names!r}")
-    if not isinstance(consumer, ActorRef):
-        raise UsageError(f"consumer takes the ref of an actor, got {consumer!r}")
     if not getattr(what, MARK, False):
         raise UsageError(f"message takes a message of the consumer, such as Sink.take, got {what!r}")
     seconds("stale_after", stale_after)
