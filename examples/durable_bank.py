@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -20,11 +21,10 @@ import msgspec
 import koboshi as kb
 
 KEYS = [f"account-{number}" for number in range(10)]
-FIRST = 1_000
 
 
 class Balance(msgspec.Struct, frozen=True):
-    cents: int = FIRST
+    cents: int = 1_000
     payments: int = 0
 
 
@@ -50,15 +50,10 @@ accounts: kb.Durable[Account]
 
 
 async def bank() -> None:
-    """Move money for ever; each payment that was acknowledged is a line."""
-
     async def customer(key: str) -> None:
         while True:
-            try:
-                count = await accounts[key].call(Account.pay, random.choice(KEYS), random.randrange(100))
-            except kb.Refused:
-                continue
-            print(key, count, flush=True)
+            with suppress(kb.Refused):
+                print(key, await accounts[key].call(Account.pay, random.choice(KEYS), 7), flush=True)
 
     async with kb.Supervisor(accounts.child()), asyncio.TaskGroup() as group:
         for key in KEYS:
@@ -66,7 +61,6 @@ async def bank() -> None:
 
 
 async def killed(store: str, payments: int, seen: dict[str, int]) -> None:
-    """Run the bank until it has acknowledged so many payments, then kill it."""
     program = await asyncio.create_subprocess_exec(
         sys.executable, __file__, store, stdout=asyncio.subprocess.PIPE
     )
@@ -86,7 +80,7 @@ async def main(store: str) -> None:
         await killed(store, random.randrange(50, 300), seen)
     async with kb.Supervisor(accounts.child()):
         total = 0
-        while total != FIRST * len(KEYS):  # payments that were on their way are delivered now
+        while total != 1_000 * len(KEYS):  # payments that were on their way are delivered now
             await asyncio.sleep(0.05)
             found = {key: await accounts[key].call(Account.balance) for key in KEYS}
             total = sum(balance.cents for balance in found.values())
