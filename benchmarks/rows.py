@@ -22,6 +22,7 @@ STREAM_CONCURRENCY = 16
 KEYS = 1_000
 DURABLE_ACTORS = 1_000
 DURABLE_CALLERS = 16
+AGGREGATES = 500
 
 MEASURED = "koboshi"
 """The side that the ratios and the goals are about."""
@@ -409,6 +410,17 @@ _ALL = (
         sides=(MEASURED,),
         checksum=lambda size: size,
         goals=(Goal(10_000.0),),
+    ),
+    Row(
+        name="events",
+        what=f"commands to {AGGREGATES} event-sourced actors, each answered after its event is committed to SQLite",
+        unit=Unit.RATE,
+        size=20_000,
+        smaller={"eventsourcing": 2_000},
+        step=AGGREGATES,
+        sides=(MEASURED, "eventsourcing"),
+        checksum=_size,
+        goals=(Goal(10.0, "eventsourcing"),),
     ),
 )
 

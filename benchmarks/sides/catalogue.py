@@ -78,6 +78,7 @@ _SIDES: Mapping[str, Callable[[], Side]] = {
     "loky": lambda: _python("loky", needs="loky"),
     "xoscar": lambda: _python("xoscar", needs="xoscar"),
     "ray": lambda: _python("ray", needs="ray"),
+    "eventsourcing": lambda: _python("eventsourcing", needs="eventsourcing"),
     "limit": lambda: _python("limit"),
     "sqlite": lambda: _python("sqlite"),
     "elixir": _elixir,

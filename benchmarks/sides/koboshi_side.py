@@ -15,6 +15,7 @@ from koboshi import otp
 from koboshi.durable import Claim, Ledger
 from rows import CALLERS, FANOUT_ACTORS, KEYS, RING_ACTORS, ROUTEES, STREAM_CONCURRENCY
 from sides.koboshi_durable import DURABLE
+from sides.koboshi_events import ROWS as EVENTS
 from sides.koboshi_otp import ROWS as BEHAVIOURS
 from sides.koboshi_pools import ROWS as POOLS
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
@@ -486,6 +487,7 @@ if __name__ == "__main__":
             "ledger": ledger,
             **BEHAVIOURS,
             **DURABLE,
+            **EVENTS,
             **POOLS,
         },
         lambda main: kb.run(main, log_level=None),
