@@ -62,6 +62,10 @@ class Cart(kb.EventSourced[CartState]):
         self.state = CartState()  # type: ignore[misc]
 
     @kb.query
+    def peek(self) -> None:
+        self.emit(Cleared())
+
+    @kb.query
     def look(self) -> CartState:
         return self.state
 

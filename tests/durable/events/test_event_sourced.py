@@ -51,6 +51,16 @@ async def test_a_handler_that_assigns_the_state_is_told_to_emit(store: str) -> N
             await carts["a"].call(Cart.assign)
 
 
+async def test_a_query_that_emits_is_a_mistake_and_changes_nothing(store: str) -> None:
+    carts = kb.durable(Cart, store=store)
+    async with kb.Supervisor(carts.child()):
+        await carts["a"].call(Cart.add, "tea", 300)
+        with pytest.raises(kb.ActorExited, match=r"marked @kb\.query"):
+            await carts["a"].call(Cart.peek)
+        assert await carts["a"].call(Cart.add, "pot", 1) == 301
+        assert len(await carts["a"].history()) == 2
+
+
 async def test_as_of_gives_the_state_at_each_revision_and_wakes_nobody(store: str) -> None:
     carts = kb.durable(Cart, store=store, snapshot_every_events=2)
     async with kb.Supervisor(carts.child()):

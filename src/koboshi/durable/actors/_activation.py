@@ -15,7 +15,7 @@ from ..._kernel._errors import UsageError
 from ..._kernel._reasons import Crashed
 from ..._kernel._reply import defer
 from .._failures import DurableError
-from ..stores import Store
+from ..stores import Row, Store
 from ._claim import all_answered, answered_before
 from ._codec import reply_codec, within_limit
 from ._identity import Identity
@@ -143,7 +143,15 @@ class Activation:
             self.revision += 1
         return value
 
-    def _join(self, run: Any, value: Any, request_id: str | None, blob: bytes, revision: int) -> Any:
+    def _join(
+        self,
+        run: Any,
+        value: Any,
+        request_id: str | None,
+        blob: bytes,
+        revision: int,
+        events: list[Row] | None = None,
+    ) -> Any:
         write, effects = self.write, self.effects
         is_new = write is None
         if write is None:
@@ -154,6 +162,8 @@ class Activation:
             sealed, _ = self.sealer.seal(self.who, "reply", request_id, reply)
             write.requests.append((request_id, revision, sealed, KEEP_REPLIES))
             self.answered[request_id] = (write, value)
+        if events is not None:
+            write.events += events
         self.blob, self.revision, self.effects = blob, revision, None
         write.after = revision
         if effects is not None:

@@ -96,6 +96,7 @@ class Write(Operation[None]):
         "after",
         "consumed",
         "effects",
+        "events",
         "replies",
         "requests",
         "revision",
@@ -118,6 +119,8 @@ class Write(Operation[None]):
         self.tags: dict[str, str] = {}
         # Those that have any; most turns have none.
         self.effects: list[Effects] = []
+        # Of turns that record nothing but events: rows as those of `Effects.events`.
+        self.events: list[Row] = []
         # (request id, revision, sealed reply, seconds to keep it)
         self.requests: list[tuple[str, int, bytes, float]] = []
         # Messages of the outbox that these turns have handled: (source, seq).
@@ -149,7 +152,7 @@ class Write(Operation[None]):
         ]
         if requests:
             session.insert(REQUEST, _REQUEST, requests)
-        if any(each.effects for each in operations):
+        if any(each.effects or each.events for each in operations):
             _effects(session, operations)
         return [None] * len(operations)
 
@@ -205,7 +208,8 @@ def _effects(session: Session, writes: Sequence[Write]) -> None:
             session.insert(TAG, _TAG, [(system, type, name, value, key) for name, value in tags.items()])
     every = [(each.who, some) for each in writes for some in each.effects]
     _rows(session, every)
-    events = [row for _, some in every for row in some.events]
+    events = [row for each in writes for row in each.events]
+    events += [row for _, some in every for row in some.events]
     if events:
         place = take_places(session, events[0][0], len(events))
         now = session.now

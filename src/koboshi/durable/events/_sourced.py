@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..actors._claim import Claimed
     from ..actors._definition import Definition
     from ..actors._kind import Kind
+    from ..stores import Row
 
 __all__ = ["EventActivation", "EventSourced"]
 
@@ -31,7 +32,7 @@ S = TypeVar("S")
 class EventActivation(Activation):
     """The activation of an event-sourced actor: a write carries its turns' events, and now and then a snapshot."""
 
-    __slots__ = ("_every", "_snapshot", "_snapshot_at", "_sync", "before", "emitted")
+    __slots__ = ("_every", "_rows", "_snapshot", "_snapshot_at", "_sync", "before", "emitted")
 
     def __init__(self, kind: Kind, *args: Any) -> None:
         super().__init__(kind, *args)
@@ -39,6 +40,7 @@ class EventActivation(Activation):
         self.before: Any = None
         # What the turn in hand has emitted, with the revisions.
         self.emitted: list[tuple[int, Any]] = []
+        self._rows: list[Row] = []
         self._every = kind.definition.snapshot_every_events
         self._sync = kind.definition.sync
         # The revision of the last snapshot, and one that the next write takes along: its revision and its bytes.
@@ -48,7 +50,7 @@ class EventActivation(Activation):
     def woken(self, claimed: Claimed, since: int) -> None:
         """It has its state, of which the stored part is of revision `since`."""
         self.before = self.actor.state
-        self.blob = self.actor._kb_encoded()
+        self.blob = cast("Any", self.actor)._kb_comparable()
         self._snapshot_at = since
         self.tags = json.loads(claimed.tags) if claimed.tags else {}
 
@@ -61,16 +63,16 @@ class EventActivation(Activation):
 
     def _add(self, revision: int, type: str, version: int, blob: bytes) -> None:
         sealed, key_id = self.sealer.seal(self.who, "event", event_number(revision, type, version), blob)
-        self.effect().events.append((*self.who, revision, type, version, sealed, "msgpack", key_id))
+        self._rows.append((*self.who, revision, type, version, sealed, "msgpack", key_id))
 
     def finish(self, run: Any, value: Any, request_id: str | None) -> Any:
         """See `Activation.finish`: only what was emitted can have changed the state."""
         actor: Any = self.actor
-        blob = actor._kb_encoded()
+        blob = actor._kb_comparable()
         emitted = self.emitted
         if not emitted and blob != self.blob:
             raise UsageError(f"{run.__qualname__} has changed the state of {self.who}; emit an event instead")
-        if self.effects is None and request_id is None and self.consuming is None:
+        if not emitted and self.effects is None and request_id is None and self.consuming is None:
             return value if self.is_clean else self.hold(value)
         if emitted:
             for sync in self._sync:
@@ -88,11 +90,12 @@ class EventActivation(Activation):
             )
             self._snapshot, self._snapshot_at = (revision, state), revision
         self.before = actor._kb_value
-        return self._join(run, value, request_id, blob, revision)
+        rows, self._rows = self._rows, []
+        return self._join(run, value, request_id, blob, revision, rows)
 
     def dropped(self) -> tuple[str, int] | None:
         """See `Activation.dropped`."""
-        self.emitted = []
+        self.emitted, self._rows = [], []
         return super().dropped()
 
     def sealing(self) -> Callable[[Write], tuple[Any, ...] | None]:
@@ -113,7 +116,7 @@ class EventActivation(Activation):
     def committed(self, write: Write, error: Exception | None) -> None:
         """See `Activation.committed`."""
         super().committed(write, error)
-        if error is None and write.effects:
+        if error is None and write.events:
             for listener in self.kind.definition.listeners:
                 listener()
 
@@ -207,9 +210,15 @@ class EventSourced(DurableActor[S]):
         actor._kb_value = replay(definition, activation.who, state, claimed.more, since, claimed.revision)
         activation.woken(claimed, since)
 
-    def _kb_encoded(self) -> bytes:
+    def _kb_comparable(self) -> bytes:
         # What cannot be changed in place need not be compared.
         return b"" if self._kb_frozen else type(self)._kb_codec.encode(self.state)
+
+    def _kb_encoded(self) -> bytes:
+        """See `DurableActor`: asked after a query, which must not have emitted anything."""
+        activation = cast("EventActivation | None", self._kb_activation)
+        has_emitted = activation is not None and activation.emitted
+        return self._kb_comparable() + (b"emitted" if has_emitted else b"")
 
     def _kb_restore(self, blob: bytes) -> None:
         if not self._kb_frozen:
