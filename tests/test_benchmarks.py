@@ -113,7 +113,7 @@ def test_only_the_selected_rows_are_measured_and_written(
     [(name, side) for name, row in ROWS.items() for side in row.sides if side not in ("otp", "elixir")],
 )
 def test_every_other_side_gives_the_right_result_on_its_rows(row: str, side: str) -> None:
-    if side in ("pykka", "xoscar", "ray"):
+    if side in ("pykka", "xoscar", "ray", "eventsourcing"):
         pytest.importorskip(side)
     if side == "elixir" and shutil.which("elixir") is None:
         pytest.skip("needs elixir")

@@ -7,25 +7,26 @@ import tempfile
 import time
 from uuid import UUID
 
-from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, event
+# No part of the development install.
+from eventsourcing.application import Application  # type: ignore[import-not-found, unused-ignore]
+from eventsourcing.domain import Aggregate, event  # type: ignore[import-not-found, unused-ignore]
 
 from rows import AGGREGATES
 from sides.protocol import Batches, RowOfSide, rate, serve
 
 
-class Sum(Aggregate):
+class Sum(Aggregate):  # type: ignore[misc, unused-ignore]
     """Adds up what it is told, by events."""
 
     def __init__(self) -> None:
         self.total = 0
 
-    @event("Added")
+    @event("Added")  # type: ignore[untyped-decorator, unused-ignore]
     def add(self, n: int) -> None:
         self.total += n
 
 
-class Sums(Application[UUID]):
+class Sums(Application[UUID]):  # type: ignore[misc, unused-ignore]
     """Holds aggregates in its cache, as its documentation advises."""
 
     def add(self, id: UUID, n: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..stores import Row
 from ._activation import Activation
 
 __all__ = ["STATE", "KeepingActivation", "event_number"]
@@ -22,10 +23,17 @@ class KeepingActivation(Activation):
 
     __slots__ = ()
 
-    def _join(self, run: Any, value: Any, request_id: str | None, blob: bytes, revision: int) -> Any:
+    def _join(
+        self,
+        run: Any,
+        value: Any,
+        request_id: str | None,
+        blob: bytes,
+        revision: int,
+        events: list[Row] | None = None,
+    ) -> Any:
         definition = self.kind.definition
         version = definition.schema_version
         sealed, key_id = self.sealer.seal(self.who, "event", event_number(revision, STATE, version), blob)
         row = (*self.who, revision, STATE, version, sealed, definition.codec.name, key_id)
-        self.effect().events.append(row)
-        return super()._join(run, value, request_id, blob, revision)
+        return super()._join(run, value, request_id, blob, revision, [*(events or ()), row])
