@@ -90,7 +90,9 @@ def _entries(kept: Mapping[str, Kept], what: str) -> Iterable[Entry]:
 def _effects(history: History, kept: Mapping[str, Kept], verdict: Verdict) -> None:
     """What was acknowledged is there, as it was acknowledged."""
     places = {
-        (name, each.what, each.id): each.revision for name, account in kept.items() for each in account.entries
+        (name, each.what, each.id): each.revision
+        for name, account in kept.items()
+        for each in account.entries
     }
     for id, (_, revision) in history.acknowledged.items():
         operation = history.asked[id][1]
@@ -153,7 +155,9 @@ def _messages(kept: Mapping[str, Kept], verdict: Verdict) -> None:
         noted = [each.id for each in account.entries if each.what == "note"]
         rung = [each.id for each in account.entries if each.what == "rang"]
         verdict.lost += [f"the reminder {id} of {name} never came" for id in _without(noted, rung)]
-        verdict.invented += [f"a reminder {id} came to {name}, which set none" for id in _without(rung, noted)]
+        verdict.invented += [
+            f"a reminder {id} came to {name}, which set none" for id in _without(rung, noted)
+        ]
 
 
 def _without(ids: list[str], those: list[str]) -> list[str]:

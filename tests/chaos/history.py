@@ -1,4 +1,4 @@
-"""What a client asked for and heard, in order, and what was found at the end. Plain data: no word of how it is done."""
+"""What a client asked for and heard, in order, and what was found at the end: plain data."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def history() -> History:
     return made
 
 
-def kept(a: tuple[Entry, ...] = A, b: tuple[Entry, ...] = B, cents: tuple[int, int] = (70, 130)) -> dict[str, Kept]:
+def kept(
+    a: tuple[Entry, ...] = A, b: tuple[Entry, ...] = B, cents: tuple[int, int] = (70, 130)
+) -> dict[str, Kept]:
     """The accounts at the end, numbered anew so that nothing else is wrong than what is planted."""
     return {
         name: Kept(
@@ -138,7 +140,9 @@ def test_turns_in_another_order_than_their_replies_are_found() -> None:
     made = history()
     made.acknowledged = {id: (at, 0) for id, (at, _) in made.acknowledged.items()}
 
-    assert {"reordered": ["A has t2 before t1, which was acknowledged first"]} == check(made, found).violations()
+    assert {"reordered": ["A has t2 before t1, which was acknowledged first"]} == check(
+        made, found
+    ).violations()
 
 
 def test_a_reply_that_tells_another_revision_is_found() -> None:
@@ -160,9 +164,9 @@ def test_what_was_refused_and_happened_is_found() -> None:
     del made.acknowledged["n1"]
     made.refused.add("n1")
 
-    assert {
-        "invented": ["B has note n1, which was refused", "B has rang n1, which was refused"]
-    } == check(made, kept()).violations()
+    assert {"invented": ["B has note n1, which was refused", "B has rang n1, which was refused"]} == check(
+        made, kept()
+    ).violations()
 
 
 def test_who_never_got_a_reply_is_found() -> None:

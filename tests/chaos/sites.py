@@ -1,0 +1,209 @@
+"""The store under a run, from below: rows that are damaged, images that are put back, a disk that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import asyncpg  # type: ignore[import-untyped]
+from tests.servers.postgres import PostgresServer
+
+from koboshi.durable.stores._tables import TABLES
+
+__all__ = ["PostgresSite", "Site", "SqliteSite", "open_site"]
+
+DISK = 24 << 20
+_STATE = "SELECT state FROM kb_actor WHERE actor_key = "
+_NAMES = tuple(TABLES)
+
+
+class Site(Protocol):
+    """All hosts are down while it is asked for anything but `fill`, `empty` and the server's death."""
+
+    url: str
+    can: frozenset[str]
+
+    async def state(self, key: str) -> bytes | None:
+        """The stored state of an account."""
+        ...
+
+    async def put_state(self, key: str, state: bytes) -> None:
+        """Store another one."""
+        ...
+
+    async def take_image(self) -> None:
+        """Remember everything as it is."""
+        ...
+
+    async def put_image(self) -> None:
+        """Have everything as it was remembered."""
+        ...
+
+    async def break_down(self) -> None:
+        """Fill the disk, or kill the server."""
+        ...
+
+    async def mend(self) -> None:
+        """Undo that."""
+        ...
+
+
+class SqliteSite:
+    """A file in a folder; with `disk`, on a small disk of its own, which only root can make."""
+
+    def __init__(self, folder: Path, image: Path, *, disk: bool) -> None:
+        self.url = f"sqlite:///{folder}/chaos.db"
+        self.can = frozenset({"disk_full"}) if disk else frozenset()
+        self._folder = folder
+        self._path = folder / "chaos.db"
+        self._image = image
+
+    async def state(self, key: str) -> bytes | None:
+        """See `Site.state`."""
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            found = connection.execute(_STATE + "?", (key,)).fetchone()
+        return None if found is None else found[0]
+
+    async def put_state(self, key: str, state: bytes) -> None:
+        """See `Site.put_state`."""
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute("UPDATE kb_actor SET state = ? WHERE actor_key = ?", (state, key))
+
+    async def take_image(self) -> None:
+        """See `Site.take_image`."""
+        _copy(self._path, self._image)
+
+    async def put_image(self) -> None:
+        """See `Site.put_image`."""
+        _copy(self._image, self._path)
+
+    async def break_down(self) -> None:
+        """Fill the disk to the last byte."""
+        await asyncio.to_thread(_fill, self._folder / "filler")
+
+    async def mend(self) -> None:
+        """Make room."""
+        (self._folder / "filler").unlink(missing_ok=True)
+
+
+def _fill(path: Path) -> None:
+    with open(path, "wb", buffering=0) as filler:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.write(b"\0" * size)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(source)) as old,
+        contextlib.closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
+
+
+class PostgresSite:
+    """A database of a PostgreSQL; `server` is given where it is ours to kill."""
+
+    def __init__(self, url: str, server: PostgresServer | None) -> None:
+        self.url = url
+        self.can = frozenset({"server_killed"}) if server is not None else frozenset()
+        self._server = server
+        self._plain = url.replace("postgresql+asyncpg", "postgresql")
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(self._plain)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def state(self, key: str) -> bytes | None:
+        """See `Site.state`."""
+        async with self._connected() as connection:
+            found: bytes | None = await connection.fetchval(_STATE + "$1", key)
+            return found
+
+    async def put_state(self, key: str, state: bytes) -> None:
+        """See `Site.put_state`."""
+        async with self._connected() as connection:
+            await connection.execute("UPDATE kb_actor SET state = $1 WHERE actor_key = $2", state, key)
+
+    async def take_image(self) -> None:
+        """See `Site.take_image`."""
+        async with self._connected() as connection, connection.transaction():
+            await connection.execute("DROP SCHEMA IF EXISTS chaos_image CASCADE; CREATE SCHEMA chaos_image")
+            for name in _NAMES:
+                await connection.execute(f"CREATE TABLE chaos_image.{name} AS TABLE {name}")
+
+    async def put_image(self) -> None:
+        """See `Site.put_image`."""
+        async with self._connected() as connection, connection.transaction():
+            for name in _NAMES:
+                await connection.execute(f"DELETE FROM {name}")
+                await connection.execute(f"INSERT INTO {name} SELECT * FROM chaos_image.{name}")
+
+    async def break_down(self) -> None:
+        """Kill the server with all its processes."""
+        assert self._server is not None
+        await asyncio.to_thread(self._server.kill)
+
+    async def mend(self) -> None:
+        """Start it again."""
+        assert self._server is not None
+        await asyncio.to_thread(self._server.start)
+
+
+@contextlib.asynccontextmanager
+async def open_site(store: str) -> AsyncIterator[Site]:
+    """The store that is named: "" for a SQLite file of our own, "postgresql" for a server of our own, or a URL."""
+    if store.startswith("postgresql") and "://" in store:
+        yield PostgresSite(store, None)
+        return
+    if store.startswith("sqlite:///"):
+        raise SystemExit(f"chaos: a SQLite file is made and not named, since it is damaged; got {store!r}")
+    folder = Path(tempfile.mkdtemp(prefix="koboshi-chaos-"))
+    os.chmod(folder, 0o755)
+    try:
+        if store == "postgresql":
+            server = PostgresServer(folder / "postgres")
+            server.start()
+            try:
+                server.sql("CREATE DATABASE chaos")
+                yield PostgresSite(server.url("chaos"), server)
+            finally:
+                server.stop()
+        elif store:
+            raise SystemExit(f'chaos: --store takes "postgresql" or postgresql://..., got {store!r}')
+        else:
+            async with _sqlite(folder) as site:
+                yield site
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextlib.asynccontextmanager
+async def _sqlite(folder: Path) -> AsyncIterator[Site]:
+    disk = folder / "disk"
+    disk.mkdir()
+    has_disk = os.geteuid() == 0 and not _run(
+        "mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)
+    )
+    try:
+        yield SqliteSite(disk, folder / "image.db", disk=has_disk)
+    finally:
+        if has_disk:
+            _run("umount", "-l", str(disk))
+
+
+def _run(*command: str) -> int:
+    return subprocess.run(command, capture_output=True).returncode
