@@ -57,7 +57,7 @@ def test_an_unknown_verb_exits_2_with_one_line_that_names_the_verbs(checkout: Pa
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "run: unknown verb 'dmeo'; expected one of demo, test, bench, soak, lint, tox, clean\n"
+        "run: unknown verb 'dmeo'; expected one of demo, test, bench, soak, chaos, lint, tox, clean\n"
     )
     assert not checkout.joinpath(".venv").exists()
 

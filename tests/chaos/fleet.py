@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -87,7 +88,9 @@ class Host:
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Send it a signal, if it lives."""
         if self.process.returncode is None:
-            self.process.send_signal(how)
+            # Not by `send_signal`, which would collect the process before its watcher does.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, how)
 
 
 class Fleet:
