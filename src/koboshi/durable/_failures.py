@@ -24,12 +24,18 @@ __all__ = [
     "OutcomeUnknown",
     "OwnedElsewhere",
     "PayloadTooLarge",
+    "QueueFull",
     "Refused",
     "SchemaTooNew",
     "StoreClosed",
     "StoreDamaged",
     "StoreUnavailable",
     "StoreUnusable",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskNotFound",
+    "TaskTimeout",
+    "UnknownTask",
     "UnknownType",
     "WrongKey",
     "WrongSchemaVersion",
@@ -209,3 +215,71 @@ class PayloadTooLarge(DurableError):
         self.what = what
         self.size = size
         self.limit = limit
+
+
+class QueueFull(DurableError):
+    """The queue has as many waiting tasks as its `limit` allows; nothing was put."""
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(
+            f"the queue {queue!r} has {limit:,} tasks waiting, its limit; put again later, wait for room with "
+            "options(when_full='wait'), or raise the limit"
+        )
+        self.queue = queue
+        self.limit = limit
+
+
+class UnknownTask(DurableError):
+    """A stored task names a function that this program has not registered; the task waits for one that has."""
+
+    def __init__(self, queue: str, function: str) -> None:
+        super().__init__(
+            f"the queue {queue!r} holds a task of {function!r}, which is not registered here; import the module "
+            f"that has it under @kb.task, or give the new function its old name: @kb.task(name={function!r})"
+        )
+        self.queue = queue
+        self.function = function
+
+
+class TaskFailed(DurableError):
+    """The task is a dead letter: it has failed as often as it may. `report` says how it failed last."""
+
+    def __init__(self, queue: str, task: str, report: str) -> None:
+        line = report.partition("\n")[0]
+        super().__init__(f"the task {task!r} of the queue {queue!r} has failed: {line}")
+        self.queue = queue
+        self.task = task
+        self.report = report
+
+
+class TaskTimeout(DurableError):
+    """An attempt took longer than its task's `timeout`; its worker was killed, or its coroutine cancelled."""
+
+    def __init__(self, function: str, timeout: float) -> None:
+        super().__init__(
+            f"{function} ran for longer than its timeout of {timeout:g} s; raise @kb.task(timeout=...), or give "
+            "it less to do"
+        )
+        self.function = function
+        self.timeout = timeout
+
+
+class TaskCancelled(DurableError):
+    """The task was cancelled before it had a result."""
+
+    def __init__(self, queue: str, task: str) -> None:
+        super().__init__(f"the task {task!r} of the queue {queue!r} was cancelled")
+        self.queue = queue
+        self.task = task
+
+
+class TaskNotFound(DurableError):
+    """The queue has no such task: it was never put, or its result was kept for `keep_results` and is gone."""
+
+    def __init__(self, queue: str, task: str) -> None:
+        super().__init__(
+            f"the queue {queue!r} has no task {task!r}: it was never put, or it ended longer ago than "
+            "keep_results"
+        )
+        self.queue = queue
+        self.task = task

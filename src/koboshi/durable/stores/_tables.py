@@ -193,9 +193,61 @@ DATA_KEY = Table(
     (*_ACTOR, _text("key_id", 64), Column("wrapped", "bytes")),
 )
 
+# One task of a queue. `turn` and `due_at` mean what the state needs, so that one index serves all: of ready ones,
+# which is next (the highest priority has the lowest turn); of later ones, when they become ready; of those that
+# are done, their place in the order of commits where a queue keeps it, and when they may be forgotten.
+TASK = Table(
+    "kb_task",
+    ("queue_name", "task_id"),
+    (
+        _text("queue_name", 128),
+        _text("task_id", 255),
+        _text("function_name", 255),
+        Column("payload", "bytes"),
+        _text("state", 16),
+        Column("priority", "integer"),
+        Column("turn", "integer"),
+        Column("due_at", "real"),
+        Column("attempts", "integer"),
+        Column("interruptions", "integer"),
+        _text("owner", 64, nullable=True),
+        # Of the last claim; before the first one, of the put, which finds its own rows again by it.
+        Column("token", "bytes", nullable=True),
+        _text("batch_id", 255, nullable=True),
+        _text("unique_key", 255, nullable=True),
+        Column("result", "bytes", nullable=True),
+        Column("report", "long_text", nullable=True),
+        Column("put_at", "real"),
+    ),
+    (Index("kb_task_turn", ("queue_name", "state", "turn", "due_at")),),
+)
+# Tasks that belong together: how many have not ended, and what is put when none is left.
+TASK_BATCH = Table(
+    "kb_task_batch",
+    ("queue_name", "batch_id"),
+    (
+        _text("queue_name", 128),
+        _text("batch_id", 255),
+        Column("total", "integer"),
+        Column("pending", "integer"),
+        Column("failed", "integer"),
+        _text("function_name", 255, nullable=True),
+        Column("payload", "bytes", nullable=True),
+    ),
+)
+# Keys of which one task may wait or run at a time.
+TASK_UNIQUE = Table(
+    "kb_task_unique",
+    ("queue_name", "unique_key"),
+    (_text("queue_name", 128), _text("unique_key", 255), _text("task_id", 255)),
+)
+
 # Each migration makes tables, once, in order. A released one is never changed.
 MIGRATIONS: tuple[tuple[Table, ...], ...] = (
-    (HOST, ACTOR, EVENT, REQUEST, OUTBOX, TIMER, TAG, SUBSCRIPTION, COUNTER, JOURNAL, DATA_KEY),
+    (
+        *(HOST, ACTOR, EVENT, REQUEST, OUTBOX, TIMER, TAG, SUBSCRIPTION, COUNTER, JOURNAL, DATA_KEY),
+        *(TASK, TASK_BATCH, TASK_UNIQUE),
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES: dict[str, Table] = {table.name: table for tables in MIGRATIONS for table in tables}

@@ -149,7 +149,7 @@ class Pool(Scaling):
             self._terms,
             grace=self.grace,
             no_spare=self._no_spare,
-            resize=self._ask_resize,
+            resize=self.resize,
         )
         # A kill skips `on_stop`, and must not leave a process or a caller behind.
         # Not `_guard`: a root supervisor has one of that name.

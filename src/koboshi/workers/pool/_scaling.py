@@ -60,7 +60,8 @@ class Scaling(Supervisor):
         """How many it is to have at present."""
         return len(self._crews) - len(self._shrinking)
 
-    def _ask_resize(self, size: int) -> None:
+    def resize(self, size: int) -> None:
+        """Grow to so many workers, or let go of those too many that have nothing to do now."""
         # Behind what is in the mailbox: children are changed in the supervisor's own turn alone.
         self._kb_cell.post((Scaling._take_size, (size,), NO_KWARGS, copy_context(), None))
 
@@ -69,8 +70,8 @@ class Scaling(Supervisor):
             self._grow(size - self.workers)
         else:
             self._shrink(self.workers - size)
-        assert self.engine.elastic is not None
-        self.engine.elastic.resized(self.workers)
+        if self.engine.elastic is not None:
+            self.engine.elastic.resized(self.workers)
 
     def _grow(self, count: int) -> None:
         number = 0
@@ -125,8 +126,8 @@ class Scaling(Supervisor):
         instruments = self._kb_cell.node.instruments
         reason = error.reason if isinstance(error, StartError) else as_reason(error)
         instruments.emit(RestartFailed(self._kb_cell.label(), repr(child.id), reason))
-        assert self.engine.elastic is not None
-        self.engine.elastic.failed(self.workers)
+        if self.engine.elastic is not None:
+            self.engine.elastic.failed(self.workers)
 
     def _ended(self, child: Child, reason: ExitReason) -> Coroutine[Any, Any, None] | None:
         if child.id not in self._shrinking:

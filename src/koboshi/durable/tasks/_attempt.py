@@ -1,0 +1,72 @@
+"""One attempt in hand, and what its end means for its task: a pure decision."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from ..._kernel._errors import CallError
+from ...workers import WorkerCrashed, WorkerStartFailed
+from .._failures import PayloadTooLarge, TaskTimeout
+from ._claim import Claimed
+from ._settle import Settlement
+from ._task import Task
+from ._work import Unfit, report_of
+
+__all__ = ["Attempt", "judge"]
+
+# Seconds until a task is tried again that could not be begun.
+_NOT_BEGUN = 0.5
+
+
+class Attempt:
+    """A claim in hand."""
+
+    __slots__ = ("claimed", "given", "over", "overdue", "since", "task", "work")
+
+    def __init__(self, claimed: Claimed, task: Task[..., object], since: float) -> None:
+        self.claimed = claimed
+        self.task = task
+        #: When it was claimed, and when a worker was given it, on the loop's clock.
+        self.since = since
+        self.given = 0.0
+        #: Nobody wants its outcome any more.
+        self.over = False
+        #: Its worker was killed because of its timeout.
+        self.overdue = False
+        #: What runs it on the event loop.
+        self.work: asyncio.Task[None] | None = None
+
+
+def judge(attempt: Attempt, error: BaseException, chance: float | None = None) -> Settlement:
+    """What becomes of a task whose attempt ended with an error.
+
+    Args:
+        chance: a random number in [0, 1) for the jitter.
+    """
+    held, options = attempt.claimed, attempt.task.options
+    if attempt.overdue and isinstance(error, WorkerCrashed):
+        assert options.timeout is not None
+        late = TaskTimeout(held.function, options.timeout)
+        late.__cause__ = error
+        error = late
+    elif isinstance(error, WorkerCrashed) and error.maybe_executed:
+        return _interrupted(attempt, error)
+    elif isinstance(error, WorkerStartFailed | CallError | asyncio.CancelledError):
+        # The pool went away, or this program ends.
+        delay = 0.0 if isinstance(error, asyncio.CancelledError) else _NOT_BEGUN
+        return Settlement(held, "release", delay=delay)
+    report = report_of(error, held.attempt)
+    if held.attempt > options.retries or isinstance(error, PayloadTooLarge | Unfit):
+        return Settlement(held, "dead", report=report)
+    delay = options.backoff.delay(held.attempt, random.random() if chance is None else chance)
+    return Settlement(held, "retry", report=report, delay=delay)
+
+
+def _interrupted(attempt: Attempt, error: WorkerCrashed) -> Settlement:
+    held = attempt.claimed
+    times = held.interruptions + 1
+    report = f"attempt {held.attempt}, interrupted {times} times: {report_of(error, held.attempt)}"
+    if times > attempt.task.options.max_interruptions:
+        return Settlement(held, "dead", report=report)
+    return Settlement(held, "release", report=report, interrupted=True)

@@ -1,0 +1,90 @@
+"""A task that was put, for whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+from ..._kernel._errors import CallTimeout
+from .._failures import TaskCancelled, TaskFailed, TaskNotFound
+from . import _look
+from ._live import Live, find_live
+from ._look import Cancel, TaskInfo
+from ._plan import Plan
+from ._task import Task
+
+__all__ = ["Job"]
+
+R = TypeVar("R", covariant=True)
+
+
+class Job(Generic[R]):
+    """One task of a queue.
+
+    Attributes:
+        id: with it, `Queue.job` finds the task again, in any program.
+        new: whether this `put` added it; False: it was there.
+    """
+
+    def __init__(self, plan: Plan, task: Task[..., R], id: str, new: bool) -> None:
+        self._plan = plan
+        self._task = task
+        self.id = id
+        self.new = new
+
+    def _live(self) -> Live:
+        return find_live(self._plan.key, self._plan.shown)
+
+    async def result(self, timeout: float | None = None) -> R:
+        """Wait for the task's result, whichever program runs it.
+
+        Args:
+            timeout: seconds (default None: for ever). The task is not touched when they are over.
+
+        Raises:
+            TaskFailed: it is a dead letter; `report` says why.
+            TaskCancelled: it was cancelled.
+            TaskNotFound: its result is not kept any more.
+            CallTimeout: it has not ended in time.
+        """
+        name = self._plan.name
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                ending = await self._live().wait_ended(self.id)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            assert timeout is not None
+            raise CallTimeout(f"queue {name}", self.id, timeout, maybe_executed=True) from None
+        if ending is None:
+            raise TaskNotFound(name, self.id)
+        state, result, report = ending
+        if state == "dead":
+            raise TaskFailed(name, self.id, report or "")
+        if state == "cancelled":
+            raise TaskCancelled(name, self.id)
+        assert result is not None
+        found: Any = self._task.codec.decode_result(result)
+        return found  # type: ignore[no-any-return]
+
+    async def info(self) -> TaskInfo | None:
+        """How it stands; None: the queue has no such task any more."""
+        return await self._live().store.read(lambda session: _look.read(session, self._plan.name, self.id))
+
+    async def cancel(self) -> bool:
+        """End the task, also while it runs: its worker is killed, or its coroutine cancelled.
+
+        What it did before stays done; what it wanted through `transact` is not. False: it had ended already.
+        """
+        live = self._live()
+        done = await live.store.run(Cancel(self._plan.name, self.id, self._plan.keep_results))
+        if done:
+            if live.flow is not None:
+                live.flow.drop(self.id)
+            live.told(self.id, ("cancelled", None, None))
+            live.wake()
+        return done
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id!r} of {self._task.name} in {self._plan.name!r}>"

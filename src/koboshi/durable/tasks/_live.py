@@ -1,0 +1,147 @@
+"""A queue as one event loop sees it while its child is up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..._kernel._cell import Cell
+from ..._kernel._node import Node, this_node
+from .._failures import StoreClosed
+from ..stores import Store
+from ._look import LookAt, States
+
+if TYPE_CHECKING:
+    from ._flow import Flow
+
+__all__ = ["Live", "find_live"]
+
+# Seconds between two looks for results that other programs may have recorded.
+_LOOK = 0.25
+_ENDED = ("done", "dead", "cancelled")
+
+Ending = tuple[str, bytes | None, str | None]
+
+
+class Live:
+    """Its store, who waits for results, and what runs its tasks here, if anything does.
+
+    It is found by the queue's name and store, so that any `Queue` that is made with these is the same one.
+    """
+
+    def __init__(self, node: Node, key: tuple[str, Any], store: Store) -> None:
+        self.store = store
+        self.flow: Flow | None = None
+        self._node = node
+        self._key = key
+        self._waiters: dict[str, list[asyncio.Future[Ending | None]]] = {}
+        self._room: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        node.services.setdefault("koboshi.queues", {})[key] = self
+
+    def close(self) -> None:
+        """The child has ended: whoever waits is told so."""
+        queues = self._node.services["koboshi.queues"]
+        if queues.get(self._key) is self:
+            del queues[self._key]
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiters in self._waiters.values():
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(StoreClosed(self.store.url, "closed"))
+                    future.exception()  # a waiter that was cancelled does not look
+        self._waiters.clear()
+        self.let_in()
+
+    def owner_ended(self, cell: Cell) -> None:
+        """The child was killed."""
+        self.close()
+
+    # -- tasks come in ----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Tasks may be ready."""
+        if self.flow is not None:
+            self.flow.wake()
+
+    async def wait_room(self) -> None:
+        """Wait until tasks have left the queue here, or some moments have passed."""
+        future: asyncio.Future[None] = self._node.loop.create_future()
+        self._room.append(future)
+        await asyncio.wait([future], timeout=_LOOK)
+
+    def let_in(self) -> None:
+        """Tasks have left the queue."""
+        room, self._room = self._room, []
+        for future in room:
+            if not future.done():
+                future.set_result(None)
+
+    # -- results go out ----------------------------------------------------------------------------
+
+    def told(self, id: str, ending: Ending) -> None:
+        """A task has ended here."""
+        for future in self._waiters.pop(id, ()):
+            if not future.done():
+                future.set_result(ending)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for a result."""
+        return bool(self._waiters)
+
+    async def wait_ended(self, id: str) -> Ending | None:
+        """How a task has ended; None if there is no such task."""
+        future: asyncio.Future[Ending | None] = self._node.loop.create_future()
+        self._waiters.setdefault(id, []).append(future)
+        self._look([id])
+        if self._timer is None:
+            self._timer = self._node.loop.call_later(_LOOK, self._look_again)
+        try:
+            return await future
+        finally:
+            waiters = self._waiters.get(id)
+            if waiters is not None and future in waiters:
+                waiters.remove(future)
+                if not waiters:
+                    del self._waiters[id]
+
+    def _look_again(self) -> None:
+        self._timer = None
+        if self._waiters:
+            self._timer = self._node.loop.call_later(_LOOK, self._look_again)
+            self._look(list(self._waiters))
+
+    def _look(self, ids: list[str]) -> None:
+        def found(states: States, error: Exception | None) -> None:
+            if error is not None:
+                return  # the database cannot be reached now, and there is a next look
+            for id in ids:
+                state = states.get(id)
+                if state is None:
+                    for future in self._waiters.pop(id, ()):
+                        if not future.done():
+                            future.set_result(None)
+                elif state[0] in _ENDED:
+                    self.told(id, state)
+
+        try:
+            self.store.submit(LookAt(self._key[0], ids), found)
+        except Exception as error:
+            for id in ids:
+                for future in self._waiters.pop(id, ()):
+                    if not future.done():
+                        future.set_exception(error)
+
+
+def find_live(key: tuple[str, Any], url: str) -> Live:
+    """The queue of that name and store which is up on this loop.
+
+    Raises:
+        StoreClosed: there is none.
+    """
+    live: Live | None = this_node().services.get("koboshi.queues", {}).get(key)
+    if live is None:
+        raise StoreClosed(url, f"not open for the queue {key[0]!r}")
+    return live

@@ -1,0 +1,183 @@
+"""Reading tasks, and what people do to them by hand: requeue, cancel, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..stores import Operation, Select, Session
+from ..stores._tables import TASK, TASK_UNIQUE
+from . import _batches
+from ._rows import put_rows
+from ._settle import FOREVER
+
+__all__ = [
+    "Cancel",
+    "LookAt",
+    "Purge",
+    "Requeue",
+    "States",
+    "TaskInfo",
+    "TaskState",
+    "count",
+    "page",
+    "read",
+    "results",
+]
+
+TaskState = Literal["ready", "later", "claimed", "done", "dead", "cancelled"]
+
+_COLUMNS = (
+    "task_id", "state", "function_name", "attempts", "interruptions", "priority", "due_at", "owner", "report",
+    "put_at",
+)  # fmt: skip
+_KEY = ("queue_name", "task_id")
+
+_COUNT = Select("SELECT state, COUNT(*) FROM kb_task WHERE queue_name = :queue GROUP BY state")
+_PAGE = Select(
+    f"SELECT {', '.join(_COLUMNS)} FROM kb_task WHERE queue_name = :queue AND state = :state "
+    "AND task_id > :after ORDER BY task_id LIMIT :most"
+)
+_RESULTS = Select(
+    "SELECT turn, task_id, result FROM kb_task WHERE queue_name = :queue AND state = 'done' AND turn > :after "
+    "ORDER BY turn, due_at LIMIT :most"
+)
+_EXPIRED = Select(
+    "SELECT task_id FROM kb_task WHERE queue_name = :queue AND state = :state AND turn = 0 AND due_at <= :now "
+    "ORDER BY due_at LIMIT :most"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """One task as it is stored; times in seconds since the epoch.
+
+    Attributes:
+        state: "ready" to run; "later", waiting for its time; "claimed" by a program that is `owner`; "done",
+            "dead" or "cancelled".
+        attempts: begun so far, a running one included. Interrupted ones are not counted there.
+        report: the last failure: one line, then the traceback.
+    """
+
+    id: str
+    state: TaskState
+    function: str
+    attempts: int
+    interruptions: int
+    priority: int
+    due_at: float
+    owner: str | None
+    report: str | None
+    put_at: float
+
+
+#: State, result and report of those tasks that there are, by id.
+States = dict[str, tuple[str, bytes | None, str | None]]
+
+
+def read(session: Session, queue: str, id: str) -> TaskInfo | None:
+    """One task."""
+    found = session.lookup(TASK, _COLUMNS, _KEY, [(queue, id)])
+    return TaskInfo(*found[0]) if found else None
+
+
+def count(session: Session, queue: str) -> dict[str, int]:
+    """How many tasks are in each state."""
+    return dict(session.fetch(_COUNT, queue))
+
+
+def page(session: Session, queue: str, state: str, after: str, most: int) -> list[TaskInfo]:
+    """Tasks of one state in the order of their ids."""
+    return [TaskInfo(*row) for row in session.fetch(_PAGE, queue, state, after, most)]
+
+
+def results(session: Session, queue: str, after: int, most: int) -> list[tuple[int, str, bytes]]:
+    """Results of a queue that keeps their order, from a place on: (place, id, result)."""
+    return [(place, id, value) for place, id, value in session.fetch(_RESULTS, queue, after, most)]
+
+
+class LookAt(Operation[States]):
+    """Look several tasks up."""
+
+    writes = False
+    rank = 2
+
+    def __init__(self, queue: str, ids: Sequence[str]) -> None:
+        self._queue = queue
+        self._ids = ids
+
+    @classmethod
+    def perform_all(cls, session: Session, operations: Sequence[Any]) -> list[Any]:
+        """See `Operation.perform_all`."""
+        keys = list({(each._queue, id) for each in operations for id in each._ids})
+        columns = (*_KEY, "state", "result", "report")
+        found = {(queue, id): rest for queue, id, *rest in session.lookup(TASK, columns, _KEY, keys)}
+        return [
+            {id: tuple(found[each._queue, id]) for id in each._ids if (each._queue, id) in found}
+            for each in operations
+        ]
+
+
+class Requeue(Operation[int]):
+    """Give dead letters all their attempts again; how many there were among these ids."""
+
+    def __init__(self, queue: str, ids: Sequence[str]) -> None:
+        self._queue = queue
+        self._ids = ids
+
+    def perform(self, session: Session) -> int:
+        """See `Operation.perform`."""
+        found = session.lookup(TASK, ("task_id", "priority"), (*_KEY, "state"), [
+            (self._queue, id, "dead") for id in self._ids
+        ])  # fmt: skip
+        # Its batch has counted it as ended already.
+        rows = [
+            (self._queue, id, "dead", "ready", -priority, session.now, 0, 0, None, None)
+            for id, priority in found
+        ]
+        change = ("state", "turn", "due_at", "attempts", "interruptions", "batch_id", "unique_key")
+        return session.update(TASK, (*_KEY, "state"), change, rows) if rows else 0
+
+
+class Cancel(Operation[bool]):
+    """End a task that has not ended; False if there is none. Whoever runs it finds its claim gone."""
+
+    def __init__(self, queue: str, id: str, keep: float | None) -> None:
+        self._queue = queue
+        self._id = id
+        self._keep = keep
+
+    def perform(self, session: Session) -> bool:
+        """See `Operation.perform`."""
+        key = (self._queue, self._id)
+        found = session.lookup(TASK, ("state", "batch_id", "unique_key"), _KEY, [key])
+        if not found or found[0][0] not in ("ready", "later", "claimed"):
+            return False
+        state, batch, unique = found[0]
+        until = FOREVER if self._keep is None else session.now + self._keep
+        row = (*key, state, "cancelled", 0, until, None)
+        if not session.update(TASK, (*_KEY, "state"), ("state", "turn", "due_at", "owner"), [row]):
+            return False  # it has gone on to another state at this very moment
+        if unique is not None:
+            session.delete(TASK_UNIQUE, ("queue_name", "unique_key"), [(self._queue, unique)])
+        if batch is not None:
+            put_rows(session, _batches.count_down(session, [(self._queue, batch, True)]))
+        return True
+
+
+class Purge(Operation[int]):
+    """Forget tasks whose result was kept long enough; how many."""
+
+    def __init__(self, queue: str, most: int = 5_000) -> None:
+        self._queue = queue
+        self._most = most
+
+    def perform(self, session: Session) -> int:
+        """See `Operation.perform`."""
+        gone = 0
+        for state in ("done", "cancelled"):
+            ids = session.fetch(_EXPIRED, self._queue, state, session.now, self._most)
+            keys = [(self._queue, id, state) for (id,) in ids]
+            gone += session.delete(TASK, (*_KEY, "state"), keys) if keys else 0
+        return gone

@@ -1,0 +1,33 @@
+"""A look at a queue that writes nothing."""
+
+from __future__ import annotations
+
+from ..stores import Select, Session
+from . import _counters
+
+__all__ = ["has_lost_owners", "peek"]
+
+_READY = Select(
+    "SELECT task_id FROM kb_task WHERE queue_name = :queue AND state = 'ready' ORDER BY turn, due_at LIMIT :most"
+)
+_NEXT = Select("SELECT MIN(due_at) FROM kb_task WHERE queue_name = :queue AND state = 'later' AND turn = 0")
+_LOST = Select(
+    "SELECT COUNT(*) FROM kb_task WHERE queue_name = :queue AND state = 'claimed' AND owner <> :host AND NOT "
+    "EXISTS (SELECT 1 FROM kb_host WHERE kb_host.host_id = kb_task.owner AND kb_host.lease_until > :now)"
+)
+
+
+def peek(session: Session, queue: str) -> float | None:
+    """Seconds until a task of the queue can be claimed, 0.0 for now; None: there is none."""
+    paused = _counters.paused_name(queue)
+    if _counters.read(session, [paused]).get(paused):
+        return None
+    if session.fetch(_READY, queue, 1):
+        return 0.0
+    due = session.fetch(_NEXT, queue)[0][0]
+    return None if due is None else max(0.0, due - session.now)
+
+
+def has_lost_owners(session: Session, queue: str, host: str) -> bool:
+    """Whether tasks are claimed by hosts that are gone."""
+    return bool(session.fetch(_LOST, queue, host, session.lease_now)[0][0])

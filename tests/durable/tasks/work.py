@@ -1,0 +1,141 @@
+"""Tasks that the tests put; worker processes import them by these names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+import koboshi as kb
+from koboshi.durable import Backoff
+
+QUICK = Backoff(first=0.01, factor=1.0, limit=0.01, jitter=0.0)
+
+
+class Size(msgspec.Struct, frozen=True):
+    """A result of a declared type."""
+
+    width: int
+    height: int
+
+
+@kb.task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@kb.task(retries=2, backoff=QUICK)
+def halve(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+@kb.task
+def measure(path: str, scale: float = 1.0, *, border: int) -> Size:
+    return Size(int(len(path) * scale), border)
+
+
+@kb.task
+def gather(*numbers: int, **named: int) -> list[int]:
+    return [*numbers, *named.values()]
+
+
+@kb.task
+async def later(number: int) -> int:
+    await asyncio.sleep(60.0)
+    return number
+
+
+@kb.task
+async def add(one: int, other: int = 1) -> int:
+    return one + other
+
+
+@kb.task(timeout=5.0, retries=1, backoff=QUICK)
+async def hang_in_the_loop() -> None:
+    await asyncio.Event().wait()
+
+
+@kb.task(timeout=0.3, retries=1, backoff=QUICK)
+def hang(note: str) -> None:
+    with open(note, "a") as file:
+        file.write("begun\n")
+    while True:
+        time.sleep(1.0)
+
+
+@kb.task(retries=0)
+def wait_for_ever(note: str) -> None:
+    with open(note, "a") as file:
+        file.write("begun\n")
+    while True:
+        time.sleep(1.0)
+
+
+@kb.task(max_interruptions=2)
+def kill_worker(note: str) -> None:
+    with open(note, "a") as file:
+        file.write("begun\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@kb.task(max_interruptions=2)
+def kill_worker_once(note: str) -> str:
+    path = Path(note)
+    if not path.exists():
+        path.write_text("begun")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+@kb.task(retries=1, backoff=QUICK)
+def spend(account: str, cents: int, fails: bool = False) -> int:
+    kb.transact("UPDATE account SET cents = cents - :cents WHERE name = :name", cents=cents, name=account)
+    if fails:
+        raise RuntimeError("after it has spent")
+    return cents
+
+
+@kb.task(retries=1, backoff=QUICK)
+async def spend_in_the_loop(account: str, cents: int) -> None:
+    kb.transact("UPDATE account SET cents = cents - :cents WHERE name = :name", cents=cents, name=account)
+
+
+@kb.task(retries=1, backoff=QUICK)
+def transact_nonsense() -> None:
+    kb.transact("UPDATE no_such_table SET x = :x", x=1)
+
+
+@kb.task(retries=0)
+def wrong_result() -> int:
+    return "text"  # type: ignore[return-value]
+
+
+@kb.task(retries=3)
+def large(size: int) -> bytes:
+    return b"x" * size
+
+
+@kb.task
+def append(path: str, text: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{text}\n")
+
+
+@kb.task
+async def fan_out(queue: str, store: str, count: int) -> None:
+    other = kb.Queue(queue, store=store)
+    for number in range(count):
+        other.enqueue(double, number)
+
+
+@kb.task
+def fan_out_in_a_worker(queue: str, store: str, count: int) -> None:
+    other = kb.Queue(queue, store=store)
+    for number in range(count):
+        other.options(id=f"child-{number}").enqueue(double, number)
