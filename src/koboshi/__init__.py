@@ -110,7 +110,7 @@ from .durable._failures import (
     WrongKey,
     WrongSchemaVersion,
 )
-from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, Recorded, query
+from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, KeyRing, Recorded, query
 from .durable.events import (
     EventSourced,
     Projecting,
@@ -263,6 +263,7 @@ __all__ = [
     "JobQueueFull",
     "JobTimeout",
     "Jobs",
+    "KeyRing",
     "Kill",
     "Killed",
     "KoboshiError",

@@ -2,7 +2,17 @@
 
 from ._actor import DurableActor, query
 from ._handle import Durable, DurableRef, durable
+from ._key_ring import KeyRing
 from ._kind import DurableStatistics
 from ._past import Recorded
 
-__all__ = ["Durable", "DurableActor", "DurableRef", "DurableStatistics", "Recorded", "durable", "query"]
+__all__ = [
+    "Durable",
+    "DurableActor",
+    "DurableRef",
+    "DurableStatistics",
+    "KeyRing",
+    "Recorded",
+    "durable",
+    "query",
+]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
 from ..._kernel._message import MARK, Message, describe
+from ..._kernel._reasons import Shutdown
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._spec import ChildSpec, child
@@ -19,10 +21,12 @@ from ._actor import REQUEST_ID, DurableActor
 from ._codec import arguments_of, codec_of
 from ._definition import DURABILITIES, Definition
 from ._delivery import PUT, Letter
-from ._identity import MOST_KEY, checked_name
+from ._identity import MOST_KEY, Identity, checked_name
+from ._key_ring import KeyRing
 from ._kind import DurableStatistics, Kind
 from ._past import Past
-from ._seal import CHECKSUM, Sealer
+from ._rows import erase_rows, keys_in_use, reseal_events, reseal_states
+from ._seal import CHECKSUM
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -95,6 +99,47 @@ class Durable(Generic[A]):
                     _KEYS, definition.system, definition.type, after, whole("limit", limit, 1)
                 )
             ]
+        )
+
+    async def rotate_keys(self, *, portion: int = 500) -> int:
+        """Seal all states and events anew that an older key, or none, has sealed; how many there were.
+
+        The program may go on meanwhile, and when this is cut off it is asked for again. Replies and messages on
+        their way are not touched: they are gone within a day.
+
+        Raises:
+            UsageError: the kind has no keys.
+            WrongKey, Corrupted: a row cannot be opened; nothing of its portion was changed.
+        """
+        definition = self._definition
+        ring = definition.sealer
+        if not isinstance(ring, KeyRing):
+            raise UsageError(f"durable {definition.type} has no keys; pass keys=kb.KeyRing(...)")
+        store, who = _live(definition, "rotate_keys").store, Identity(definition.system, definition.type, "")
+        sealed, state, event = 0, "", ("", -1)
+        after: Any = state
+        while after is not None:
+            count, after = await store.change(
+                functools.partial(
+                    reseal_states, sealer=ring, who=who, after=after, current=ring.current, most=portion
+                )
+            )
+            sealed += count
+        after = event
+        while after is not None:
+            count, after = await store.change(
+                functools.partial(
+                    reseal_events, sealer=ring, who=who, after=after, current=ring.current, most=portion
+                )
+            )
+            sealed += count
+        return sealed
+
+    async def keys_in_use(self) -> dict[str | None, int]:
+        """How many rows of this kind are sealed with each key; None stands for rows that are not encrypted."""
+        system, type = self._definition.system, self._definition.type
+        return await _live(self._definition, "keys_in_use").store.read(
+            lambda session: keys_in_use(session, system, type)
         )
 
     def __repr__(self) -> str:
@@ -244,6 +289,23 @@ class DurableRef(Past[A_co], Generic[A_co]):
         activation = kind.active.get(self.key) or await self._awake(kind, "awake", began, deadline)
         return activation.ref
 
+    async def erase(self) -> int:
+        """Take the actor and everything that is stored of it away, in one transaction; how many rows that were.
+
+        It ends if it is awake, and the next message starts it anew. Backups keep what they have.
+
+        Raises:
+            NotRunning, StoreUnavailable, OutcomeUnknown: as `call`.
+        """
+        kind, who = _live(self._definition, "erase"), self.who
+        rows = await kind.store.change(lambda session: erase_rows(session, who))
+        activation = kind.active.get(self.key)
+        if activation is not None:
+            # What it commits from now on finds no row.
+            kind.lost(activation, Fenced(str(who)))
+            activation.ref.exit(Shutdown("erased"))
+        return rows
+
     async def put(
         self: DurableRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
@@ -305,6 +367,12 @@ class _Waiting:
             self._future.set_exception(error)
 
 
+def _ring(keys: Any) -> KeyRing:
+    if not isinstance(keys, KeyRing):
+        raise UsageError(f"keys takes a kb.KeyRing, got a {type(keys).__name__}")
+    return keys
+
+
 def _live(definition: Definition, message: Any) -> Kind:
     return definition.running(describe(message))
 
@@ -334,7 +402,7 @@ def durable(
     lease: float = LEASE,
     mailbox: int | None = None,
     max_attempts: int = 5,
-    sealer: Sealer = CHECKSUM,
+    keys: KeyRing | None = None,
     history: bool = False,
     snapshot_every_events: int = 100,
 ) -> Durable[A]:
@@ -354,7 +422,7 @@ def durable(
         lease: seconds for which this program's actors stay its own when it is not heard of (default 15.0).
         mailbox: how many messages may wait for one actor (default 65,536).
         max_attempts: how often a recorded message is tried before it is a dead letter (default 5).
-        sealer: what binds stored bytes to their rows (default a checksum).
+        keys: what is stored is encrypted with these (default None: bound to its row by a checksum).
         history: the state of each revision is kept, for `as_of`, `history` and `fork` (default False;
             an event-sourced actor has its events for that).
         snapshot_every_events: of an event-sourced actor: how many events to read at most when it wakes (default 100).
@@ -391,7 +459,7 @@ def durable(
         type=kind,
         store=store,
         codec=codec_of(target._kb_codec.type, target._kb_codec.name),
-        sealer=sealer,
+        sealer=CHECKSUM if keys is None else _ring(keys),
         name=None if name is None else checked_name("name", name, MOST_KEY),
         durability=durability,
         snapshot_every=snapshot_every,

@@ -18,8 +18,8 @@ from ..._supervision._spec import ChildSpec, child
 from .._backoff import Backoff
 from ..actors._codec import codec_of, within_limit
 from ..actors._handle import Durable, DurableRef, _live, durable
+from ..actors._key_ring import KeyRing
 from ..actors._kind import DurableStatistics, Kind
-from ..actors._seal import CHECKSUM, Sealer
 from ..stores import LEASE, Session, StoreURL
 from ..stores._tables import ACTOR, TAG
 from ._errors import SagaCancelled, SagaFailed, UnknownSaga
@@ -252,7 +252,7 @@ def sagas(
     undo_backoff: Backoff = _UNDO_BACKOFF,
     deactivate_after: float | None = 300.0,
     lease: float = LEASE,
-    sealer: Sealer = CHECKSUM,
+    keys: KeyRing | None = None,
 ) -> Sagas[I, R]:
     """Make a kind of saga known.
 
@@ -265,7 +265,7 @@ def sagas(
         undo_backoff: the delays between them (default 1 s, doubled up to 300 s, with jitter).
         deactivate_after: seconds after which an instance that has ended leaves memory (default 300.0).
         lease: seconds for which this program's instances stay its own when it is not heard of (default 15.0).
-        sealer: what binds stored bytes to their rows (default a checksum).
+        keys: what is stored is encrypted with these, as for `kb.durable` (default None).
 
     Raises:
         UsageError: the class is no `Saga[Input, Result]`, or an option has no such value.
@@ -287,7 +287,7 @@ def sagas(
         type=type or target.__name__,
         deactivate_after=deactivate_after,
         lease=lease,
-        sealer=sealer,
+        keys=keys,
     )
     actors._definition.read_more = read_journals
     return Sagas(actors, spec)
