@@ -16,6 +16,27 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 # The arguments that make it quick, and the whole of what it prints, as a pattern.
 EXPECTED = {
+    "durable_bank.py": (
+        [],
+        r"5 kills, \d+ payments acknowledged, 0 lost, the sum is 10000 of 10000\n",
+    ),
+    "game.py": (
+        [],
+        (
+            r"eve heard: eve is here; joe is here; kim is here; ada has gone\n"
+            r"in the hall: eve, joe, kim\n"
+            r"after a restart: \{'ada': 2, 'eve': 1, 'joe': 1, 'kim': 0\}\n"
+        ),
+    ),
+    "orders.py": (
+        [],
+        (
+            r"o-1: 3 tea for 900 cents\n"
+            r"o-2: 7 tea are left, not 9\n"
+            r"o-3: the card was declined\n"
+            r"7 tea left; the provider was called 2 times and charged 900 cents\n"
+        ),
+    ),
     "bank.py": (
         [],
         (

@@ -79,7 +79,7 @@ class Checkout(kb.Saga[str, str]):
         async with asyncio.TaskGroup() as group:
             for part in ("a", "b"):
                 group.create_task(self.step(f"wrap {part}", wrap, part))
-        return await self.step("ship", ship, paid, number)
+        return await self.step("ship", ship, paid, number, at_most_once=SCENARIO == "once")
 
 
 def engine() -> Engine:

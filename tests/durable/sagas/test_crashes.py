@@ -87,3 +87,20 @@ def test_a_cancelled_saga_killed_anywhere_leaves_nothing_done(tmp_path: Path) ->
             assert undone == sorted(undone, key=["refund", "release"].index)
         else:  # it was too late: the first process had gone on
             assert sorted(effects) == sorted(FORWARD), run
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_step_that_runs_at_most_once_is_never_run_twice_wherever_it_is_killed(tmp_path: Path) -> None:
+    unknown = 0
+    for run in runs(tmp_path, "once"):
+        effects = first_effects(run)
+        shipped = sum(line.startswith("ship ") for line in run["world"])
+
+        if run["outcome"] == "SagaFailed":  # nobody knows, so what is known is undone
+            unknown += 1
+            assert shipped <= 1, run
+            assert effects[-2:] == ["refund", "release"], run
+        else:
+            assert shipped == 1, run
+    assert unknown > 0
