@@ -301,7 +301,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_without_a_verb_says_which_there_are() -> None:
     run = subprocess.run([sys.executable, "-m", "koboshi"], capture_output=True, text=True, check=False)
 
-    assert (2, "koboshi: a command is missing: demo; or --help\n") == (run.returncode, run.stderr)
+    assert (2, "koboshi: a command is missing: db, demo; or --help\n") == (run.returncode, run.stderr)
 
 
 def test_help_names_every_option_and_imports_no_runtime() -> None:
