@@ -105,6 +105,13 @@ class Deliveries:
         self._knocked: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._looking = False
+        # Something was left for the next look: nothing newer may pass it.
+        self._dirty = False
+        # Sources on this node whose older messages have all been read since they are here; those of which that is
+        # still to be found out, and those of which the look that is on finds it out.
+        self._trusted: set[str] = set()
+        self._unproven: set[str] = set()
+        self._proving: set[str] = set()
         # Somebody has asked for a look during one.
         self._again = False
         self._behind = True
@@ -142,7 +149,9 @@ class Deliveries:
         if self._looking:
             self._again = True
             return
-        self._looking, self._again = True, False
+        self._looking, self._again, self._dirty = True, False, False
+        self._proving |= self._unproven
+        self._unproven = set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -172,6 +181,9 @@ class Deliveries:
         self._behind = len(rows) >= _PORTION
         # In portions from the first to the last: what cannot be delivered now must not hide what can.
         self._read_to = (str(rows[-1][0]), int(rows[-1][1])) if self._behind else _START
+        if not self._behind and error is None:
+            self._trusted |= self._proving
+            self._proving = set()
         for letter in letters:
             self._held.discard((letter.source, letter.key))
         for letter in letters:
@@ -182,17 +194,31 @@ class Deliveries:
             self._timer = self._loop.call_later(_EVERY, self._look)
 
     def posted(self, letters: list[Letter]) -> None:
-        """These have just been committed by this very node: no need to read them again."""
-        if self._behind or self._looking:
-            # What is older may not have been read yet.
+        """These have just been committed by this very node: no need to read them again.
+
+        Only where nothing older of the same source can be waiting: when all that was left for a look has been
+        looked at, and the source was here for all of it.
+        """
+        if self._behind or self._looking or self._dirty:
             self._look_soon()
             return
         for letter in letters:
-            if (letter.source, letter.key) in self._held or (letter.source, letter.seq) in self._open:
+            if (letter.source, letter.seq) in self._open:
                 continue  # a look that was committed with it has found it already
-            self._take(letter)
+            if letter.source.startswith(PUT) or letter.source in self._trusted:
+                self._take(letter)
+            else:
+                # It may have sent from another host before, which only the store knows.
+                self._unproven.add(letter.source)
+                self._look_soon()
+
+    def distrust(self, source: str) -> None:
+        """The source is no longer here: it may send from elsewhere before it comes back."""
+        for sources in (self._trusted, self._unproven, self._proving):
+            sources.discard(source)
 
     def _look_soon(self) -> None:
+        self._dirty = True
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(0.0, self._look)
@@ -200,6 +226,8 @@ class Deliveries:
     # -- delivering --------------------------------------------------------------------------------
 
     def _take(self, letter: Letter) -> None:
+        if (letter.source, letter.key) in self._held:
+            return
         activation = self._kind.active.get(letter.key)
         if activation is not None and activation.cell.state != DEAD:
             self._open[letter.source, letter.seq] = letter
@@ -208,6 +236,7 @@ class Deliveries:
             # Whoever had the actor until now may have handled the letter since it was read. Once the actor is
             # ours nobody else can, so that is when it is read again.
             self._knocked.add(letter.key)
+            self._dirty = True
             self._kind.wake(letter.key, _Knock(self._answered, letter.key))
 
     def _answered(self, key: str, activation: Activation | None, error: BaseException | None) -> None:

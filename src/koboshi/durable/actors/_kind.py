@@ -356,6 +356,8 @@ class Kind(Actor):
         if activation is None:
             return
         key = activation.who.key
+        for kind in self._kinds().values():
+            kind.deliveries.distrust(f"{self.definition.type}/{key}")
         self._unsaved.discard(activation)
         if self.active.get(key) is activation:
             del self.active[key]
