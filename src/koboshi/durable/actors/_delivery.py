@@ -123,8 +123,8 @@ class Deliveries:
 
     @property
     def in_flight(self) -> int:
-        """How many are on their way."""
-        return len(self._open)
+        """How many are on their way, as far as is known; what is to be read again counts as one."""
+        return len(self._open) + len(self._knocked) + (self._looking or self._dirty)
 
     def next_put(self) -> int:
         """A number for a message that comes without an id."""
