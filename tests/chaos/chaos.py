@@ -19,7 +19,7 @@ from tests.chaos.checker import Verdict, check
 from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet
 from tests.chaos.nemesis import KINDS, Nemesis
-from tests.chaos.sites import Site, open_site
+from tests.chaos.sites import open_site
 
 __all__ = ["Result", "main", "run"]
 
@@ -27,7 +27,7 @@ HOSTS = 3
 ACCOUNTS = 6
 # Seconds, so that a run need not wait long for a host that is stopped.
 LEASE = 1.0
-# Faults after which all must come to rest and is checked; then new accounts are opened.
+# Faults of a round.
 ROUND = 8
 
 
@@ -68,7 +68,13 @@ class Result:
 
 
 async def run(
-    seed: int, seconds: float, store: str = "", *, only: tuple[str, ...] = (), bug: str = ""
+    seed: int,
+    seconds: float,
+    store: str = "",
+    *,
+    only: tuple[str, ...] = (),
+    bug: str = "",
+    each_round: int = ROUND,
 ) -> Result:
     """Rounds of faults until the time is over, one at least; it ends early with the first violation.
 
@@ -76,25 +82,26 @@ async def run(
         seed: of all choices here. What the machine makes of them differs from run to run.
         only: kinds of faults (default: all that the store can have).
         bug: the mistake that the hosts plant in themselves.
+        each_round: faults after which all must come to rest and is checked; then new accounts are opened.
     """
     began = time.monotonic()
     async with open_site(store) as site:
         result = Result(seed, site.url.partition(":")[0])
         async with Fleet(site.url, HOSTS, LEASE, bug) as fleet:
-            await _rounds(result, site, fleet, random.Random(seed), seconds, only)
+            nemesis = Nemesis(fleet, site, random.Random(seed), LEASE, only)
+            await _rounds(result, fleet, nemesis, random.Random(seed), seconds, each_round)
         result.zombie_writes_refused = fleet.events["fenced"]
     result.seconds = round(time.monotonic() - began, 1)
     return result
 
 
 async def _rounds(
-    result: Result, site: Site, fleet: Fleet, chance: random.Random, seconds: float, only: tuple[str, ...]
+    result: Result, fleet: Fleet, nemesis: Nemesis, chance: random.Random, seconds: float, each_round: int
 ) -> None:
-    nemesis = Nemesis(fleet, site, chance, LEASE, only)
     until = asyncio.get_running_loop().time() + seconds
     while result.ok and (not result.rounds or asyncio.get_running_loop().time() < until):
         client = Client(fleet, f"r{result.rounds}", ACCOUNTS, random.Random(chance.random()))
-        await client.run(nemesis.hurt(client, ROUND, until))
+        await client.run(nemesis.hurt(client, each_round, until))
         result.add(check(client.history, await client.observe()))
         result.violations += nemesis.violations
         result.ok = not result.violations

@@ -45,7 +45,7 @@ class Nemesis:
         self.violations: list[str] = []
 
     async def hurt(self, client: Client, count: int, until: float) -> None:
-        """So many faults, one after the other, or fewer if it gets too late; all is well again at the end."""
+        """So many faults, one after the other, or fewer if it gets too late, but one; all is well at the end."""
         acts: dict[str, Callable[[Client], Awaitable[None]]] = {
             "killed": self._kill,
             "killed_in_commit": self._kill_in_commit,
@@ -58,8 +58,8 @@ class Nemesis:
             "server_killed": self._break_down,
         }
         await self._flow(client, 0.0)
-        for _ in range(count):
-            if asyncio.get_running_loop().time() >= until:
+        for number in range(count):
+            if number and asyncio.get_running_loop().time() >= until:
                 break
             if not self._bag:
                 self._bag = self._chance.sample(self._kinds, len(self._kinds))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_short_run_keeps_every_promise_and_says_so_in_one_json_line(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.chaos.chaos"]
-    options = ["--seed", "2", "--minutes", "0.05", "--only", "killed,killed_in_commit", "--json", str(report)]
+    options = ["--seed", "2", "--minutes", "0.01", "--only", "killed,killed_in_commit", "--json", str(report)]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=55)
 
     assert 1 == done.stdout.count("\n"), done.stderr
@@ -42,7 +42,7 @@ def test_a_short_run_keeps_every_promise_and_says_so_in_one_json_line(tmp_path: 
     ],
 )
 async def test_a_run_finds_a_planted_mistake(bug: str, faults: tuple[str, ...]) -> None:
-    result = await chaos.run(1, 60.0, only=faults, bug=bug)
+    result = await chaos.run(1, 60.0, only=faults, bug=bug, each_round=3)
 
     assert not result.ok
     found = {
