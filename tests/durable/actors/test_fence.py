@@ -122,3 +122,16 @@ async def test_a_state_that_is_gone_is_no_empty_one(url: str, file: Path) -> Non
     async with kb.Supervisor(bank.child()):
         with pytest.raises(kb.Corrupted, match="at revision 1 and has no state"):
             await bank["a"].call(Account.balance)
+
+
+async def test_an_older_state_put_back_into_its_row_is_refused(url: str, file: Path) -> None:
+    bank = bank_of(url)
+    async with kb.Supervisor(bank.child()):
+        await bank["a"].call(Account.deposit, 5)
+        [old] = rows(file, "SELECT state, state_revision FROM kb_actor")
+        await bank["a"].call(Account.deposit, 5)
+    change(file, "UPDATE kb_actor SET state = ?, state_revision = ?", *old)
+
+    async with kb.Supervisor(bank.child()):
+        with pytest.raises(kb.Corrupted, match="its state is of revision 1 and its row of 2"):
+            await bank["a"].call(Account.balance)

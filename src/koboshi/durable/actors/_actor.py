@@ -133,6 +133,10 @@ class DurableActor(Actor, Generic[S]):
                 raise Corrupted(str(activation.who), f"it is at revision {claimed.revision} and has no state")
             activation.blob = cls._kb_codec.encode(actor.state)
             return
+        if claimed.state_revision != claimed.revision:
+            # An older state that was put back opens, as it is of this very actor; its number gives it away.
+            detail = f"its state is of revision {claimed.state_revision} and its row of {claimed.revision}"
+            raise Corrupted(str(activation.who), detail)
         actor.state = activation.kind.definition.state_of(activation, claimed)
         activation.blob = cls._kb_codec.encode(actor.state)
         activation.tags = json.loads(claimed.tags) if claimed.tags else {}

@@ -107,6 +107,8 @@ class Deliveries:
         self._looking = False
         # Something was left for the next look: nothing newer may pass it.
         self._dirty = False
+        # Whether the look that is on was asked for because of that, and not only because its time had come.
+        self._sought = False
         # Sources on this node whose older messages have all been read since they are here; those of which that is
         # still to be found out, and those of which the look that is on finds it out.
         self._trusted: set[str] = set()
@@ -124,7 +126,7 @@ class Deliveries:
     @property
     def in_flight(self) -> int:
         """How many are on their way, as far as is known; what is to be read again counts as one."""
-        return len(self._open) + len(self._knocked) + (self._looking or self._dirty)
+        return len(self._open) + len(self._knocked) + (self._dirty or (self._looking and self._sought))
 
     def next_put(self) -> int:
         """A number for a message that comes without an id."""
@@ -149,6 +151,7 @@ class Deliveries:
         if self._looking:
             self._again = True
             return
+        self._sought = self._dirty
         self._looking, self._again, self._dirty = True, False, False
         self._proving |= self._unproven
         self._unproven = set()
