@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from tests.chaos.checker import Verdict, check
 from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet
+from tests.chaos.history import History, Kept
 from tests.chaos.nemesis import KINDS, Nemesis
 from tests.chaos.sites import open_site
 
@@ -102,11 +105,30 @@ async def _rounds(
     while result.ok and (not result.rounds or asyncio.get_running_loop().time() < until):
         client = Client(fleet, f"r{result.rounds}", ACCOUNTS, random.Random(chance.random()))
         await client.run(nemesis.hurt(client, each_round, until))
-        result.add(check(client.history, await client.observe()))
+        kept = await client.observe()
+        result.add(check(client.history, kept))
+        if not result.ok or result.violations:
+            _tell(client.history, kept, nemesis)
         result.violations += nemesis.violations
         result.ok = not result.violations
     result.faults, result.faults_by_kind = nemesis.faults.total(), dict(sorted(nemesis.faults.items()))
     result.skipped = [kind for kind in KINDS if not nemesis.faults[kind]]
+
+
+def _tell(history: History, kept: Mapping[str, Kept], nemesis: Nemesis) -> None:
+    """What happened in a round that broke a promise, for whoever looks for the cause."""
+    if os.environ.get("CHAOS_LOG") != "1":
+        return
+    for since, until, kind in nemesis.timeline:
+        print("fault", since, until, kind, file=sys.stderr)
+    print("images", history.restored, file=sys.stderr)
+    for name, account in kept.items():
+        for each in account.entries:
+            asked, _ = history.asked.get(each.id, (0, None))
+            replied = history.acknowledged.get(each.id)
+            print("entry", name, each, asked, replied, file=sys.stderr)
+    for id, (asked, operation) in history.asked.items():
+        print("asked", id, asked, operation, history.acknowledged.get(id), file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

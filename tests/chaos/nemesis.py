@@ -43,6 +43,8 @@ class Nemesis:
         self._bag: list[str] = []
         self.faults: Counter[str] = Counter()
         self.violations: list[str] = []
+        #: The moments of the last round from which to which something was done.
+        self.timeline: list[tuple[int, int, str]] = []
 
     async def hurt(self, client: Client, count: int, until: float) -> None:
         """So many faults, one after the other, or fewer if it gets too late, but one; all is well at the end."""
@@ -57,6 +59,7 @@ class Nemesis:
             "disk_full": self._break_down,
             "server_killed": self._break_down,
         }
+        self.timeline.clear()
         await self._flow(client, 0.0)
         for number in range(count):
             if number and asyncio.get_running_loop().time() >= until:
@@ -64,7 +67,9 @@ class Nemesis:
             if not self._bag:
                 self._bag = self._chance.sample(self._kinds, len(self._kinds))
             kind = self._bag.pop()
+            since = client.history.moment()
             await acts[kind](client)
+            self.timeline.append((since, client.history.moment(), kind))
             self.faults[kind] += 1
             await self._flow(client, self._chance.uniform(0.05, 0.6))
 

@@ -23,6 +23,11 @@ __all__ = ["PostgresSite", "Site", "SqliteSite", "open_site"]
 DISK = 24 << 20
 _STATE = "SELECT state FROM kb_actor WHERE actor_key = "
 _NAMES = tuple(TABLES)
+# Ends all other connections to the database and waits for each; whether there were none.
+_ALONE = """
+SELECT count(pg_terminate_backend(pid, 5000)) = 0 FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 
 
 class Site(Protocol):
@@ -123,6 +128,9 @@ class PostgresSite:
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await asyncpg.connect(self._plain)
         try:
+            # A host that was killed may have sent a COMMIT just before, which its backend has yet to do.
+            while not await connection.fetchval(_ALONE):
+                pass
             yield connection
         finally:
             await connection.close()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from koboshi.durable.stores import Select, Session, Store
+from koboshi.durable.stores import Select, Session, Store, _sql_engine
 from koboshi.durable.stores._hosts import Beat, ForgetHosts
 from koboshi.durable.stores._tables import ACTOR, COUNTER
 
@@ -15,6 +15,11 @@ from .rows import COLUMNS, KEY, found, rows_of
 from .values import ACTOR_KEY, ALL, actor
 
 ROUNDS = 30
+
+
+def hosts(session: Session) -> set[str]:
+    """The ids of those that have a row."""
+    return {row[0] for row in session.fetch(Select("SELECT host_id FROM kb_host"))}
 
 
 class HostsContract:
@@ -139,3 +144,38 @@ class HostsContract:
                 pass
 
             assert [] == await one.run(Beat(one.host, one.incarnation, 15.0, "{}"))
+
+    async def test_a_host_without_a_connection_is_seen_to_be_gone_before_its_lease_ends(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not place.presence:
+            pytest.skip("no lock shows who is connected; the lease alone tells")
+        monkeypatch.setattr(_sql_engine, "_LOOK_AGAIN", 0.0)
+        there, gone = ("there.1." + "a" * 32, "a" * 32), ("gone.1." + "b" * 32, "b" * 32)
+        one, two = place.engine(), place.engine()
+        await one.open("here.1." + "c" * 32)
+        await two.open(there[0])
+        try:
+            assert [] == await one.absent_hosts([there], 0.0)
+            assert [gone[0]] == await one.absent_hosts([there, gone], 0.0)
+            # Nobody is absent from a server that has only just come up.
+            assert [] == await one.absent_hosts([there, gone], 1e9)
+            await two.close()
+            while [there[0]] != await one.absent_hosts([there], 0.0):
+                pass  # the server may not have ended the connection yet
+        finally:
+            await two.close()
+            await one.close()
+
+    async def test_the_lease_of_a_host_without_a_connection_is_taken_away(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not place.presence:
+            pytest.skip("no lock shows who is connected; the lease alone tells")
+        monkeypatch.setattr(_sql_engine, "_LOOK_AGAIN", 0.0)
+        async with place.store() as store:
+            await store.run(Beat("gone.1." + "b" * 32, "b" * 32, 3_600.0, "{}"))
+            store.forget_lost([("gone.1." + "b" * 32, "b" * 32), (store.host, store.incarnation)])
+            while await store.run(Beat(store.host, store.incarnation, 15.0, "{}")):
+                pass
+            assert store.host in await store.read(hosts)

@@ -18,12 +18,14 @@ class Place:
     Attributes:
         shared: whether two engines of the URL see the same rows.
         strict: whether text that is longer than its column is refused.
+        presence: whether it shows which hosts are connected.
         make: makes an engine for the URL.
     """
 
     url: str
     shared: bool = True
     strict: bool = True
+    presence: bool = False
     make: Callable[[str], Engine] = engine_of
 
     def engine(self) -> Engine:

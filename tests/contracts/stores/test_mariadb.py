@@ -14,7 +14,7 @@ from .values import ValuesContract
 
 @pytest.fixture
 def place(mariadb_url: str) -> Place:
-    return Place(mariadb_url)
+    return Place(mariadb_url, presence=True)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from .values import ValuesContract
 
 @pytest.fixture
 def place(postgres_url: str) -> Place:
-    return Place(postgres_url)
+    return Place(postgres_url, presence=True)
 
 
 @pytest.fixture

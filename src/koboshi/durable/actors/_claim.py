@@ -1,8 +1,9 @@
 """Taking an actor, and giving it back. With `_turns` this is the fence.
 
 A claim sets the owner and a fresh random token. It is allowed when there is no owner, the owner is this host, or
-the owner's host has no live lease; the update names the epoch that was read, so of two hosts that read the same row
-one finds it changed. Whoever had the actor before holds another token, and its next commit finds no row.
+the owner's host has no live lease. The update names the epoch that was read, so of two hosts that read the same row
+one finds it changed; and the revision, since the owner before may just be committing: what was read would be older
+than what it has acknowledged. Whoever had the actor before holds another token, and its next commit finds no row.
 """
 
 from __future__ import annotations
@@ -94,9 +95,12 @@ class Claim(Operation[Claimed]):
         }
         changed = session.update(
             ACTOR,
-            (*_KEY, "epoch"),
+            (*_KEY, "epoch", "revision"),
             ("owner", "token", "epoch"),
-            [(*who, rows[who][4], by_who[who].host, token, rows[who][4] + 1) for who, token in free.items()],
+            [
+                (*who, *rows[who][4:6], by_who[who].host, token, rows[who][4] + 1)
+                for who, token in free.items()
+            ],
         )
         if changed != len(free):
             if len(operations) > 1:

@@ -39,3 +39,11 @@ class Engine(Protocol):
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
         """Which of these hosts (id, incarnation) are surely gone, whatever their leases say; at once."""
         ...
+
+    async def absent_hosts(self, hosts: Sequence[tuple[str, str]], settled: float) -> list[str]:
+        """Which of these hosts (id, incarnation) seem to be gone; takes a moment, in which groups may be committed.
+
+        Args:
+            settled: seconds within which a host comes back that has lost its connection and lives.
+        """
+        ...

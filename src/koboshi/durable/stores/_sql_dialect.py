@@ -66,6 +66,16 @@ class Dialect(ABC):
     def fault(self, error: Exception) -> Fault:
         """Whose fault an error of the driver is."""
 
+    # -- presence ----------------------------------------------------------------------------------
+
+    def hold(self, incarnation: str) -> Statement | None:
+        """Takes a lock that shows others that this host is there; None: this family knows of none."""
+        return None
+
+    def held(self, incarnations: Sequence[str], settled: float) -> Statement | None:
+        """Finds those whose locks are held; all of them while the server is up for less than `settled` seconds."""
+        return None
+
     # -- rows --------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .._failures import DurableError, OutcomeUnknown, StoreUnavailable, StoreUnusable
 from ._group import perform_group
 from ._operation import Operation, Outcome
+from ._presence import absent, hold
 from ._report import StoreReport
 from ._sql_dialect import Dialect, Fault
 from ._sql_families import dialect_of
@@ -38,6 +39,8 @@ Done = Callable[[list[Outcome]], None]
 # How often a group is tried that clashes, and the seconds between: doubled each time, with jitter.
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.005
+# Seconds after which a host that had no connection is looked for again: it may have been connecting anew.
+_LOOK_AGAIN = 2.0
 
 _FAILURES = (SQLAlchemyError, ServerLost, TimeoutError, OSError, EOFError)
 
@@ -93,6 +96,9 @@ class SqlEngine:
         # How many groups of this host are committed: the count in its row.
         self._writes = 0
         self._work: asyncio.Task[None] | None = None
+        # One piece of work at a time on the connection.
+        self._turn = asyncio.Lock()
+        self._can_look = True
 
     async def open(self, host: str) -> None:
         """See `Engine.open`."""
@@ -125,7 +131,8 @@ class SqlEngine:
 
     async def _group(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         try:
-            return await self._tried(operations)
+            async with self._turn:
+                return await self._tried(operations)
         except DurableError as error:
             _log.warning("a group of %d operations on %s failed: %s", len(operations), self.url, error)
             return [Outcome(None, _fresh(error)) for _ in operations]
@@ -204,7 +211,10 @@ class SqlEngine:
 
     async def _linked(self) -> Link:
         if self._link is None:
-            self._link = await open_link(self._url, self._dialect)
+            link = await open_link(self._url, self._dialect)
+            self._link = link
+            incarnation = self._host.rpartition(".")[2]
+            await link.call(lambda connection, _: hold(connection, self._dialect, incarnation))
         return self._link
 
     async def _reached(self) -> Link:
@@ -255,8 +265,38 @@ class SqlEngine:
                 _log.debug("the connection to %s could not be closed: %s", self.url, _said(error))
 
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
-        """None: whether another machine is gone shows only when its lease ends."""
+        """None: nothing is sure of another machine before its lease ends; see `absent_hosts`."""
         return []
+
+    async def absent_hosts(self, hosts: Sequence[tuple[str, str]], settled: float) -> list[str]:
+        """Those that have no connection to the server, now and a little later."""
+        for pause in (0.0, _LOOK_AGAIN):
+            if not hosts:
+                break
+            await asyncio.sleep(pause)
+            missing = await self._absent(hosts, settled + _LOOK_AGAIN)
+            hosts = [each for each in hosts if each[0] in missing]
+        return [host for host, _ in hosts]
+
+    async def _absent(self, hosts: Sequence[tuple[str, str]], settled: float) -> list[str]:
+        if not self._can_look:
+            return []
+        async with self._turn:
+            try:
+                link = await self._reached()
+                return await link.call(
+                    lambda connection, _: absent(connection, self._dialect, hosts, settled)
+                )
+            except (*_FAILURES, DurableError) as error:
+                # Not allowed to look, say: then only leases tell.
+                self._can_look = isinstance(error, DurableError) or self._fault(error) is not Fault.OPERATION
+                level = logging.DEBUG if self._can_look else logging.WARNING
+                _log.log(level, "%s could not be asked which hosts are there: %s", self.url, _said(error))
+                await self._discard()
+                return []
+            except asyncio.CancelledError:  # in the midst of an answer
+                await self._discard()
+                raise
 
 
 def _fresh(error: DurableError) -> DurableError:

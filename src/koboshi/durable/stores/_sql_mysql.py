@@ -136,6 +136,21 @@ class MySqlDialect(Dialect):
 
     # -- rows --------------------------------------------------------------------------------------
 
+    def hold(self, incarnation: str) -> Statement | None:
+        """See `Dialect.hold`."""
+        # Not waited for: while an earlier connection of ours has it, we are there as well.
+        return "SELECT GET_LOCK(%s, 0)", (_lock_of(incarnation),)
+
+    def held(self, incarnations: Sequence[str], settled: float) -> Statement | None:
+        """See `Dialect.held`."""
+        schema = "information_schema" if self._mariadb else "performance_schema"
+        one = (
+            f"SELECT %s FROM {schema}.global_status WHERE variable_name = 'Uptime'"
+            " AND (variable_value + 0 < %s OR IS_USED_LOCK(%s) IS NOT NULL)"
+        )
+        values = [value for each in incarnations for value in (each, settled, _lock_of(each))]
+        return " UNION ALL ".join([one] * len(incarnations)), tuple(values)
+
     def insert(self, table: Table, columns: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.insert`."""
         for part in _parts(rows):
@@ -196,6 +211,10 @@ class MySqlDialect(Dialect):
     def unlock(self) -> Statement | None:
         """See `Dialect.unlock`."""
         return "SELECT RELEASE_LOCK(LEFT(CONCAT('koboshi.', DATABASE()), 64))", ()
+
+
+def _lock_of(incarnation: str) -> str:
+    return f"koboshi.{incarnation}"
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -34,6 +34,14 @@ _SPOILT = "25P02"
 _LOCKED = "55P03"
 # The name of the advisory lock: "koboshi" as a number.
 _LOCK = int.from_bytes(b"koboshi", "big")
+# The keys of sessions' locks are numbers of 64 bits with a sign, which are shown in two halves.
+_HELD = """
+SELECT v.incarnation FROM unnest($1::text[], $2::bigint[]) AS v (incarnation, key)
+WHERE clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => $3) OR EXISTS (
+  SELECT 1 FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32) | l.objid::bigint = v.key)
+"""
 
 
 class PostgresDialect(Dialect):
@@ -80,6 +88,15 @@ class PostgresDialect(Dialect):
             return Fault.SERVER
         return Fault.OPERATION
 
+    def hold(self, incarnation: str) -> Statement | None:
+        """See `Dialect.hold`."""
+        # Shared: the server may not have noticed yet that an earlier connection of ours has ended.
+        return "SELECT pg_advisory_lock_shared($1)", (_key(incarnation),)
+
+    def held(self, incarnations: Sequence[str], settled: float) -> Statement | None:
+        """See `Dialect.held`."""
+        return _HELD, (list(incarnations), [_key(each) for each in incarnations], settled)
+
     def insert(self, table: Table, columns: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.insert`."""
         return _statements(_insert(table, columns), rows)
@@ -121,6 +138,14 @@ class CockroachDialect(PostgresDialect):
         """See `PostgresDialect.settings`."""
         return {"lock_timeout": milliseconds}
 
+    def hold(self, incarnation: str) -> Statement | None:
+        """See `Dialect.hold`."""
+        return None
+
+    def held(self, incarnations: Sequence[str], settled: float) -> Statement | None:
+        """See `Dialect.held`."""
+        return None
+
     def create(self, table: Table) -> list[str]:
         """See `Dialect.create`."""
         return [
@@ -137,6 +162,10 @@ class CockroachDialect(PostgresDialect):
     def lock(self, url: SqlURL) -> Statement | None:
         """See `Dialect.lock`."""
         return None
+
+
+def _key(incarnation: str) -> int:
+    return int(incarnation[:15], 16)
 
 
 def _statements(text: str, rows: Sequence[Row]) -> Iterator[Statement]:

@@ -235,6 +235,10 @@ class SqliteEngine:
             return []
         return [host for host, incarnation in hosts if not lock.is_held(place_of_host(incarnation))]
 
+    async def absent_hosts(self, hosts: Sequence[tuple[str, str]], settled: float) -> list[str]:
+        """None: who is not surely gone is there."""
+        return []
+
     async def close(self) -> None:
         """See `Engine.close`."""
         thread, self._thread = self._thread, None
@@ -314,6 +318,10 @@ class MemoryEngine:
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
         """There are no others."""
         return [host for host, _ in hosts]
+
+    async def absent_hosts(self, hosts: Sequence[tuple[str, str]], settled: float) -> list[str]:
+        """None: who is not surely gone is there."""
+        return []
 
     async def close(self) -> None:
         """See `Engine.close`."""

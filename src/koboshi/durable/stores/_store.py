@@ -28,6 +28,8 @@ LEASE = 15.0
 QUEUE_LIMIT = 65_536
 # A query is answered from memory only until this share of the lease is over: clocks may run at other speeds.
 _SAFE = 0.8
+# Seconds between two looks at which other hosts are still there.
+_LOOK = 0.5
 
 _log = logging.getLogger("koboshi.durable")
 
@@ -69,6 +71,8 @@ class Store:
         self._beat: asyncio.TimerHandle | None = None
         # On this loop's clock: until then nobody else can have been given what we hold.
         self._safe_until = 0.0
+        self._watch: asyncio.Task[None] | None = None
+        self._next_look = 0.0
         self._groups = self._operations = self._largest = self._failed = 0
 
     @property
@@ -104,6 +108,7 @@ class Store:
         lost = self._engine.lost_hosts(others)
         if lost:
             await self.run(ForgetHosts(lost))
+        self._look_for([each for each in others if each[0] not in lost])
         self._beat = self._loop.call_later(self._lease / 3, self._beats)
 
     def _beating(self) -> Beat:
@@ -130,6 +135,22 @@ class Store:
         lost = self._engine.lost_hosts(hosts)
         if lost and self._state == "open":
             self._add(ForgetHosts(lost), _reported)
+        self._look_for([each for each in hosts if each[0] not in lost])
+
+    def _look_for(self, hosts: list[tuple[str, str]]) -> None:
+        now = self._loop.time()
+        if hosts and self._watch is None and self._state == "open" and now >= self._next_look:
+            self._next_look = now + _LOOK
+            self._watch = self._loop.create_task(self._forget_absent(hosts))
+
+    async def _forget_absent(self, hosts: list[tuple[str, str]]) -> None:
+        try:
+            absent = await self._engine.absent_hosts(hosts, self._lease / 3)
+            if absent and self._state == "open":
+                _log.info("hosts without a connection to %s lose their leases: %s", self.url, absent)
+                self._add(ForgetHosts(absent), _reported)
+        finally:
+            self._watch = None
 
     # -- operations --------------------------------------------------------------------------------
 
@@ -223,6 +244,9 @@ class Store:
         self._state = "closing"
         if self._beat is not None:
             self._beat.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
         self._add(leave(self.host), _reported)
         try:
             await self.settled()
