@@ -11,6 +11,9 @@ import msgspec
 import pytest
 
 import koboshi as kb
+from koboshi.durable.actors._claim import Claim, Release
+from koboshi.durable.actors._identity import Identity
+from koboshi.durable.stores import Store, engine_of
 from koboshi.testing import run_virtual
 
 from .accounts import Account, bank_of
@@ -93,6 +96,32 @@ async def test_messages_arrive_once_and_in_order(store: str) -> None:
 
         assert [str(number) for number in range(200)] == await seen(readers, "r", 200)
         assert 200 == readers.statistics().delivered
+
+
+async def test_what_waited_for_an_owner_elsewhere_comes_before_what_was_sent_later(url: str) -> None:
+    writers, readers = both(url)
+    who = Identity(readers._definition.system, "Reader", "r")
+    other = Store(engine_of(url))
+    await other.open()
+    held = await other.run(Claim(who, other.host, "json", 1))
+    assert held.token is not None
+
+    async with kb.Supervisor(readers.child(), writers.child()):
+        # A caller waits until the owner lets the actor go, and meanwhile messages for it come.
+        waiting = asyncio.create_task(readers["r"].within(30.0).call(Reader.seen))
+        for text in "123":
+            await writers["w"].call(Writer.write, "r", text)
+        kind = readers._definition.live
+        assert kind is not None
+        enough = kind.store.statistics().groups + 15
+        while kind.store.statistics().groups < enough:  # noqa: ASYNC110 - claims and looks go on by the clock
+            await asyncio.sleep(0.05)
+        await other.run(Release(who, held.token, 1))
+        await waiting
+        await writers["w"].call(Writer.write, "r", "4")
+
+        assert ["1", "2", "3", "4"] == await seen(readers, "r", 4)
+    await other.close()
 
 
 async def test_what_a_turn_that_fails_has_sent_is_never_delivered(store: str) -> None:

@@ -166,8 +166,7 @@ class Deliveries:
         try:
             self._kind.store.submit(Query(read), self._found)
         except Exception as error:
-            _log.warning("the outbox of %s cannot be read: %s", type, error)
-            self._found([], None)
+            self._found([], error)
 
     def _found(self, rows: list[tuple[Any, ...]], error: Exception | None) -> None:
         if self._kind._use is None:
@@ -176,6 +175,7 @@ class Deliveries:
         if error is not None:
             _log.warning("the outbox of %s cannot be read: %s", self._definition.type, error)
             rows = []
+            self._dirty |= self._sought
         letters = [
             Letter(*row)
             for row in rows
@@ -235,11 +235,12 @@ class Deliveries:
         if activation is not None and activation.cell.state != DEAD:
             self._open[letter.source, letter.seq] = letter
             self._deliver(letter, activation)
-        elif letter.key not in self._knocked:
-            # Whoever had the actor until now may have handled the letter since it was read. Once the actor is
-            # ours nobody else can, so that is when it is read again.
+            return
+        # Whoever had the actor until now may have handled the letter since it was read. Once the actor is
+        # ours nobody else can, so that is when it is read again.
+        self._dirty = True
+        if letter.key not in self._knocked:
             self._knocked.add(letter.key)
-            self._dirty = True
             self._kind.wake(letter.key, _Knock(self._answered, letter.key))
 
     def _answered(self, key: str, activation: Activation | None, error: BaseException | None) -> None:

@@ -190,12 +190,15 @@ class Kind(Actor):
         owner = claimed.owner or "?"
         self.store.forget_lost([(owner, claimed.incarnation)] if claimed.incarnation else [])
         waiting = self._waking.get(who.key, [])
-        still = [each for each in waiting if not getattr(each, "given_up", False)]
-        if still and not self._stopping:
+        still = [each for each in waiting if not (self._stopping or getattr(each, "given_up", False))]
+        if still:
             self._waking[who.key] = still
             self._loop.call_later(_AGAIN, self._claim_again, who.key, owner)
         else:
-            self._woken(who.key, None, OwnedElsewhere(str(who), owner))
+            self._waking.pop(who.key, None)
+        for ready in waiting:
+            if ready not in still:
+                ready(None, OwnedElsewhere(str(who), owner))
 
     def _claim_again(self, key: str, owner: str) -> None:
         if self._use is not None and not self._stopping:
