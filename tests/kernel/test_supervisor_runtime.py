@@ -347,3 +347,37 @@ async def test_a_supervisor_prints_on_one_line_with_its_place_and_its_children()
         assert "<Supervisor supervisor, 1 of 2 children running>" == repr(tree)
         with pytest.raises(kb.UsageError, match="runs already"):
             kb.Supervisor(tree)
+
+
+class Refusing(kb.Supervisor):
+    """Refuses in each of the ways in which a message may be written."""
+
+    @kb.message
+    def at_once(self) -> None:
+        raise kb.ChildNotFound("nobody")
+
+    @kb.message
+    async def waiting(self) -> None:
+        await asyncio.sleep(0)
+        raise kb.ChildNotFound("nobody")
+
+    @kb.message
+    def by_another(self) -> Any:
+        return self.waiting()
+
+    @kb.message
+    def two(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize("message", [Refusing.at_once, Refusing.waiting, Refusing.by_another])
+@pytest.mark.parametrize("busy", [False, True])
+async def test_what_a_supervisors_own_message_refuses_is_the_callers_error(message: Any, busy: bool) -> None:
+    async with kb.Supervisor(kb.child(Refusing), max_restarts=0) as tree:
+        ref = tree.ref(Refusing, "Refusing")
+        if busy:
+            ref.cast(Refusing.two)
+        with pytest.raises(kb.ChildNotFound, match="nobody"):
+            await ref.call(message)
+
+        assert 2 == await ref.call(Refusing.two)

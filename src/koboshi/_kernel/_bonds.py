@@ -106,18 +106,20 @@ class Monitor:
 
         A `Down` that is in the mailbox already stays there unless `flush` is set.
         """
-        was_active = self._active
-        self._active = False
-        for side, cell in (("monitors", self._owner), ("watched_by", self._target)):
-            held = None if cell.bonds is None else getattr(cell.bonds, side)
-            if held is not None:
-                held.pop(self, None)
+        if self._active:  # so nothing has been posted
+            self._active = False
+            mine, theirs = self._owner.bonds, self._target.bonds
+            if mine is not None and mine.monitors is not None:
+                mine.monitors.pop(self, None)
+            if theirs is not None and theirs.watched_by is not None:
+                theirs.watched_by.pop(self, None)
+            return True
         mailbox = self._owner.mailbox
         if flush and mailbox:
             kept = [item for item in mailbox if not _is_down(item[1], self)]
             mailbox.clear()
             mailbox.extend(kept)
-        return was_active
+        return False
 
     def fire(self, reason: ExitReason) -> None:
         """Post the one `Down`."""
@@ -191,7 +193,7 @@ def monitor(owner: Cell, target: Cell, shown: ActorRef[Any]) -> Monitor:
     if target.state == DEAD:
         watch.fire(target.doom if isinstance(target.doom, NoConnection) else NOPROC)
         return watch
-    mine, theirs = bonds_of(owner), bonds_of(target)
+    mine, theirs = owner.bonds or bonds_of(owner), target.bonds or bonds_of(target)
     if mine.monitors is None:
         mine.monitors = {}
     if theirs.watched_by is None:

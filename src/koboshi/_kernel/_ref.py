@@ -242,18 +242,26 @@ class ActorRef(Generic[AC]):
         from ._reply import ReplyTo
 
         cell = self._target()
-        node = cell.node
         if cell.state == DEAD:
             raise self._not_running("ask")
+
+        def begin(request: Request) -> None:
+            cell.offer((cell.info.on_info, make(ReplyTo(request)), None, copy_context(), None))
+
+        return cast("V", await self._owed(cell, "ask", begin))
+
+    async def _owed(self, cell: Cell, what: object, begin: Callable[[Request], object]) -> Any:
+        """Wait for the answer to a request that `begin` is given; the cell's end before that is an error."""
+        node = cell.node
         caller = node.current
-        request = Request(cell, "ask", node.loop.time(), None)
+        request = Request(cell, what, node.loop.time(), None)
         request.deferred = request.started = True
-        message = make(ReplyTo(request))
         self._set_deadline(request, caller, node)
         try:
-            cell.offer((cell.info.on_info, message, None, copy_context(), None))
-            node.owe(cell, request)
-            return cast("V", await request.outcome(own_task(caller, node), node.loop))
+            begin(request)
+            if not request.done:
+                node.owe(cell, request)
+            return await request.outcome(own_task(caller, node), node.loop)
         finally:
             given_up(request)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .._kernel._actor import Actor
@@ -40,6 +40,14 @@ from ._spec import ChildSpec
 AA = TypeVar("AA", bound=Actor)
 
 
+async def _answered(request: Coroutine[Any, Any, Any]) -> Any:
+    """The outcome of a request that waits; its refusal is sent to the caller."""
+    try:
+        return await request
+    except KoboshiError as refused:
+        defer().fail(refused)
+
+
 class Supervisor(RootContext, Restarting):
     """Looks after children: `async with kb.Supervisor(kb.child(Counter), ...) as tree`.
 
@@ -65,14 +73,19 @@ class Supervisor(RootContext, Restarting):
         """A request that cannot be met is the caller's error and no crash of the supervisor."""
 
         @functools.wraps(run)
-        async def answering(self: Supervisor, *args: Any, **kwargs: Any) -> Any:
+        async def in_a_task(self: Supervisor, *args: Any, **kwargs: Any) -> Any:
+            return await _answered(run(self, *args, **kwargs))
+
+        # Apart from the other: a coroutine for each request costs more than most of what is asked for.
+        @functools.wraps(run)
+        def at_once(self: Supervisor, *args: Any, **kwargs: Any) -> Any:
             try:
                 result: Any = run(self, *args, **kwargs)
-                return await result if inspect.iscoroutine(result) else result  # pyright: ignore[reportUnknownVariableType]
             except KoboshiError as refused:
-                defer().fail(refused)
+                return defer().fail(refused)
+            return _answered(result) if inspect.iscoroutine(result) else result  # pyright: ignore[reportUnknownVariableType]
 
-        return answering
+        return in_a_task if inspect.iscoroutinefunction(run) else at_once
 
     def __init__(
         self,

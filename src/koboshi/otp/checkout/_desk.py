@@ -7,32 +7,39 @@ waits.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from collections import OrderedDict, deque
 from typing import Any, Generic, Literal, TypeVar
 
-__all__ = ["Desk", "Lease", "Order", "Waiter"]
+from ..._kernel._bonds import Monitor
+from ..._kernel._reply import ReplyTo
+
+__all__ = ["Desk", "Loan", "Order"]
 
 W = TypeVar("W")
 
 Order = Literal["lifo", "fifo"]
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """Somebody who waits. `token` is the caller's name for this checkout."""
+class Loan:
+    """What one checkout comes to: it waits for a worker as long as it has a reply to send, then has one.
 
-    token: Any
-    reply: Any
-    watch: Any = None
+    Args:
+        token: the caller's name for this checkout.
+        watch: over whoever has asked, None when that is no process.
+    """
 
+    __slots__ = ("reply", "token", "watch")
 
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A worker is lent: under which token, and the watch over its owner."""
+    def __init__(self, token: Any, watch: Monitor | None) -> None:
+        self.token = token
+        self.watch = watch
+        self.reply: ReplyTo[Any] | None = None
 
-    token: Any
-    watch: Any
+    def end(self) -> None:
+        """Watch who has asked no more."""
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.cancel(flush=True)
 
 
 class Desk(Generic[W]):
@@ -51,12 +58,13 @@ class Desk(Generic[W]):
         self.order: Order = order
         self.max_waiting = max_waiting
         self.free: deque[W] = deque()
-        self.lent: dict[W, Lease] = {}
+        self.lent: dict[W, Loan] = {}
         # Alive and not to be lent just now: being reset, or asked whether they are well.
         self.held: dict[W, None] = {}
         # Workers that are being started, or wait to be.
         self.starting = 0
-        self.waiters: dict[Any, Waiter] = {}
+        # Not a plain dict: to find the first key of one whose first keys have gone takes longer and longer.
+        self.waiters: OrderedDict[Any, Loan] = OrderedDict()
 
     @property
     def total(self) -> int:
@@ -94,20 +102,18 @@ class Desk(Generic[W]):
         """Whether one more may wait."""
         return self.max_waiting is None or len(self.waiters) < self.max_waiting
 
-    def oldest(self) -> Waiter | None:
+    def oldest(self) -> Loan | None:
         """Take out who has waited longest."""
-        if not self.waiters:
-            return None
-        return self.waiters.pop(next(iter(self.waiters)))
+        return self.waiters.popitem(last=False)[1] if self.waiters else None
 
-    def leave(self, worker: W) -> Lease | None:
-        """Take a worker out of the books, wherever it is; its lease, if it was lent."""
-        lease = self.lent.pop(worker, None)
+    def leave(self, worker: W) -> Loan | None:
+        """Take a worker out of the books, wherever it is; its loan, if it was lent."""
+        loan = self.lent.pop(worker, None)
         self.held.pop(worker, None)
         if worker in self.free:
             self.free.remove(worker)
-        return lease
+        return loan
 
     def lent_under(self, token: Any) -> W | None:
         """The worker that is lent under a token."""
-        return next((worker for worker, lease in self.lent.items() if lease.token == token), None)
+        return next((worker for worker, loan in self.lent.items() if loan.token == token), None)

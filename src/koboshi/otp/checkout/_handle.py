@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Coroutine, Generator
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..._kernel._actor import Actor
+from ..._kernel._cell import DOOMED, IDLE, Cell
 from ..._kernel._errors import CallError, UsageError
-from ..._kernel._node import this_node
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
+from ..._kernel._reply import ReplyTo
 from .._answering import expect
 from .._here import as_ref
 from ._outcomes import CheckoutStatistics
@@ -25,6 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _numbers = itertools.count(1)
+_PROTOCOL = CheckoutPool._kb_info.protocol
 
 
 class Checkout(Generic[AA]):
@@ -37,21 +39,47 @@ class Checkout(Generic[AA]):
         self._timeout = timeout
         self._block = block
         self._ref: ActorRef[AA] | None = None
-        self._token = ""
+        self._token: Any = None
 
     def __await__(self) -> Generator[Any, Any, ActorRef[AA]]:
         return self._take().__await__()
 
-    async def _take(self) -> ActorRef[AA]:
-        # Each time another one: a block gives back what was lent to it, never what was lent to others since.
-        self._token = token = f"{os.getpid()}-{next(_numbers)}"
-        return await self._pool._take(token, self._timeout, self._block)
-
     async def __aenter__(self) -> ActorRef[AA]:
         if self._ref is not None:
             raise UsageError("this checkout is in use; make one for each `async with`: pool.checkout()")
-        self._ref = await self
-        return self._ref
+        self._ref = ref = await self._take()
+        return ref
+
+    async def _take(self) -> ActorRef[AA]:
+        place = self._pool._ref
+        cell = expect(place, CheckoutPool)
+        node = cell.node
+        # Each time another one: a block gives back what was lent to it, never what was lent to others since.
+        self._token = token = (node.id, next(_numbers))
+        current = node.current
+        owner: ActorRef[Any] | None = None if current is None else ActorRef(current)
+        here = None if current is not None and current.state == DOOMED else _at_hand(cell)
+        try:
+            if here is None:
+                return await place.within(self._timeout).call(
+                    CheckoutPool.checkout, owner, token, self._block
+                )
+            node.inline_left -= 1
+            lent = here.lend_free(owner, token)
+            if lent is not None:
+                return lent
+            pool: ActorRef[CheckoutPool] = ActorRef(cell, None, self._timeout)
+            worker: ActorRef[AA] = await pool._owed(
+                cell,
+                CheckoutPool.checkout,
+                lambda request: here.queue_up(ReplyTo(request), owner, token, self._block),
+            )
+            return worker
+        except BaseException:
+            # A worker may be on its way to us, or come while nobody looks.
+            with contextlib.suppress(CallError):
+                place.cast(CheckoutPool.cancel, token)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,10 +129,12 @@ class Checkouts(Generic[AA]):
             raise UsageError(f"checkin takes the worker that checkout gave, a ref; got {worker!r}")
         self._give_back(worker, None)
 
-    def _give_back(self, worker: ActorRef[Any], token: str | None) -> None:
-        # A pool that is gone has taken its workers with it.
-        with contextlib.suppress(CallError):
-            self._ref.cast(CheckoutPool.checkin, worker, token)
+    def _give_back(self, worker: ActorRef[Any], token: Any) -> None:
+        here = _at_hand(self._ref._target())
+        if here is None or not here.take_back(worker, token):
+            # A pool that is gone has taken its workers with it.
+            with contextlib.suppress(CallError):
+                self._ref.cast(CheckoutPool.checkin, worker, token)
 
     async def transaction(
         self,
@@ -122,20 +152,23 @@ class Checkouts(Generic[AA]):
         expect(self._ref, CheckoutPool)
         return await self._ref.call(CheckoutPool.status)
 
-    async def _take(self, token: str, timeout: float | None, block: bool) -> ActorRef[AA]:
-        expect(self._ref, CheckoutPool)
-        current = this_node().current
-        owner = None if current is None else ActorRef[Any](current)
-        try:
-            return await self._ref.within(timeout).call(CheckoutPool.checkout, owner, token, block)
-        except BaseException:
-            # A worker may be on its way to us, or come while nobody looks.
-            with contextlib.suppress(CallError):
-                self._ref.cast(CheckoutPool.cancel, token)
-            raise
-
     def __repr__(self) -> str:
         return f"<Checkouts of {self._cls.__name__} at {self._ref!r}>"
+
+
+def _at_hand(cell: Cell) -> CheckoutPool | None:
+    """The pool itself, when a message to it would be handled on the spot, and by its own code alone.
+
+    Then what would be asked of it may be done without the message, for no other is passed: it is idle, on this
+    thread, nobody traces it, and the turn may still go on without those who wait for theirs.
+    """
+    node = cell.node
+    if cell.state != IDLE or cell.protocol is not _PROTOCOL:
+        return None
+    if not node.inline_left or get_ident() != node.thread:
+        return None
+    pool: CheckoutPool = cell.actor
+    return pool
 
 
 def checkout_pool(where: ActorRef[CheckoutPool] | Any, cls: type[AA]) -> Checkouts[AA]:

@@ -20,9 +20,9 @@ from ..._kernel._reply import ReplyTo, defer
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._restart import Backoff, backoff_of
 from ..._supervision._spec import ChildSpec
-from ._desk import Desk, Lease, Order, Waiter
+from ._desk import Desk, Loan, Order
 from ._outcomes import CheckoutStatistics, NoWorkerFree, TooManyWaiting
-from ._workers import Workers, unwatch
+from ._workers import Workers
 
 __all__ = ["CheckoutPool", "OnOwnerDeath"]
 
@@ -153,44 +153,75 @@ class CheckoutPool(Workers):
     @message
     def checkout(self, owner: ActorRef[Any] | None, token: Any, block: bool) -> ActorRef[Any]:
         """Lend a worker to `owner`; what the handle calls. Raises `NoWorkerFree`, `TooManyWaiting`."""
-        desk = self._desk
-        watch = None if owner is None else _bonds.monitor(self._kb_cell, owner._target(), owner)
-        worker = desk.take_free()
+        worker = self.lend_free(owner, token)
         if worker is not None:
-            self._not_idle(worker)
-            desk.lent[worker] = Lease(token, watch)
-            self._checkouts += 1
-            return ActorRef(worker)
-        reply = defer()
-        waiter = Waiter(token, reply, watch)
-        if desk.may_grow or (block and desk.may_wait):
-            desk.waiters[token] = waiter
-            self._fill()
-        else:
-            unwatch(waiter)
-            label = self._kb_cell.label()
-            reply.fail(
-                TooManyWaiting(f"{len(desk.waiters)} wait for a worker of {label}, which is as many as may")
-                if block
-                else NoWorkerFree(f"all {desk.total} workers of {label} are lent")
-            )
+            return worker
+        self.queue_up(defer(), owner, token, block)
         return None  # type: ignore[return-value]  # the reply is deferred
+
+    def lend_free(self, owner: ActorRef[Any] | None, token: Any) -> ActorRef[Any] | None:
+        """Lend a worker if one is free. It may be done in anybody's turn on this loop while the pool is idle."""
+        worker = self._desk.take_free()
+        if worker is None:
+            return None
+        if self._idle:
+            self._not_idle(worker)
+        self._desk.lent[worker] = self._loan(owner, token)
+        self._checkouts += 1
+        return ActorRef(worker)
+
+    def queue_up(self, reply: ReplyTo[Any], owner: ActorRef[Any] | None, token: Any, block: bool) -> None:
+        """Answer with a worker as soon as there is one for `owner`, as `lend_free` in anybody's turn."""
+        desk = self._desk
+        grow = desk.may_grow
+        if grow or (block and desk.may_wait):
+            waiter = desk.waiters[token] = self._loan(owner, token)
+            waiter.reply = reply
+            if grow:
+                self._fill()
+            return
+        label = self._kb_cell.label()
+        reply.fail(
+            TooManyWaiting(f"{len(desk.waiters)} wait for a worker of {label}, which is as many as may")
+            if block
+            else NoWorkerFree(f"all {desk.total} workers of {label} are lent")
+        )
+
+    def _loan(self, owner: ActorRef[Any] | None, token: Any) -> Loan:
+        watch = None if owner is None else _bonds.monitor(self._kb_cell, owner._target(), owner)
+        return Loan(token, watch)
 
     @message
     def checkin(self, ref: ActorRef[Any], token: Any = None) -> None:
         """Take a worker back; one that is not lent, or is lent under another `token`, is no error."""
         worker = ref._target()
-        lease = self._desk.lent.get(worker)
-        if lease is not None and (token is None or lease.token == token):
+        loan = self._desk.lent.get(worker)
+        if loan is not None and (token is None or loan.token == token):
             del self._desk.lent[worker]
-            self._came_back(worker, lease)
+            self._came_back(worker, loan)
+
+    def take_back(self, ref: ActorRef[Any], token: Any) -> bool:
+        """Take a worker back if nothing is to be done about it but to lend it on, or keep it.
+
+        It may be done in anybody's turn on this loop while the pool is idle. False: `checkin` is to see to it.
+        """
+        worker, desk = ref._target(), self._desk
+        loan = desk.lent.get(worker)
+        if loan is None or self._reset is not None or worker in self._expired:
+            return False
+        if (token is not None and loan.token != token) or not (desk.waiters or desk.total <= desk.size):
+            return False
+        del desk.lent[worker]
+        loan.end()
+        self._offer(worker)
+        return True
 
     @message
     def cancel(self, token: Any) -> None:
         """The caller has given up waiting, or never saw the worker that it was lent."""
         waiter = self._desk.waiters.pop(token, None)
         if waiter is not None:
-            unwatch(waiter)
+            waiter.end()
             return
         worker = self._desk.lent_under(token)
         if worker is not None:
@@ -215,20 +246,20 @@ class CheckoutPool(Workers):
 
     def on_down(self, down: Down) -> None:
         """An owner, or somebody who waits, has died."""
-        for worker, lease in list(self._desk.lent.items()):
-            if lease.watch is down.monitor:
+        for worker, loan in list(self._desk.lent.items()):
+            if loan.watch is down.monitor:
                 del self._desk.lent[worker]
-                lease.watch = None
+                loan.watch = None
                 if self._on_owner_death == "discard":
                     self._discard(worker)
                 else:
-                    self._came_back(worker, lease)
+                    self._came_back(worker, loan)
         for waiter in list(self._desk.waiters.values()):
             if waiter.watch is down.monitor:
                 del self._desk.waiters[waiter.token]
 
-    def _came_back(self, worker: Cell, lease: Lease) -> None:
-        unwatch(lease)
+    def _came_back(self, worker: Cell, loan: Loan) -> None:
+        loan.end()
         if worker in self._expired:
             self._discard(worker)
         elif self._reset is not None:
@@ -250,14 +281,15 @@ class CheckoutPool(Workers):
                 self._idle[worker] = self._after(self._overflow_ttl, Workers._idle_too_long, worker)
         desk.free.append(worker)
 
-    def _lend(self, worker: Cell, waiter: Waiter) -> bool:
+    def _lend(self, worker: Cell, waiter: Loan) -> bool:
         """Hand a worker over; False when who waited has given up, and the worker is still nobody's."""
-        reply: ReplyTo[ActorRef[Any]] = waiter.reply
-        if not reply.wanted:
-            unwatch(waiter)
+        reply, waiter.reply = waiter.reply, None
+        if reply is None or not reply.wanted:
+            waiter.end()
             return False
-        self._not_idle(worker)
-        self._desk.lent[worker] = Lease(waiter.token, waiter.watch)
+        if self._idle:
+            self._not_idle(worker)
+        self._desk.lent[worker] = waiter
         self._checkouts += 1
         reply.send(ActorRef(worker))
         return True

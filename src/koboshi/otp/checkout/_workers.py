@@ -23,9 +23,9 @@ from ..._supervision._dynamic import DynamicSupervisor
 from ..._supervision._restart import Backoff
 from ..._supervision._root import request
 from ..._supervision._spec import ChildSpec
-from ._desk import Desk, Lease, Waiter
+from ._desk import Desk
 
-__all__ = ["Workers", "unwatch"]
+__all__ = ["Workers"]
 
 # The part of a worker's lifetime by which it is drawn shorter, so that those started together do not end so.
 _LIFETIME_JITTER = 0.1
@@ -117,7 +117,8 @@ class Workers(DynamicSupervisor):
         self._kb_cell.node.instruments.emit(RestartFailed(self._kb_cell.label(), repr(child.id), reason))
         waiter = None if self._desk.alive else self._desk.oldest()
         if waiter is not None:  # there is no worker that might come back to it
-            unwatch(waiter)
+            assert waiter.reply is not None
+            waiter.end()
             waiter.reply.fail(StartError(f"a worker of {self._kb_cell.label()}", reason))
         self._fill()
 
@@ -131,9 +132,9 @@ class Workers(DynamicSupervisor):
 
     def _leave(self, worker: Cell) -> None:
         """A worker is no more, or about to be."""
-        lease = self._desk.leave(worker)
-        if lease is not None:
-            unwatch(lease)
+        loan = self._desk.leave(worker)
+        if loan is not None:
+            loan.end()
         self._expired.discard(worker)
         self._not_idle(worker)
         handle = self._lifetimes.pop(worker, None)
@@ -234,10 +235,3 @@ class Workers(DynamicSupervisor):
             self._offer(worker)
         else:
             self._discard(worker)
-
-
-def unwatch(who: Lease | Waiter) -> None:
-    """Watch an owner, or somebody who waits, no more."""
-    if who.watch is not None:
-        who.watch.cancel(flush=True)
-        who.watch = None
