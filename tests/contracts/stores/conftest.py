@@ -10,4 +10,5 @@ pytest.register_assert_rewrite(
     "tests.contracts.stores.faults",
     "tests.contracts.stores.queries",
     "tests.contracts.stores.schema",
+    "tests.contracts.stores.taking",
 )

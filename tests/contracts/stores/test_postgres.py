@@ -9,6 +9,7 @@ from .place import Place
 from .queries import QueriesContract
 from .rows import RowsContract
 from .schema import SchemaContract
+from .taking import TakingContract
 from .values import ValuesContract
 
 
@@ -28,6 +29,9 @@ def spare_server(spare_postgres: Server) -> Server:
 
 
 class TestRows(RowsContract): ...
+
+
+class TestTaking(TakingContract): ...
 
 
 class TestValues(ValuesContract): ...

@@ -104,6 +104,15 @@ def test_a_limit_is_written_as_sql_server_has_it() -> None:
     )
 
 
+def test_rows_are_taken_on_sql_server_with_hints_at_the_table() -> None:
+    text = "SELECT a FROM kb_task WHERE c = :c ORDER BY a LIMIT :most"
+
+    assert (
+        "SELECT a FROM kb_task WITH (UPDLOCK, READPAST, ROWLOCK) WHERE c = :c ORDER BY a "
+        "OFFSET 0 ROWS FETCH NEXT :most ROWS ONLY" == SqlServerDialect().taking(text)
+    )
+
+
 @pytest.mark.parametrize(("name", "query"), all_queries().items(), ids=list(all_queries()))
 def test_sql_server_can_read_every_query_of_koboshi(name: str, query: Select) -> None:
     text = re.sub(r":[a-z_]+", "?", SqlServerDialect().text(query.text))

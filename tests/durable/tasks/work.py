@@ -12,6 +12,7 @@ import msgspec
 
 import koboshi as kb
 from koboshi.durable import Backoff
+from koboshi.durable.tasks import current
 
 QUICK = Backoff(first=0.01, factor=1.0, limit=0.01, jitter=0.0)
 
@@ -139,3 +140,17 @@ def fan_out_in_a_worker(queue: str, store: str, count: int) -> None:
     other = kb.Queue(queue, store=store)
     for number in range(count):
         other.options(id=f"child-{number}").enqueue(double, number)
+
+
+#: Ids of the tasks that this process has run, in order.
+RUNS: list[str] = []
+
+
+@kb.task
+async def note_run() -> None:
+    """Known twice: in this process, and in the database with its acknowledgement."""
+    RUNS.append(current().id)
+    await asyncio.sleep(0.01)
+    kb.transact(
+        "INSERT INTO ran (task, program) VALUES (:task, :program)", task=current().id, program=os.getpid()
+    )

@@ -89,6 +89,14 @@ class Session(Protocol):
         """What a query finds."""
         ...
 
+    def take(self, query: Select, *values: Any) -> list[Row]:
+        """What a query of one table finds, held for this transaction until it ends.
+
+        Rows that another transaction holds are passed over, so that several programs which take from the head of
+        one list get different rows and do not wait for each other.
+        """
+        ...
+
     def run(self, change: Select, *values: Any) -> int:
         """Change rows by a condition that is no list of rows; how many were changed."""
         ...

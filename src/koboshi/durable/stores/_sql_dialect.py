@@ -106,6 +106,10 @@ class Dialect(ABC):
         """A text that all engines understand, as this family writes it."""
         return text
 
+    def taking(self, text: str) -> str:
+        """The same, for a query that holds the rows it finds and passes over those that others hold."""
+        return f"{self.text(text)} FOR UPDATE SKIP LOCKED"
+
     #: Finds the count of writes in a host's row. It waits for a transaction that still holds the row.
     writes = "SELECT writes FROM kb_host WHERE host_id = :host FOR UPDATE"
 

@@ -7,6 +7,7 @@ else one actor would be given the state of another.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -23,6 +24,7 @@ _MOST_VALUES = 2_000
 _MOST_ROWS = 1_000
 _CLASHES = frozenset([1205, 1222, 3960, 41302, 41305, 41325])
 # What the driver calls it when it is not the statement: connections, timeouts, no resources.
+_FROM = re.compile(r"FROM (kb_\w+)")
 _SERVER_STATES = ("08", "HYT", "40003", "57", "S1T")
 
 
@@ -114,6 +116,10 @@ class SqlServerDialect(Dialect):
         """See `Dialect.text`."""
         head, limit, most = text.rpartition(" LIMIT :")
         return f"{head} OFFSET 0 ROWS FETCH NEXT :{most} ROWS ONLY" if limit else text
+
+    def taking(self, text: str) -> str:
+        """See `Dialect.taking`."""
+        return _FROM.sub(r"FROM \1 WITH (UPDLOCK, READPAST, ROWLOCK)", self.text(text), count=1)
 
     # -- tables ------------------------------------------------------------------------------------
 

@@ -105,11 +105,15 @@ class SqlSession:
 
     def fetch(self, query: Select, *values: Any) -> list[Row]:
         """See `Session.fetch`."""
-        return [_plain(row) for row in self._ask(query, values)]
+        return [_plain(row) for row in self._ask(self._dialect.text(query.text), query, values)]
+
+    def take(self, query: Select, *values: Any) -> list[Row]:
+        """See `Session.take`."""
+        return [_plain(row) for row in self._ask(self._dialect.taking(query.text), query, values)]
 
     def run(self, change: Select, *values: Any) -> int:
         """See `Session.run`."""
-        return self._ask(change, values).rowcount
+        return self._ask(self._dialect.text(change.text), change, values).rowcount
 
     def execute(self, text: str, values: Mapping[str, Any]) -> list[Row]:
         """See `Session.execute`."""
@@ -119,10 +123,10 @@ class SqlSession:
     def _change(self, statements: Iterator[Statement]) -> int:
         return sum(self._do(statement).rowcount for statement in statements)
 
-    def _ask(self, query: Select, values: tuple[Any, ...]) -> sa.CursorResult[Any]:
-        text = _text(self._dialect, query.text)
+    def _ask(self, text: str, query: Select, values: tuple[Any, ...]) -> sa.CursorResult[Any]:
+        clause = _clause(text)
         named = dict(zip(query.names, values, strict=True))
-        return self._guarded(lambda: self._connection.execute(text, named))
+        return self._guarded(lambda: self._connection.execute(clause, named))
 
     def _do(self, statement: Statement) -> sa.CursorResult[Any]:
         return self._guarded(lambda: self._connection.exec_driver_sql(*statement))
@@ -137,8 +141,8 @@ class SqlSession:
 
 
 @functools.lru_cache(maxsize=512)
-def _text(dialect: Dialect, text: str) -> sa.TextClause:
-    return sa.text(dialect.text(text))
+def _clause(text: str) -> sa.TextClause:
+    return sa.text(text)
 
 
 def _plain(row: Sequence[Any]) -> Row:

@@ -91,6 +91,10 @@ class SqliteSession:
         """See `Session.fetch`."""
         return self.cursor.execute(query.numbered, values).fetchall()
 
+    def take(self, query: Select, *values: Any) -> list[Row]:
+        """See `Session.take`: there is one transaction that writes at a time, so what is found is held."""
+        return self.fetch(query, *values)
+
     def run(self, change: Select, *values: Any) -> int:
         """See `Session.run`."""
         before = self._connection.total_changes

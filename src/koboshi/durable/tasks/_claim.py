@@ -20,8 +20,8 @@ from . import _counters
 __all__ = ["Claim", "Claimed", "Claims", "Rate", "Recover"]
 
 _DUE = Select(
-    "UPDATE kb_task SET state = 'ready', turn = -priority "
-    "WHERE queue_name = :queue AND state = 'later' AND turn = 0 AND due_at <= :now"
+    "SELECT task_id, priority FROM kb_task "
+    "WHERE queue_name = :queue AND state = 'later' AND turn = 0 AND due_at <= :now ORDER BY due_at LIMIT :most"
 )
 _NEXT = Select("SELECT MIN(due_at) FROM kb_task WHERE queue_name = :queue AND state = 'later' AND turn = 0")
 _READY = Select(
@@ -37,7 +37,8 @@ _LOST = Select(
 _MATCH = ("queue_name", "task_id", "state")
 _CHANGE = ("state", "turn", "owner", "token", "attempts")
 
-_PORTION = 10_000
+# Rows that one operation moves at most, so that others get their turn between two.
+_PORTION = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,37 +115,41 @@ class Claim(Operation[Claims]):
     def perform(self, session: Session) -> Claims:
         """See `Operation.perform`."""
         queue, now = self._queue, session.now
-        session.run(_DUE, queue, now)
         paused = _counters.paused_name(queue)
         if _counters.read(session, [paused]).get(paused):
             return Claims([], True, now, None, 0.0)
+        more = self._promote(session, now)
         most, wait = self._most, 0.0
         if self._rate is not None:
             most, wait = self._allowed(session, self._rate)
         claimed = self._take(session, most) if most else []
         if self._rate is not None and claimed:
             self._spend(session, self._rate, len(claimed))
-        next_due = None if len(claimed) == self._most else session.fetch(_NEXT, queue)[0][0]
+        if len(claimed) < most:
+            wait = 0.0  # it is not the rate that holds anything back
+        if len(claimed) == self._most:
+            next_due = None
+        else:
+            next_due = now if more else session.fetch(_NEXT, queue)[0][0]
         return Claims(claimed, False, now, next_due, wait)
 
+    def _promote(self, session: Session, now: float) -> bool:
+        """Make ready what waited for its time, or some of it; whether there may be more."""
+        due = session.take(_DUE, self._queue, now, _PORTION)
+        if due:
+            changes = [(self._queue, id, "later", "ready", -priority) for id, priority in due]
+            session.update(TASK, _MATCH, ("state", "turn"), changes)
+        return len(due) == _PORTION
+
     def _take(self, session: Session, most: int) -> list[Claimed]:
-        rows = session.fetch(_READY, self._queue, most)
-        if not rows:
-            return []
+        rows = session.take(_READY, self._queue, most)
         token = os.urandom(16)
         changes = [
             (self._queue, row[0], "ready", "claimed", 0, self._host, token, row[3] + 1) for row in rows
         ]
-        if session.update(TASK, _MATCH, _CHANGE, changes) != len(rows):
-            rows = self._won(session, rows, token)
+        if changes:
+            session.update(TASK, _MATCH, _CHANGE, changes)
         return [_claimed(self._queue, row, row[3] + 1, token) for row in rows]
-
-    def _won(self, session: Session, rows: list[Row], token: bytes) -> list[Row]:
-        """Those that no other program took between our two statements."""
-        keys = [(self._queue, row[0]) for row in rows]
-        found = session.lookup(TASK, ("task_id", "token"), ("queue_name", "task_id"), keys)
-        mine = {id for id, held in found if held == token}
-        return [row for row in rows if row[0] in mine]
 
     def _allowed(self, session: Session, rate: Rate) -> tuple[int, float]:
         """How many may be started now, and the seconds until one more may."""
