@@ -100,7 +100,7 @@ def run_program(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
         command += ["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_program.py"]
     else:
         command += ["program.py"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PROGRAM_TIME
     )
