@@ -10,36 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any, Generic, Literal, TypeVar
 
-from ..._kernel._bonds import Monitor
-from ..._kernel._reply import ReplyTo
+from ._loan import Loan
 
-__all__ = ["Desk", "Loan", "Order"]
+__all__ = ["Desk", "Order"]
 
 W = TypeVar("W")
 
 Order = Literal["lifo", "fifo"]
-
-
-class Loan:
-    """What one checkout comes to: it waits for a worker as long as it has a reply to send, then has one.
-
-    Args:
-        token: the caller's name for this checkout.
-        watch: over whoever has asked, None when that is no process.
-    """
-
-    __slots__ = ("reply", "token", "watch")
-
-    def __init__(self, token: Any, watch: Monitor | None) -> None:
-        self.token = token
-        self.watch = watch
-        self.reply: ReplyTo[Any] | None = None
-
-    def end(self) -> None:
-        """Watch who has asked no more."""
-        watch, self.watch = self.watch, None
-        if watch is not None:
-            watch.cancel(flush=True)
 
 
 class Desk(Generic[W]):

@@ -52,13 +52,15 @@ class Checkout(Generic[AA]):
 
     async def _take(self) -> ActorRef[AA]:
         place = self._pool._ref
-        cell = expect(place, CheckoutPool)
+        cell = place._target()
         node = cell.node
         # Each time another one: a block gives back what was lent to it, never what was lent to others since.
         self._token = token = (node.id, next(_numbers))
         current = node.current
         owner: ActorRef[Any] | None = None if current is None else ActorRef(current)
         here = None if current is not None and current.state == DOOMED else _at_hand(cell)
+        if here is None:
+            expect(place, CheckoutPool)
         try:
             if here is None:
                 return await place.within(self._timeout).call(

@@ -20,7 +20,8 @@ from ..._kernel._reply import ReplyTo, defer
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._restart import Backoff, backoff_of
 from ..._supervision._spec import ChildSpec
-from ._desk import Desk, Loan, Order
+from ._desk import Desk, Order
+from ._loan import Loan
 from ._outcomes import CheckoutStatistics, NoWorkerFree, TooManyWaiting
 from ._workers import Workers
 
@@ -126,6 +127,7 @@ class CheckoutPool(Workers):
 
     async def on_start(self) -> None:
         self.trap_exits()
+        _bonds.hold(self._kb_cell, self)
         if self._ping is not None:
             self.me.send_interval(self._ping_every, CheckoutPool.ping_round)
         first = [self._new_worker() for _ in range(self._desk.size)]
@@ -166,7 +168,9 @@ class CheckoutPool(Workers):
             return None
         if self._idle:
             self._not_idle(worker)
-        self._desk.lent[worker] = self._loan(owner, token)
+        loan = Loan(token, None if owner is None else owner._target(), self._kb_cell)
+        loan.worker = worker
+        self._desk.lent[worker] = loan
         self._checkouts += 1
         return ActorRef(worker)
 
@@ -175,7 +179,8 @@ class CheckoutPool(Workers):
         desk = self._desk
         grow = desk.may_grow
         if grow or (block and desk.may_wait):
-            waiter = desk.waiters[token] = self._loan(owner, token)
+            waiter = Loan(token, None if owner is None else owner._target(), self._kb_cell)
+            desk.waiters[token] = waiter
             waiter.reply = reply
             if grow:
                 self._fill()
@@ -186,10 +191,6 @@ class CheckoutPool(Workers):
             if block
             else NoWorkerFree(f"all {desk.total} workers of {label} are lent")
         )
-
-    def _loan(self, owner: ActorRef[Any] | None, token: Any) -> Loan:
-        watch = None if owner is None else _bonds.monitor(self._kb_cell, owner._target(), owner)
-        return Loan(token, watch)
 
     @message
     def checkin(self, ref: ActorRef[Any], token: Any = None) -> None:
@@ -246,17 +247,23 @@ class CheckoutPool(Workers):
 
     def on_down(self, down: Down) -> None:
         """An owner, or somebody who waits, has died."""
-        for worker, loan in list(self._desk.lent.items()):
-            if loan.watch is down.monitor:
-                del self._desk.lent[worker]
-                loan.watch = None
-                if self._on_owner_death == "discard":
-                    self._discard(worker)
-                else:
-                    self._came_back(worker, loan)
-        for waiter in list(self._desk.waiters.values()):
-            if waiter.watch is down.monitor:
-                del self._desk.waiters[waiter.token]
+        loan: object = down.monitor
+        if not isinstance(loan, Loan):
+            return
+        desk, worker = self._desk, loan.worker
+        if desk.waiters.get(loan.token) is loan:
+            del desk.waiters[loan.token]
+        elif worker is not None and desk.lent.get(worker) is loan:  # else it has been given back meanwhile
+            del desk.lent[worker]
+            if self._on_owner_death == "discard":
+                self._discard(worker)
+            else:
+                self._came_back(worker, loan)
+
+    def owner_ended(self, cell: Cell) -> None:
+        """The pool itself has ended, and is held by itself to hear of it however that came."""
+        for loan in (*self._desk.lent.values(), *self._desk.waiters.values()):
+            loan.end()
 
     def _came_back(self, worker: Cell, loan: Loan) -> None:
         loan.end()
@@ -284,14 +291,14 @@ class CheckoutPool(Workers):
     def _lend(self, worker: Cell, waiter: Loan) -> bool:
         """Hand a worker over; False when who waited has given up, and the worker is still nobody's."""
         reply, waiter.reply = waiter.reply, None
-        if reply is None or not reply.wanted:
+        if reply is None or not reply.send(ActorRef(worker)):
             waiter.end()
             return False
         if self._idle:
             self._not_idle(worker)
+        waiter.worker = worker
         self._desk.lent[worker] = waiter
         self._checkouts += 1
-        reply.send(ActorRef(worker))
         return True
 
     @message
