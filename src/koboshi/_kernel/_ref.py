@@ -133,7 +133,7 @@ class ActorRef(Generic[AC]):
             beyond = None
             if caller is not None and cell.state != IDLE and cell.state != REMOTE:
                 beyond = refuse_cycle(caller, cell, message)
-            self._set_deadline(request, caller, node)
+            set_deadline(request, self._within, caller)
             try:
                 cell.offer((entry.fn, args, kwargs, copy_context(), request))
                 if beyond is not None:
@@ -211,7 +211,7 @@ class ActorRef(Generic[AC]):
         """Wait until the cell has taken the item in."""
         node = cell.node
         room = Request(cell, message, node.loop.time(), None)
-        self._set_deadline(room, node.current, node)
+        set_deadline(room, self._within, node.current)
         try:
             cell.wait_room(room, item)
             await room.outcome(own_task(node.current, node), node.loop)
@@ -245,23 +245,12 @@ class ActorRef(Generic[AC]):
         if cell.state == DEAD:
             raise self._not_running("ask")
 
-        def begin(request: Request) -> None:
-            cell.offer((cell.info.on_info, make(ReplyTo(request)), None, copy_context(), None))
-
-        return cast("V", await self._owed(cell, "ask", begin))
-
-    async def _owed(self, cell: Cell, what: object, begin: Callable[[Request], object]) -> Any:
-        """Wait for the answer to a request that `begin` is given; the cell's end before that is an error."""
         node = cell.node
-        caller = node.current
-        request = Request(cell, what, node.loop.time(), None)
-        request.deferred = request.started = True
-        self._set_deadline(request, caller, node)
+        request = promised(cell, "ask", self._within)
         try:
-            begin(request)
-            if not request.done:
-                node.owe(cell, request)
-            return await request.outcome(own_task(caller, node), node.loop)
+            cell.offer((cell.info.on_info, make(ReplyTo(request)), None, copy_context(), None))
+            node.owe(cell, request)
+            return cast("V", await request.outcome(own_task(node.current, node), node.loop))
         finally:
             given_up(request)
 
@@ -448,22 +437,6 @@ class ActorRef(Generic[AC]):
             raise self._not_running(describe(message))
         return cell, entry
 
-    def _set_deadline(self, request: Request, caller: Cell | None, node: Node) -> None:
-        """Give the call its deadline: its own, or the one that the caller itself is under, if sooner."""
-        seconds = self._within
-        own = None if seconds is None else request.began + seconds
-        inherited = deadline_of(caller)
-        if inherited is not None and (own is None or inherited < own):
-            request.deadline = inherited
-            if inherited <= request.began:
-                raise CallTimeout(
-                    request.target.label(), describe(request.message), 0.0, maybe_executed=False
-                )
-            node.deadlines.add_once(request, inherited)
-        elif own is not None and seconds is not None:
-            request.deadline = own
-            node.deadlines.add(request, seconds)
-
     def _ran(
         self,
         cell: Cell,
@@ -484,7 +457,7 @@ class ActorRef(Generic[AC]):
             request.started = True
         if request.deadline is None:
             try:
-                self._set_deadline(request, node.current, node)
+                set_deadline(request, self._within, node.current)
             except CallTimeout:  # the callee has run already, so its turn must be brought to its end
                 request.expire(node.loop.time())
         real = (entry.fn, args, kwargs, copy_context(), request)
@@ -533,6 +506,31 @@ class ActorRef(Generic[AC]):
         if self._place is None:
             return f"<ActorRef {cell.label()} {STATE_NAMES[cell.state]}>"
         return f"<ActorRef {self._place.label()} {STATE_NAMES[cell.state]}>"
+
+
+def set_deadline(request: Request, seconds: float | None, caller: Cell | None) -> None:
+    """Give a call its deadline: its own, or the one that the caller itself is under, if sooner."""
+    own = None if seconds is None else request.began + seconds
+    inherited = deadline_of(caller)
+    if inherited is not None and (own is None or inherited < own):
+        request.deadline = inherited
+        if inherited <= request.began:
+            raise CallTimeout(request.target.label(), describe(request.message), 0.0, maybe_executed=False)
+        request.target.node.deadlines.add_once(request, inherited)
+    elif own is not None and seconds is not None:
+        request.deadline = own
+        request.target.node.deadlines.add(request, seconds)
+
+
+def promised(cell: Cell, what: object, within: float | None) -> Request:
+    """A call that no message stands for: whoever is given it may answer at any time.
+
+    Its maker awaits the outcome, and then says `given_up`. One that only the cell will answer is owed by it.
+    """
+    request = Request(cell, what, cell.node.loop.time(), None)
+    request.deferred = request.started = True
+    set_deadline(request, within, cell.node.current)
+    return request
 
 
 def own_task(caller: Cell | None, node: Node) -> CellTask | None:

@@ -54,7 +54,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
         UsageError: it is a bare process, which takes its mail itself.
         Exception: what the operation raised.
     """
-    from ._ref import given_up, own_task, refuse_cycle
+    from ._ref import given_up, own_task, refuse_cycle, set_deadline
 
     cell = ref._target()
     what = describe(operation)
@@ -71,7 +71,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
     beyond = None
     if caller is not None and cell.state != IDLE and cell.state != REMOTE:
         beyond = refuse_cycle(caller, cell, operation)
-    ref._set_deadline(request, caller, node)
+    set_deadline(request, ref._within, caller)
     try:
         cell.post((system, (operation, *args), NO_KWARGS, copy_context(), request))
         if beyond is not None:

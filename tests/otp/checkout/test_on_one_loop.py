@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.otp.checkout.workers import Worker
+import pytest
+from tests.otp.checkout.workers import Owner, Worker
 
 import koboshi as kb
 from koboshi import otp
@@ -36,9 +37,9 @@ class Borrower(kb.Actor):
         self.told.append(what)
 
 
-def pool(size: int = 1, **options: Any) -> kb.Supervisor:
-    spec = kb.child(otp.CheckoutPool, kb.child(Worker), size=size, overflow=0, **options)
-    return kb.Supervisor(spec.options(name="pool"), max_restarts=0)
+def pool(size: int = 1, max_restarts: int = 0) -> kb.Supervisor:
+    spec = kb.child(otp.CheckoutPool, kb.child(Worker), size=size, overflow=0)
+    return kb.Supervisor(spec.options(name="pool"), max_restarts=max_restarts)
 
 
 async def test_a_pool_that_is_traced_tells_of_what_it_lends_and_gets_back() -> None:
@@ -104,3 +105,32 @@ async def test_what_is_borrowed_on_the_same_loop_is_counted() -> None:
                 pass
 
         assert 3 == (await borrow.status()).checkouts
+
+
+async def test_a_killed_pool_leaves_nobody_waiting_and_watches_nobody() -> None:
+    async with pool(max_restarts=1):
+        borrow = otp.checkout_pool("pool", Worker)
+        owner, waiter = await kb.start(Owner), await kb.start(Owner)
+        await owner.call(Owner.take)
+        waiting = asyncio.ensure_future(waiter.call(Owner.take, None))
+        while not (await borrow.status()).waiting:  # noqa: ASYNC110, nothing tells of it
+            await asyncio.sleep(0)
+        assert (1, 1) == (kb.info(owner).watched_by, kb.info(waiter).watched_by)
+        lender = kb.whereis("pool")
+        assert lender is not None
+        lender.kill()
+        await lender.wait_exit()
+
+        assert 0 == kb.info(owner).watched_by
+        with pytest.raises(kb.ActorExited):
+            await waiting
+
+
+async def test_an_owner_that_has_given_back_is_watched_no_more() -> None:
+    async with pool():
+        owner = await kb.start(Owner)
+        await owner.call(Owner.take)
+        await owner.call(Owner.give_back)
+        await otp.checkout_pool("pool", Worker).status()
+
+        assert 0 == kb.info(owner).watched_by

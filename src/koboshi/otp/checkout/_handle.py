@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Coroutine, Generator
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..._kernel._actor import Actor
-from ..._kernel._cell import DOOMED, IDLE, Cell
+from ..._kernel._cell import DOOMED, Cell
 from ..._kernel._errors import CallError, UsageError
-from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
+from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, given_up, own_task, promised
 from ..._kernel._reply import ReplyTo
 from .._answering import expect
 from .._here import as_ref
 from ._outcomes import CheckoutStatistics
-from ._pool import CheckoutPool
+from ._pool import CheckoutPool, at_hand
 
 __all__ = ["Checkout", "Checkouts", "checkout_pool"]
 
@@ -26,13 +25,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _numbers = itertools.count(1)
-_PROTOCOL = CheckoutPool._kb_info.protocol
 
 
 class Checkout(Generic[AA]):
     """A worker to come: `await` it and give it back by `checkin`, or use it as an `async with`."""
 
-    __slots__ = ("_block", "_pool", "_ref", "_timeout", "_token")
+    __slots__ = ("_block", "_lender", "_pool", "_ref", "_timeout", "_token")
 
     def __init__(self, pool: Checkouts[AA], timeout: float | None, block: bool) -> None:
         self._pool = pool
@@ -40,6 +38,7 @@ class Checkout(Generic[AA]):
         self._block = block
         self._ref: ActorRef[AA] | None = None
         self._token: Any = None
+        self._lender: Cell | None = None
 
     def __await__(self) -> Generator[Any, Any, ActorRef[AA]]:
         return self._take().__await__()
@@ -51,44 +50,51 @@ class Checkout(Generic[AA]):
         return ref
 
     async def _take(self) -> ActorRef[AA]:
-        place = self._pool._ref
-        cell = place._target()
-        node = cell.node
+        self._lender = cell = self._pool._ref._target()
         # Each time another one: a block gives back what was lent to it, never what was lent to others since.
-        self._token = token = (node.id, next(_numbers))
-        current = node.current
-        owner: ActorRef[Any] | None = None if current is None else ActorRef(current)
-        here = None if current is not None and current.state == DOOMED else _at_hand(cell)
-        if here is None:
-            expect(place, CheckoutPool)
-        try:
-            if here is None:
-                return await place.within(self._timeout).call(
-                    CheckoutPool.checkout, owner, token, self._block
-                )
-            node.inline_left -= 1
-            lent = here.lend_free(owner, token)
-            if lent is not None:
-                return lent
-            pool: ActorRef[CheckoutPool] = ActorRef(cell, None, self._timeout)
-            worker: ActorRef[AA] = await pool._owed(
-                cell,
-                CheckoutPool.checkout,
-                lambda request: here.queue_up(ReplyTo(request), owner, token, self._block),
-            )
+        self._token = token = (cell.node.id, next(_numbers))
+        here, current = at_hand(cell), cell.node.current
+        if here is None or (current is not None and current.state == DOOMED):
+            return await self._ask(token, current)
+        cell.node.inline_left -= 1
+        worker = here.lend_free(current, token)
+        if worker is not None:
             return worker
+        if not (self._block and here.may_queue):
+            return await self._ask(token, current)
+        request = promised(cell, CheckoutPool.checkout, self._timeout)
+        try:
+            here.queue_up(ReplyTo(request), current, token)
+            later: ActorRef[AA] = await request.outcome(own_task(current, cell.node), cell.node.loop)
+            return later
         except BaseException:
-            # A worker may be on its way to us, or come while nobody looks.
-            with contextlib.suppress(CallError):
-                place.cast(CheckoutPool.cancel, token)
+            self._cancel(token)
             raise
+        finally:
+            given_up(request)
+
+    async def _ask(self, token: Any, current: Cell | None) -> ActorRef[AA]:
+        """Have the pool lend a worker in a turn of its own."""
+        expect(self._pool._ref, CheckoutPool)
+        owner: ActorRef[Any] | None = None if current is None else ActorRef(current)
+        try:
+            place = self._pool._ref.within(self._timeout)
+            return await place.call(CheckoutPool.checkout, owner, token, self._block)
+        except BaseException:
+            self._cancel(token)
+            raise
+
+    def _cancel(self, token: Any) -> None:
+        """A worker may be on its way to us, or come while nobody looks."""
+        with contextlib.suppress(CallError):
+            self._pool._ref.cast(CheckoutPool.cancel, token)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ref, self._ref = self._ref, None
-        if ref is not None:
-            self._pool._give_back(ref, self._token)
+        if ref is not None and self._lender is not None:
+            self._pool._give_back(ref, self._token, self._lender)
 
 
 class Checkouts(Generic[AA]):
@@ -129,11 +135,11 @@ class Checkouts(Generic[AA]):
         given: object = worker
         if not isinstance(given, ActorRef):
             raise UsageError(f"checkin takes the worker that checkout gave, a ref; got {worker!r}")
-        self._give_back(worker, None)
+        self._give_back(worker, None, self._ref._target())
 
-    def _give_back(self, worker: ActorRef[Any], token: Any) -> None:
-        here = _at_hand(self._ref._target())
-        if here is None or not here.take_back(worker, token):
+    def _give_back(self, worker: ActorRef[Any], token: Any, lender: Cell) -> None:
+        here = at_hand(lender)
+        if here is None or not here.take_back(worker._target(), token):
             # A pool that is gone has taken its workers with it.
             with contextlib.suppress(CallError):
                 self._ref.cast(CheckoutPool.checkin, worker, token)
@@ -156,21 +162,6 @@ class Checkouts(Generic[AA]):
 
     def __repr__(self) -> str:
         return f"<Checkouts of {self._cls.__name__} at {self._ref!r}>"
-
-
-def _at_hand(cell: Cell) -> CheckoutPool | None:
-    """The pool itself, when a message to it would be handled on the spot, and by its own code alone.
-
-    Then what would be asked of it may be done without the message, for no other is passed: it is idle, on this
-    thread, nobody traces it, and the turn may still go on without those who wait for theirs.
-    """
-    node = cell.node
-    if cell.state != IDLE or cell.protocol is not _PROTOCOL:
-        return None
-    if not node.inline_left or get_ident() != node.thread:
-        return None
-    pool: CheckoutPool = cell.actor
-    return pool
 
 
 def checkout_pool(where: ActorRef[CheckoutPool] | Any, cls: type[AA]) -> Checkouts[AA]:

@@ -7,10 +7,11 @@ depends on who waits. Starts, resets and pings are waited for in the background,
 from __future__ import annotations
 
 import asyncio
+from threading import get_ident
 from typing import Any, Literal
 
 from ..._kernel import _bonds
-from ..._kernel._cell import Cell
+from ..._kernel._cell import IDLE, Cell
 from ..._kernel._errors import StartError, UsageError
 from ..._kernel._lifecycle import Stop
 from ..._kernel._message import MARK, message
@@ -25,7 +26,7 @@ from ._loan import Loan
 from ._outcomes import CheckoutStatistics, NoWorkerFree, TooManyWaiting
 from ._workers import Workers
 
-__all__ = ["CheckoutPool", "OnOwnerDeath"]
+__all__ = ["CheckoutPool", "OnOwnerDeath", "at_hand"]
 
 OnOwnerDeath = Literal["discard", "reuse"]
 
@@ -155,42 +156,44 @@ class CheckoutPool(Workers):
     @message
     def checkout(self, owner: ActorRef[Any] | None, token: Any, block: bool) -> ActorRef[Any]:
         """Lend a worker to `owner`; what the handle calls. Raises `NoWorkerFree`, `TooManyWaiting`."""
-        worker = self.lend_free(owner, token)
+        cell = None if owner is None else owner._target()
+        worker = self.lend_free(cell, token)
         if worker is not None:
             return worker
-        self.queue_up(defer(), owner, token, block)
+        desk, reply = self._desk, defer()
+        if desk.may_grow:
+            self.queue_up(reply, cell, token)
+            self._fill()
+        elif not block:
+            reply.fail(NoWorkerFree(f"all {desk.total} workers of {self._kb_cell.label()} are lent"))
+        elif desk.may_wait:
+            self.queue_up(reply, cell, token)
+        else:
+            waiting = f"{len(desk.waiters)} wait for a worker of {self._kb_cell.label()}"
+            reply.fail(TooManyWaiting(f"{waiting}, which is as many as may"))
         return None  # type: ignore[return-value]  # the reply is deferred
 
-    def lend_free(self, owner: ActorRef[Any] | None, token: Any) -> ActorRef[Any] | None:
-        """Lend a worker if one is free. It may be done in anybody's turn on this loop while the pool is idle."""
+    def lend_free(self, owner: Cell | None, token: Any) -> ActorRef[Any] | None:
+        """Lend a worker if one is free. Also in the turn of anybody to whom the pool is `at_hand`."""
         worker = self._desk.take_free()
         if worker is None:
             return None
         if self._idle:
             self._not_idle(worker)
-        loan = Loan(token, None if owner is None else owner._target(), self._kb_cell)
+        loan = self._desk.lent[worker] = Loan(token, owner, self._kb_cell)
         loan.worker = worker
-        self._desk.lent[worker] = loan
         self._checkouts += 1
         return ActorRef(worker)
 
-    def queue_up(self, reply: ReplyTo[Any], owner: ActorRef[Any] | None, token: Any, block: bool) -> None:
-        """Answer with a worker as soon as there is one for `owner`, as `lend_free` in anybody's turn."""
-        desk = self._desk
-        grow = desk.may_grow
-        if grow or (block and desk.may_wait):
-            waiter = Loan(token, None if owner is None else owner._target(), self._kb_cell)
-            desk.waiters[token] = waiter
-            waiter.reply = reply
-            if grow:
-                self._fill()
-            return
-        label = self._kb_cell.label()
-        reply.fail(
-            TooManyWaiting(f"{len(desk.waiters)} wait for a worker of {label}, which is as many as may")
-            if block
-            else NoWorkerFree(f"all {desk.total} workers of {label} are lent")
-        )
+    @property
+    def may_queue(self) -> bool:
+        """Whether one more may wait, and no worker is to be started for it: that is for the pool's own turns."""
+        return self._desk.may_wait and not self._desk.may_grow
+
+    def queue_up(self, reply: ReplyTo[Any], owner: Cell | None, token: Any) -> None:
+        """Answer with a worker as soon as there is one for `owner`. Also in others' turns if it `may_queue`."""
+        waiter = self._desk.waiters[token] = Loan(token, owner, self._kb_cell)
+        waiter.reply = reply
 
     @message
     def checkin(self, ref: ActorRef[Any], token: Any = None) -> None:
@@ -201,16 +204,18 @@ class CheckoutPool(Workers):
             del self._desk.lent[worker]
             self._came_back(worker, loan)
 
-    def take_back(self, ref: ActorRef[Any], token: Any) -> bool:
+    def take_back(self, worker: Cell, token: Any) -> bool:
         """Take a worker back if nothing is to be done about it but to lend it on, or keep it.
 
-        It may be done in anybody's turn on this loop while the pool is idle. False: `checkin` is to see to it.
+        Also in others' turns, as `lend_free`. False: `checkin` is to see to it.
         """
-        worker, desk = ref._target(), self._desk
+        desk = self._desk
         loan = desk.lent.get(worker)
-        if loan is None or self._reset is not None or worker in self._expired:
+        if loan is None or (token is not None and loan.token != token):
             return False
-        if (token is not None and loan.token != token) or not (desk.waiters or desk.total <= desk.size):
+        if self._reset is not None or worker in self._expired:
+            return False
+        if not desk.waiters and desk.total > desk.size:
             return False
         del desk.lent[worker]
         loan.end()
@@ -262,8 +267,11 @@ class CheckoutPool(Workers):
 
     def owner_ended(self, cell: Cell) -> None:
         """The pool itself has ended, and is held by itself to hear of it however that came."""
+        assert cell.doom is not None
         for loan in (*self._desk.lent.values(), *self._desk.waiters.values()):
             loan.end()
+            if loan.reply is not None and loan.reply.request is not None:
+                loan.reply.request.target_ended(cell.doom)
 
     def _came_back(self, worker: Cell, loan: Loan) -> None:
         loan.end()
@@ -307,6 +315,21 @@ class CheckoutPool(Workers):
         for worker in list(self._desk.free):
             self._desk.free.remove(worker)
             self._hold(worker, self._ping)
+
+
+def at_hand(cell: Cell) -> CheckoutPool | None:
+    """The pool itself, when a message to it would be handled on the spot, and by its own code alone.
+
+    Then what would be asked of it may be done without the message, for no other is passed: it is idle, on this
+    thread, nobody traces it, and the turn may still go on without those who wait for theirs.
+    """
+    node = cell.node
+    if cell.state != IDLE or cell.protocol is not CheckoutPool._kb_info.protocol:
+        return None
+    if not node.inline_left or get_ident() != node.thread:
+        return None
+    pool: CheckoutPool = cell.actor
+    return pool
 
 
 def _check_message(option: str, call: Any, cls: Any) -> None:
