@@ -1,10 +1,12 @@
 """Durable actors: state that is committed before any reply leaves, and messages that are handled once."""
 
-from ._actor import DurableActor, query
-from ._handle import Durable, DurableRef, durable
+from ._actor import DurableActor
+from ._handle import Durable, durable
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics
 from ._past import Recorded
+from ._query import query
+from ._ref import DurableRef
 
 __all__ = [
     "Durable",

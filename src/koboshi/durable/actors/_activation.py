@@ -108,6 +108,16 @@ class Activation:
         """Whether nothing goes on here, so that it may be put to sleep."""
         return self.is_clean and not self.actor._kb_busy
 
+    @property
+    def is_current(self) -> bool:
+        """Whether its kind still counts on it."""
+        return self.kind.active.get(self.who.key) is self
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the store may have replies that are not known here."""
+        return self._unread
+
     def effect(self) -> Effects:
         """What the turn in hand wants done."""
         if self.effects is None:
@@ -199,7 +209,8 @@ class Activation:
     def failed(self, error: BaseException) -> None:
         """The handler has raised: nothing of its turn is to be."""
         consuming = self.dropped()
-        if consuming is not None and isinstance(error, Exception):
+        # Of one that was lost the message is with its successor by now.
+        if consuming is not None and isinstance(error, Exception) and self.is_current:
             self.kind.deliveries.failed(self.who.key, consuming, error)
 
     def dropped(self) -> tuple[str, int] | None:
@@ -272,6 +283,9 @@ class Activation:
 
     def repeated(self, run: Any, request_id: str) -> Any:
         """The reply of a request that has been handled before; it may still wait for its commit."""
+        if self.consuming is not None:
+            # The message was put as well, and called before it was delivered: all that is left is its row.
+            return self.finish(run, None, None)
         found = self.answered[request_id]
         if not isinstance(found, bytes):
             return self._reply_with(found[0], found[1], is_error=False)

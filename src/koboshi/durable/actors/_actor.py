@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 from collections.abc import Callable
-from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, get_args, get_origin
 
 from ..._kernel._actor import Actor
 from ..._kernel._errors import UsageError
-from ..._kernel._message import Message, message
-from .._failures import Corrupted, Refused
+from ..._kernel._message import Message
+from .._failures import Corrupted
 from ._activation import first_number
 from ._codec import Codec, arguments_of, codec_of
 from ._identity import checked_name
 from ._past import KeptStates
+from ._query import QUERY, reading
 from ._recording import KeepingActivation
 from ._reminder import Missed, rule_of
 from ._state import Upcasters
 from ._timers import timer_source
+from ._turn import turn
 
 if TYPE_CHECKING:
     from ._activation import Activation
     from ._claim import Claimed
     from ._definition import Definition
-    from ._handle import DurableRef
+    from ._ref import DurableRef
 
-__all__ = ["CONSUMING", "REQUEST_ID", "DurableActor", "query"]
+__all__ = ["DurableActor"]
 
 A = TypeVar("A", bound="DurableActor[Any]")
 P = ParamSpec("P")
 S = TypeVar("S")
-
-_QUERY = "__koboshi_query__"
-
-#: The id of the request that is sent or handled here.
-REQUEST_ID: ContextVar[str | None] = ContextVar("koboshi_request_id", default=None)
-#: The message of the outbox that is handled here: source and number.
-CONSUMING: ContextVar[tuple[str, int] | None] = ContextVar("koboshi_consuming", default=None)
-
-if TYPE_CHECKING:
-    query = message
-else:
-
-    def query(fn):
-        """Mark a method as a message that only reads: it is answered without a write.
-
-        A query that changes the state is a mistake, and ends the activation with `UsageError`.
-        """
-        setattr(message(fn), _QUERY, True)
-        return fn
 
 
 class DurableActor(Actor, Generic[S]):
@@ -90,7 +71,7 @@ class DurableActor(Actor, Generic[S]):
 
     @classmethod
     def _kb_around_message(cls, run: Callable[..., Any]) -> Callable[..., Any]:
-        around = _reading if getattr(run, _QUERY, False) else _turn
+        around = reading if hasattr(run, QUERY) else turn
         return around(run)
 
     # -- the state -----------------------------------------------------------------------------------
@@ -248,122 +229,3 @@ class DurableActor(Actor, Generic[S]):
     def execute(self, text: str, /, **values: Any) -> None:
         """Have a statement of your own run in the transaction of this turn; `:name` stands for a value."""
         self._kb_turn("execute").effect().statements.append((text, values))
-
-
-def _turn(run: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs in a handler's place: the handler, as one turn."""
-
-    if inspect.iscoroutinefunction(run):
-
-        @functools.wraps(run)
-        async def waiting(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
-            activation = self._kb_activation
-            if activation is None:
-                return await run(self, *args, **kwargs)
-            request_id = _begin(activation)
-            if request_id is not None and request_id in activation.answered:
-                return activation.repeated(run, request_id)
-            if activation.void and _is_void(activation):
-                return None
-            try:
-                value = await run(self, *args, **kwargs)
-            except Refused as refused:
-                return _refused(self, activation, refused)
-            except BaseException as error:
-                activation.failed(error)
-                raise
-            return activation.finish(run, value, request_id)
-
-        return waiting
-
-    @functools.wraps(run)
-    def turn(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
-        activation = self._kb_activation
-        if activation is None:
-            return run(self, *args, **kwargs)
-        request_id = _begin(activation)
-        if request_id is not None and request_id in activation.answered:
-            return activation.repeated(run, request_id)
-        if activation.void and _is_void(activation):
-            return None
-        try:
-            value = run(self, *args, **kwargs)
-        except Refused as refused:
-            return _refused(self, activation, refused)
-        except BaseException as error:
-            activation.failed(error)
-            raise
-        return activation.finish(run, value, request_id)
-
-    return turn
-
-
-def _begin(activation: Activation) -> str | None:
-    """Take what came with the message out of its context, so that what the handler sends does not inherit it."""
-    consuming = CONSUMING.get()
-    if consuming is not None:
-        CONSUMING.set(None)
-        activation.consuming = consuming
-    request_id = REQUEST_ID.get()
-    if request_id is not None:
-        REQUEST_ID.set(None)
-    return request_id
-
-
-def _is_void(activation: Activation) -> bool:
-    """Whether the message in hand is of a reminder that was forgotten before its turn came."""
-    consuming = activation.consuming
-    if consuming is None or consuming[1] >= activation.void.get(consuming[0], 0):
-        return False
-    activation.kind.deliveries.void(consuming)
-    activation.consuming = None
-    return True
-
-
-def _refused(actor: DurableActor[Any], activation: Activation, refused: Refused) -> Any:
-    """Undo the turn and tell the caller; a message of the outbox is done with."""
-    consuming = activation.dropped()
-    actor._kb_restore(activation.blob)
-    if consuming is not None:
-        activation.kind.deliveries.refused(activation.who.key, consuming, refused)
-    return activation.hold(refused, is_error=True)
-
-
-def _reading(run: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs in the place of a query."""
-
-    if inspect.iscoroutinefunction(run):
-
-        @functools.wraps(run)
-        async def waiting(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
-            activation = self._kb_activation
-            if activation is None:
-                return await run(self, *args, **kwargs)
-            value = await run(self, *args, **kwargs)
-            _check_unchanged(self, activation, run)
-            if not activation.store.holds_lease:
-                return activation.kind.answer_checked(activation, value)
-            return activation.hold(value)
-
-        return waiting
-
-    @functools.wraps(run)
-    def reading(self: DurableActor[Any], *args: Any, **kwargs: Any) -> Any:
-        activation = self._kb_activation
-        if activation is None:
-            return run(self, *args, **kwargs)
-        value = run(self, *args, **kwargs)
-        _check_unchanged(self, activation, run)
-        if not activation.store.holds_lease:
-            return activation.kind.answer_checked(activation, value)
-        return activation.hold(value)
-
-    return reading
-
-
-def _check_unchanged(actor: DurableActor[Any], activation: Activation, run: Callable[..., Any]) -> None:
-    if actor._kb_encoded() != activation.blob or activation.effects is not None:
-        activation.dropped()
-        raise UsageError(
-            f"{run.__qualname__} is marked @kb.query and has changed {activation.who}; mark it @kb.message"
-        )

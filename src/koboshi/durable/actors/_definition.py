@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..._kernel._cell import DEAD, DOOMED, Cell
 from ..._kernel._errors import NameTaken, NotRunning
+from ..._kernel._node import this_node
 from .._failures import UnknownType
 from ..stores import Session, StoreURL
 from ._activation import Activation
@@ -25,6 +28,8 @@ __all__ = ["DURABILITIES", "Definition"]
 
 # Whose events, and those of one turn with their revisions.
 Sync = Callable[[Identity, list[tuple[int, Any]]], Callable[[Session], object]]
+# Seconds for which a call waits for a kind that its supervisor is starting again.
+_RESTARTS = 5.0
 DURABILITIES = ("commit", "snapshot", "memory")
 
 
@@ -59,8 +64,10 @@ class Definition:
     sync: list[Sync] = field(default_factory=list)
     # Called when events of this kind have been committed by this program.
     listeners: list[Callable[[], None]] = field(default_factory=list)
-    # Who runs it on this loop now.
+    # Who runs it on this loop now, under whom it last ran, and who waits for it to be started again.
     live: Kind | None = None
+    supervisor: Cell | None = None
+    awaited: list[asyncio.Future[None]] = field(default_factory=list)
     _protocol: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
@@ -89,6 +96,45 @@ class Definition:
         if self.live is None:
             raise NotRunning(f"durable {self.type} (put its child() under a running supervisor)", what)
         return self.live
+
+    async def started(self, what: str, deadline: float | None) -> Kind:
+        """Who runs it; while its supervisor has it between two starts, who runs it next.
+
+        Args:
+            deadline: on the loop's clock, until when to wait; 5 s at most in any case.
+
+        Raises:
+            NotRunning: it was never started here, its supervisor ends, or the time is over.
+        """
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _RESTARTS
+        latest = latest if deadline is None else min(deadline, latest)
+        while (self.live is None or self.live.ends) and self._will_start() and loop.time() < latest:
+            future = loop.create_future()
+            self.awaited.append(future)
+            try:
+                await asyncio.wait([future], timeout=latest - loop.time())
+            finally:
+                if future in self.awaited:
+                    self.awaited.remove(future)
+        if self.live is not None and self.live.ends:
+            raise NotRunning(f"durable {self.type}, which is being stopped,", what)
+        return self.running(what)
+
+    def _will_start(self) -> bool:
+        """Whether its supervisor is there to start it again, and the caller is not what it waits for."""
+        above = self.supervisor
+        if above is None or above.state in (DEAD, DOOMED) or above.doom is not None or not above.stop_due:
+            return False
+        cell = this_node().current
+        return cell is None or self.live is None or cell.parent is not self.live._kb_cell
+
+    def begin(self, kind: Kind) -> None:
+        """This kind runs it now."""
+        self.live, self.supervisor = kind, kind._kb_cell.parent
+        awaited, self.awaited = self.awaited, []
+        for future in awaited:
+            future.set_result(None)
 
     def message(self, name: str) -> Callable[..., Any] | None:
         """The message of that name, by which it is stored."""

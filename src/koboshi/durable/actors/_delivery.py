@@ -21,10 +21,11 @@ from ..._kernel._errors import MailboxFull
 from .._backoff import Backoff
 from ..stores import Change, Query, Select, Session
 from ..stores._tables import OUTBOX
-from ._actor import CONSUMING, REQUEST_ID
+from ._claim import answered_before
 from ._codec import arguments_of
 from ._identity import Identity
 from ._timers import TIMERS, Timers
+from ._turn import CONSUMING, REQUEST_ID
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -270,14 +271,39 @@ class Deliveries:
             REQUEST_ID.set, letter.source.removeprefix(PUT) if letter.source.startswith(PUT) else None
         )
         activation.used = self._kind.tick
-        self._post(letter, activation, fn, tuple(args), kwargs, context)
+        if letter.source.startswith(PUT) and activation.is_unread:
+            self._look_up(
+                letter, activation, lambda: self._post(letter, activation, fn, args, kwargs, context)
+            )
+        else:
+            self._post(letter, activation, fn, args, kwargs, context)
+
+    def _look_up(self, letter: Letter, activation: Activation, post: Callable[[], None]) -> None:
+        """A call with the same request id may have been handled before this activation."""
+        request_id = letter.source.removeprefix(PUT)
+
+        def done(found: tuple[int, bytes] | None, error: Exception | None) -> None:
+            if error is not None or not activation.is_current:
+                self._open.pop((letter.source, letter.seq), None)
+                if self._kind._use is not None:
+                    self._look_soon()
+                return
+            if found is not None:
+                activation.answered.setdefault(request_id, found[1])
+            post()
+
+        read = Query(lambda session: answered_before(session, activation.who, request_id))
+        try:
+            self._kind.store.submit(read, done)
+        except Exception as error:
+            done(None, error)
 
     def _post(
         self,
         letter: Letter,
         activation: Activation,
         fn: Any,
-        args: tuple[Any, ...],
+        args: list[Any],
         kwargs: Any,
         context: Any,
     ) -> None:
@@ -288,7 +314,7 @@ class Deliveries:
             return
         entry = cell.protocol[fn]
         try:
-            cell.offer((entry.fn, args, kwargs, context, None))
+            cell.offer((entry.fn, tuple(args), kwargs, context, None))
         except MailboxFull:
             self._open.pop((letter.source, letter.seq), None)
             self._held.add((letter.source, letter.key))

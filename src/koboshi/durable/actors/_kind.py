@@ -17,15 +17,13 @@ from typing import Any
 from ..._kernel import _bonds
 from ..._kernel._actor import Actor
 from ..._kernel._cell import DEAD, IDLE, NO_KWARGS, Cell
-from ..._kernel._errors import ActorExited
+from ..._kernel._errors import ActorExited, NotRunning
 from ..._kernel._lifecycle import launch
 from ..._kernel._place import Place
 from ..._kernel._reasons import Exit, ExitReason, Shutdown
 from ..._kernel._ref import ActorRef
-from ..._kernel._reply import defer
-from .._failures import DurableError, Fenced, OwnedElsewhere
-from ..stores import Query, Session, Store, StoreUse
-from ..stores._tables import ACTOR
+from .._failures import DurableError, OwnedElsewhere
+from ..stores import Store, StoreUse
 from ._activation import Activation, first_number
 from ._claim import Claim, Claimed, Release, release_all
 from ._definition import Definition
@@ -87,10 +85,10 @@ class Kind(Actor):
         self._place = Place(self._kb_cell.label())
         self._loop = asyncio.get_running_loop()
         self.deliveries = Deliveries(self)
-        definition.live = self
         self._kinds()[definition.system, definition.type] = self
         self._arm()
         self.deliveries.begin()
+        definition.begin(self)
         if definition.name is not None:
             self.wake(definition.name, _reported)
 
@@ -136,7 +134,22 @@ class Kind(Actor):
 
     def owner_ended(self, cell: Cell) -> None:
         """The kind was killed; see `_bonds.Resource`."""
+        self._stopping, self._use = True, None
+        for timer in (self._sweep, self._save):
+            if timer is not None:
+                timer.cancel()
+        self.deliveries.end()
         self._gone()
+        for key in tuple(self._waking):
+            self._woken(key, None, self._ended(key))
+
+    @property
+    def ends(self) -> bool:
+        """Whether it wakes nobody any more."""
+        return self._stopping
+
+    def _ended(self, key: str) -> NotRunning:
+        return NotRunning(f"durable {self.definition.type}", f"a message to {key!r}")
 
     @property
     def store(self) -> Store:
@@ -172,7 +185,7 @@ class Kind(Actor):
 
     def _claimed(self, who: Identity, claimed: Claimed, error: Exception | None) -> None:
         if error is not None or self._stopping:
-            self._woken(who.key, None, error or Fenced(str(who)))
+            self._woken(who.key, None, error or self._ended(who.key))
         elif claimed.token is None:
             self._refused(who, claimed)
         else:
@@ -273,8 +286,11 @@ class Kind(Actor):
     def lost(self, activation: Activation, error: Exception) -> None:
         """A write of it has failed: it is somebody else's now, or its state is unknown."""
         self._lost += 1
-        if self.active.get(activation.who.key) is activation:
+        if activation.is_current:
+            # At once, and not with its exit, which may take long: what is in its mailbox goes to its successor, and
+            # nothing newer passes it.
             del self.active[activation.who.key]
+            self.deliveries.ended(activation.who.key)
         _log.info("the activation of %s was dropped: %s", activation.who, error)
 
     def save_later(self, activation: Activation) -> None:
@@ -293,28 +309,6 @@ class Kind(Actor):
         for activation in unsaved:
             if activation.cell.state != DEAD:
                 activation.save()
-
-    # -- queries -----------------------------------------------------------------------------------
-
-    def answer_checked(self, activation: Activation, value: Any) -> None:
-        """Answer a query only after the store has said that the actor is still ours."""
-        reply = defer()
-        who, token = activation.who, activation.token
-
-        def read(session: Session) -> bool:
-            found = session.lookup(ACTOR, ("token",), ("system_name", "actor_type", "actor_key"), [who])
-            return bool(found) and bytes(found[0][0] or b"") == token
-
-        def done(ours: bool, error: Exception | None) -> None:
-            if error is None and ours:
-                reply.send(value)
-                return
-            reply.fail(error or Fenced(str(who)))
-            if error is None:
-                self.lost(activation, Fenced(str(who)))
-                activation.cell.condemn(Shutdown("taken over"))
-
-        self.store.submit(Query(read), done)
 
     # -- sleeping ----------------------------------------------------------------------------------
 
@@ -365,7 +359,7 @@ class Kind(Actor):
         if self.active.get(key) is activation:
             del self.active[key]
             self._give_back_after(activation)
-        self.deliveries.ended(key)
+            self.deliveries.ended(key)
 
     def _give_back_after(self, activation: Activation) -> None:
         """It has crashed: another host may take it, once what it had handed over is decided."""

@@ -13,9 +13,10 @@ from ..._kernel._reasons import Crashed, ExitReason
 from ..._supervision._options import seconds, whole
 from ..._supervision._spec import ChildSpec, child
 from .._backoff import Backoff
-from ..actors._handle import Durable, DurableRef, durable
+from ..actors._handle import Durable, durable
 from ..actors._identity import Identity, checked_name
 from ..actors._kind import Kind
+from ..actors._ref import DurableRef
 from ..stores import Session
 from ._feed import Feed, ProjectionStatus, Settings
 from ._handlers import Happened, Source

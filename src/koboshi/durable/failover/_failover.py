@@ -25,8 +25,9 @@ from ...otp.failover._failover import Failover, _check, _not_beyond
 from ...otp.failover._sources import Poll, Push
 from .._failures import Fenced, OutcomeUnknown, OwnedElsewhere, StoreClosed, StoreUnavailable
 from ..actors._actor import DurableActor
-from ..actors._handle import DurableRef, durable
+from ..actors._handle import durable
 from ..actors._identity import checked_name
+from ..actors._ref import DurableRef
 from ..stores import StoreURL
 from ._inlet import Inlet
 

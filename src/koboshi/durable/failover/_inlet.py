@@ -10,8 +10,9 @@ import msgspec
 from ..._kernel._errors import UsageError
 from ..._kernel._message import message
 from .._failures import Refused
-from ..actors._actor import DurableActor, query
-from ..actors._handle import DurableRef
+from ..actors._actor import DurableActor
+from ..actors._query import query
+from ..actors._ref import DurableRef
 from ..stores import StoreURL
 
 __all__ = ["CursorMoved", "Inlet", "Place"]

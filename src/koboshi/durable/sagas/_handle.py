@@ -17,9 +17,10 @@ from ..._supervision._options import seconds, whole
 from ..._supervision._spec import ChildSpec, child
 from .._backoff import Backoff
 from ..actors._codec import codec_of, within_limit
-from ..actors._handle import Durable, DurableRef, _live, durable
+from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
 from ..actors._kind import DurableStatistics, Kind
+from ..actors._ref import DurableRef, live
 from ..stores import LEASE, Session, StoreURL
 from ..stores._tables import ACTOR, TAG
 from ._errors import SagaCancelled, SagaFailed, UnknownSaga
@@ -108,7 +109,7 @@ class Sagas(Generic[I, R]):
         row = definition.system, definition.type, TAG_NAME, value
         columns = "system_name", "actor_type", "tag_name", "tag_value"
         whole("limit", limit, 1)
-        found = await _live(definition, "alive").store.read(
+        found = await live(definition, "alive").store.read(
             lambda session: session.lookup(TAG, ("actor_key",), columns, [row])
         )
         return sorted(str(each[0]) for each in found)[:limit]
@@ -230,7 +231,7 @@ class SagaRef(Generic[R]):
         def read(session: Session) -> list[tuple[Any, ...]]:
             return session.lookup(ACTOR, _STATE, ("system_name", "actor_type", "actor_key"), [who])
 
-        rows = await _live(definition, "status").store.read(read)
+        rows = await live(definition, "status").store.read(read)
         if not rows or rows[0][0] is None:
             raise UnknownSaga(str(who))
         blob, revision, codec = rows[0]

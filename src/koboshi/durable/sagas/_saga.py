@@ -25,7 +25,7 @@ from ._journal import Ended, Failure, Tried
 from ._running import KEY, called, result_codec, step_key, with_key
 
 if TYPE_CHECKING:
-    from ..actors._handle import DurableRef
+    from ..actors._ref import DurableRef
     from ._operation import Operation
     from ._runner import Runner
 

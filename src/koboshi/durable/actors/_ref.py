@@ -1,0 +1,271 @@
+"""The address of one durable actor: what is sent to it wakes it, and is sent again where that surely is right."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
+from ..._kernel._message import MARK, Message, describe
+from ..._kernel._reasons import Shutdown
+from ..._kernel._ref import ActorRef
+from .._failures import Fenced, OutcomeUnknown, StoreUnavailable
+from ..stores import Session
+from ..stores._tables import OUTBOX, REQUEST
+from ._actor import DurableActor
+from ._codec import arguments_of
+from ._definition import Definition
+from ._delivery import PUT, Letter
+from ._identity import checked_name
+from ._kind import Kind
+from ._past import Past
+from ._rows import erase_rows
+from ._turn import REQUEST_ID
+
+if TYPE_CHECKING:
+    from ._activation import Activation
+
+__all__ = ["DurableRef", "live"]
+
+A = TypeVar("A", bound=DurableActor[Any])
+A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
+AA = TypeVar("AA", bound=DurableActor[Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# How often a call is sent again that surely was not handled, and the first delay of one that may be repeated.
+_MOST_SENDS = 10
+_FIRST_DELAY = 0.05
+
+
+class DurableRef(Past[A_co], Generic[A_co]):
+    """The address of one durable actor. It is awake when a message reaches it, wherever it was before."""
+
+    __slots__ = ("_definition", "_request", "_within", "key")
+
+    def __init__(self, definition: Definition, key: str, within: float | None, request: str | None) -> None:
+        self._definition = definition
+        self.key = key
+        self._within = within
+        self._request = request
+
+    def within(self, seconds: float | None) -> DurableRef[A_co]:
+        """The same address with another deadline for its calls, in seconds; None waits for ever."""
+        if seconds is not None and not seconds >= 0:
+            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        return DurableRef(self._definition, self.key, seconds, self._request)
+
+    def request(self, id: str) -> DurableRef[A_co]:
+        """The same address for a request with an id: whatever is lost in between, it is handled once.
+
+        The reply is kept under the id for a day; who asks again gets it. A call whose outcome is unknown, or that met
+        a store which was down, is repeated by itself until its deadline.
+        """
+        return DurableRef(self._definition, self.key, self._within, checked_name("request id", id, 128))
+
+    def check(self, message: Any) -> None:
+        """Raise `UsageError` for what is no message of this kind."""
+        if message not in self._definition.cls._kb_info.protocol:
+            raise _no_message(self._definition, message)
+
+    async def call(
+        self: DurableRef[AA], message: Message[AA, P, R, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Send a message and wait for the reply, which leaves the actor after its turn is committed.
+
+        Raises:
+            Refused: the actor has refused it; nothing has changed.
+            CallTimeout, ActorExited, MailboxFull, CallCycle, UsageError: as `ActorRef.call`.
+            NotRunning: the kind does not run. One that its supervisor starts again is waited for, 5 s at most.
+            StoreUnavailable: the store cannot be reached; nothing was recorded.
+            OutcomeUnknown: nobody knows whether it was recorded; ask again with `request`.
+            Corrupted: its row cannot be used.
+            OwnedElsewhere: another program holds it and is alive.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        deadline = None if self._within is None else began + self._within
+        sends, delay = 0, _FIRST_DELAY
+        while True:
+            kind = self._definition.live
+            if kind is None or (kind.ends and self.key not in kind.active):
+                kind = await self._definition.started(describe(message), deadline)
+            try:
+                activation = kind.active.get(self.key)
+                if activation is None:
+                    activation = await self._awake(kind, message, began, deadline)
+                activation.used = kind.tick
+                left = None if deadline is None else max(0.0, deadline - loop.time())
+                if self._request is None:
+                    return await activation.ref.within(left).call(message, *args, **kwargs)
+                return cast("R", await self._with_id(activation, left, message, args, kwargs))
+            except (ActorExited, NotRunning) as error:
+                # It was put to sleep, or ended, before this message had its turn: that can be sent again.
+                sends += 1
+                if error.maybe_executed or sends >= _MOST_SENDS:
+                    raise
+            except (OutcomeUnknown, Fenced, StoreUnavailable):
+                if self._request is None or (deadline is not None and loop.time() + delay >= deadline):
+                    raise
+                await asyncio.sleep(delay)
+                delay *= 2
+
+    async def _with_id(
+        self, activation: Activation, left: float | None, message: Any, args: Any, kwargs: Any
+    ) -> Any:
+        assert self._request is not None
+        await activation.look_up(self._request)
+        outer = REQUEST_ID.set(self._request)
+        try:
+            return await activation.ref.within(left).call(message, *args, **kwargs)
+        finally:
+            REQUEST_ID.reset(outer)
+
+    async def _awake(self, kind: Kind, message: Any, began: float, deadline: float | None) -> Activation:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Activation] = loop.create_future()
+        waiting = _Waiting(future)
+        kind.wake(self.key, waiting)
+        if future.done():
+            return future.result()
+        timer = None if deadline is None else loop.call_at(deadline, future.cancel)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if deadline is None or loop.time() < deadline or (task is not None and task.cancelling()):
+                raise
+            who = f"{self._definition.type}/{self.key}"
+            raise CallTimeout(who, describe(message), loop.time() - began, maybe_executed=False) from None
+        finally:
+            waiting.given_up = True
+            if timer is not None:
+                timer.cancel()
+
+    def cast(
+        self: DurableRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Send a message and do not wait for anything. It is lost if the host dies; `put` is not.
+
+        Raises:
+            NotRunning, MailboxFull, UsageError: as `call`.
+        """
+        kind = live(self._definition, message)
+        self.check(message)
+        activation = kind.active.get(self.key)
+        if activation is not None:
+            activation.used = kind.tick
+            activation.ref.cast(message, *args, **kwargs)
+            return
+
+        def ready(found: Activation | None, error: BaseException | None) -> None:
+            if found is not None:
+                found.ref.cast(message, *args, **kwargs)
+
+        kind.wake(self.key, ready)
+
+    async def awake(self) -> ActorRef[A]:
+        """Wake the actor; the address of this activation, to monitor or link it.
+
+        Raises:
+            CallTimeout, NotRunning, Corrupted, OwnedElsewhere, StoreUnavailable: as `call`.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        deadline = None if self._within is None else began + self._within
+        kind = await self._definition.started("awake", deadline)
+        activation = kind.active.get(self.key) or await self._awake(kind, "awake", began, deadline)
+        return activation.ref
+
+    async def erase(self) -> int:
+        """Take the actor and everything that is stored of it away, in one transaction; how many rows that were.
+
+        It ends if it is awake, and the next message starts it anew. Backups keep what they have.
+
+        Raises:
+            NotRunning, StoreUnavailable, OutcomeUnknown: as `call`.
+        """
+        kind, who = live(self._definition, "erase"), self.who
+        rows = await kind.store.change(lambda session: erase_rows(session, who))
+        activation = kind.active.get(self.key)
+        if activation is not None:
+            # What it commits from now on finds no row.
+            kind.lost(activation, Fenced(str(who)))
+            activation.ref.exit(Shutdown("erased"))
+        return rows
+
+    async def put(
+        self: DurableRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Record a message; when this returns it will be handled, exactly once, whatever crashes.
+
+        `request` gives it an id: the same id put again is handled once.
+
+        Raises:
+            StoreUnavailable, OutcomeUnknown, NotRunning, UsageError: as `call`.
+        """
+        self.check(message)
+        deadline = None if self._within is None else asyncio.get_running_loop().time() + self._within
+        kind = await self._definition.started(describe(message), deadline)
+        request = self._request or f"{kind.store.incarnation}-{kind.deliveries.next_put()}"
+        fn = cast("Any", message)
+        source, who = PUT + request, self.who
+        payload, key_id = self._definition.sealer.seal(
+            who, "message", f"{source}#0", arguments_of(fn).encode(args, kwargs)
+        )
+        row = (who.system, source, 0, who.type, who.key, fn.__name__, payload, "msgpack", key_id, "ready")
+        columns = (
+            *("system_name", "source", "seq", "target_type", "target_key", "message", "payload"),
+            *("codec", "key_id", "state", "not_before", "attempts"),
+        )
+
+        def write(session: Session) -> bool:
+            key = ("system_name", "actor_type", "actor_key", "request_id")
+            if session.lookup(REQUEST, ("revision",), key, [(*who, request)]):
+                return False
+            return session.insert(OUTBOX, columns, [(*row, session.now, 0)], ignore=True) == 1
+
+        if await kind.store.change(write):
+            kind.deliveries.posted([Letter(source, 0, who.key, fn.__name__, payload, 0)])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DurableRef) and self.who == other.who
+
+    def __hash__(self) -> int:
+        return hash(self.who)
+
+    def __repr__(self) -> str:
+        return f"<DurableRef {self.who}>"
+
+
+class _Waiting:
+    """Who waits for an actor to wake; a call whose deadline has passed does no longer."""
+
+    __slots__ = ("_future", "given_up")
+
+    def __init__(self, future: asyncio.Future[Activation]) -> None:
+        self._future = future
+        self.given_up = False
+
+    def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
+        if self._future.done():
+            return
+        if activation is not None:
+            self._future.set_result(activation)
+        elif error is not None:
+            self._future.set_exception(error)
+
+
+def live(definition: Definition, message: Any) -> Kind:
+    return definition.running(describe(message))
+
+
+def _no_message(definition: Definition, message: Any) -> UsageError:
+    name = definition.cls.__qualname__
+    known = ", ".join(sorted({fn.__qualname__ for fn in definition.cls._kb_info.protocol})) or "none"
+    if not getattr(message, MARK, False):
+        return UsageError(
+            f"{describe(message)} is no message of {name}: mark the method with @kb.message and pass it by the "
+            f"class, such as {name}.method; its messages are: {known}"
+        )
+    return UsageError(f"{describe(message)} is not a message of {name}; its messages are: {known}")

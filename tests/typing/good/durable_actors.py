@@ -1,0 +1,36 @@
+"""Durable actors as programs write them: the checkers take each line, and know what it gives."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import koboshi as kb
+
+
+class Gauge(kb.DurableActor[int]):
+    @kb.message
+    def raise_by(self, amount: int) -> int:
+        self.state += amount
+        return self.state
+
+    @kb.query
+    def level(self) -> int:
+        return self.state
+
+    @kb.query(linearizable=True)
+    def newest(self, least: int) -> int:
+        return max(least, self.state)
+
+    @kb.query(linearizable=True)
+    async def newest_later(self) -> str:
+        return str(self.state)
+
+
+gauges = kb.durable(Gauge, store="memory://")
+
+
+async def main() -> None:
+    assert_type(await gauges["a"].call(Gauge.level), int)
+    assert_type(await gauges["a"].call(Gauge.newest, 3), int)
+    assert_type(await gauges["a"].call(Gauge.newest_later), str)
+    assert_type(Gauge().newest(3), int)
