@@ -16,7 +16,7 @@ __all__ = ["BUGS", "die_at", "plant"]
 
 _SQL = "koboshi.durable.stores._sql_session"
 _left = 0
-_STATEMENTS = ("insert", "update", "upsert", "delete", "lookup", "fetch", "run", "execute")
+_STATEMENTS = ("insert", "update", "upsert", "delete", "lookup", "fetch", "take", "run", "execute")
 
 
 def _classes(sqlite: type[Any], name: str) -> list[type[Any]]:

@@ -62,13 +62,12 @@ class Site(Protocol):
 
 
 class SqliteSite:
-    """A file in a folder; with `disk`, on a small disk of its own, which only root can make."""
+    """A file; with `disk`, on a small disk of its own, which only root can make."""
 
-    def __init__(self, folder: Path, image: Path, *, disk: bool) -> None:
-        self.url = f"sqlite:///{folder}/chaos.db"
+    def __init__(self, path: Path, image: Path, *, disk: bool) -> None:
+        self.url = f"sqlite:///{path}"
         self.can = frozenset({"disk_full"}) if disk else frozenset()
-        self._folder = folder
-        self._path = folder / "chaos.db"
+        self._path = path
         self._image = image
 
     async def state(self, key: str) -> bytes | None:
@@ -92,11 +91,11 @@ class SqliteSite:
 
     async def break_down(self) -> None:
         """Fill the disk to the last byte."""
-        await asyncio.to_thread(_fill, self._folder / "filler")
+        await asyncio.to_thread(_fill, self._path.with_name("filler"))
 
     async def mend(self) -> None:
         """Make room."""
-        (self._folder / "filler").unlink(missing_ok=True)
+        self._path.with_name("filler").unlink(missing_ok=True)
 
 
 def _fill(path: Path) -> None:
@@ -173,12 +172,18 @@ class PostgresSite:
 
 @contextlib.asynccontextmanager
 async def open_site(store: str) -> AsyncIterator[Site]:
-    """The store that is named: "" for a SQLite file of our own, "postgresql" for a server of our own, or a URL."""
+    """The store that is named: "" for a SQLite file of our own, "postgresql" for a server of our own, or a URL.
+
+    What is there already is never hurt: a file must be new.
+    """
     if store.startswith("postgresql") and "://" in store:
         yield PostgresSite(store, None)
         return
-    if store.startswith("sqlite:///"):
-        raise SystemExit(f"chaos: a SQLite file is made and not named, since it is damaged; got {store!r}")
+    named = Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:///") else None
+    if named is not None and (named.exists() or not named.parent.is_dir()):
+        raise SystemExit(
+            f"chaos: --store needs a new file in a folder that is there, to be damaged; got {store!r}"
+        )
     folder = Path(tempfile.mkdtemp(prefix="koboshi-chaos-"))
     os.chmod(folder, 0o755)
     try:
@@ -190,8 +195,12 @@ async def open_site(store: str) -> AsyncIterator[Site]:
                 yield PostgresSite(server.url("chaos"), server)
             finally:
                 server.stop()
+        elif named is not None:
+            yield SqliteSite(named.resolve(), folder / "image.db", disk=False)
         elif store:
-            raise SystemExit(f'chaos: --store takes "postgresql" or postgresql://..., got {store!r}')
+            raise SystemExit(
+                f'chaos: --store takes "postgresql", postgresql+asyncpg://... or sqlite:///..., got {store!r}'
+            )
         else:
             async with _sqlite(folder) as site:
                 yield site
@@ -207,7 +216,7 @@ async def _sqlite(folder: Path) -> AsyncIterator[Site]:
         "mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)
     )
     try:
-        yield SqliteSite(disk, folder / "image.db", disk=has_disk)
+        yield SqliteSite(disk / "chaos.db", folder / "image.db", disk=has_disk)
     finally:
         if has_disk:
             _run("umount", "-l", str(disk))

@@ -62,7 +62,20 @@ def test_a_wrong_argument_exits_2_with_one_line(given: list[str], capsys: pytest
     assert 1 == capsys.readouterr().err.count("\n")
 
 
-@pytest.mark.parametrize("store", ["sqlite:///app.db", "mariadb://host/db"])
-def test_a_store_that_it_must_not_or_cannot_hurt_is_refused(store: str) -> None:
-    with pytest.raises(SystemExit, match="chaos: "):
+@pytest.mark.parametrize(
+    "store", ["sqlite:///README.md", "sqlite:///no/such/folder/app.db", "mariadb://host/db"]
+)
+def test_a_store_that_it_must_not_or_cannot_hurt_is_refused(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match="chaos: --store"):
         chaos.main(["--store", store])
+
+
+@pytest.mark.slow
+async def test_a_new_file_may_be_named(tmp_path: Path) -> None:
+    result = await chaos.run(3, 0.1, f"sqlite:///{tmp_path}/new.db", only=("killed",))
+
+    assert (True, []) == (result.ok, result.violations)
+    assert tmp_path.joinpath("new.db").stat().st_size > 0
