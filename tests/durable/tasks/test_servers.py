@@ -13,17 +13,19 @@ from pathlib import Path
 import pytest
 
 import koboshi as kb
-from koboshi.durable.stores import Store, engine_of
-from koboshi.durable.tasks import put_rows
-from koboshi.durable.tasks._claim import Claim
+from koboshi.durable.stores import engine_of
+from koboshi.durable.tasks import _counters
+from koboshi.durable.tasks._batches import PutBatch, read_batches
+from koboshi.durable.tasks._cron import fire
 
 ROOT = str(Path(__file__).parents[3])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
 from tests.durable.tasks import work  # noqa: E402 - workers must find it by this name
+from tests.durable.tasks.desk import NAME, desks  # noqa: E402
 
-TASKS = 480
+TASKS = 320
 PROGRAMS = 4
 
 
@@ -38,21 +40,15 @@ class ServerContract:
     """What holds on each database server; a subclass has the fixture `server`, a URL."""
 
     async def test_programs_that_claim_at_the_same_time_take_different_tasks(self, server: str) -> None:
-        queue = kb.Queue("heads", store=server)
-        async with AsyncExitStack() as stack:
-            stores = [Store(engine_of(server)) for _ in range(PROGRAMS)]
-            for store in stores:
-                await store.open()
-                stack.push_async_callback(store.close)
-            rows = [queue.options(id=f"t{number:02}").row(work.add, number) for number in range(40)]
-            await stores[0].change(lambda session: put_rows(session, rows))
-            found = await asyncio.gather(
-                *(store.run(Claim("heads", store.host, 10, None)) for store in stores)
-            )
+        async with desks(PROGRAMS, lambda: engine_of(server)) as programs:
+            for number in range(40):
+                await programs[0].put(id=f"t{number:02}")
+            found = await asyncio.gather(*(desk.claim() for desk in programs))
 
-        taken = [[each.id for each in claims.claimed] for claims in found]
-        assert [10] * PROGRAMS == [len(each) for each in taken]
-        assert [f"t{number:02}" for number in range(40)] == sorted(id for each in taken for id in each)
+        assert [10] * PROGRAMS == [len(each) for each in found]
+        assert [f"t{number:02}" for number in range(40)] == sorted(
+            claim.id for each in found for claim in each
+        )
 
     async def test_four_programs_run_each_task_once_and_none_of_them_starves(
         self, server: str, tmp_path: Path
@@ -90,6 +86,68 @@ class ServerContract:
         assert {pid: len(each) for pid, each in runs.items()} == dict(recorded)
         assert PROGRAMS == len(recorded)
         assert (TASKS, 0, 0) == (statistics.done, statistics.claimed, statistics.waiting)
+
+    async def test_programs_that_look_at_a_schedule_at_the_same_time_put_each_occurrence_once(
+        self, server: str
+    ) -> None:
+        queue = kb.Queue(NAME, store=server)
+        queue.schedule("* * * * *", name="it", missed="fire_all").put(work.add, 1)
+        [schedule] = queue._schedules
+        async with desks(PROGRAMS, lambda: engine_of(server)) as programs:
+            name = _counters.schedule_name(NAME, "it")
+            hour_ago = programs[0].store.change(
+                lambda session: _counters.write(session, name, int(session.now) - 3_600)
+            )
+            await hour_ago
+            await asyncio.gather(*(fire(desk.store, queue._plan, schedule) for desk in programs))
+
+            assert len(await programs[0].claim(100)) in (60, 61)
+
+    async def test_programs_together_keep_to_the_rate(self, server: str) -> None:
+        rate = kb.Rate(1, per=60.0, burst=7)
+        async with desks(PROGRAMS, lambda: engine_of(server)) as programs:
+            for number in range(20):
+                await programs[0].put(number=number)
+            found = await asyncio.gather(*(desk.claim(5, rate) for desk in programs))
+            later = await asyncio.gather(*(desk.claims(5, rate) for desk in programs))
+
+            assert 7 == sum(len(each) for each in found)
+            assert [0] * PROGRAMS == [len(each.claimed) for each in later]
+            assert all(50.0 < each.wait <= 60.0 for each in later)
+
+    async def test_a_unique_key_that_several_programs_want_is_given_to_one(self, server: str) -> None:
+        async with desks(PROGRAMS, lambda: engine_of(server)) as programs:
+            for _ in range(5):
+                found = await asyncio.gather(*(desk.put(unique="user 1") for desk in programs))
+                [claimed] = await programs[0].claim()
+                # One ends it while the others want it: whoever comes after the end gets a new one.
+                ended, *late = await asyncio.gather(
+                    programs[0].settle(claimed), *(desk.put(unique="user 1") for desk in programs[1:])
+                )
+                left = await programs[1].claim()
+                for each in left:
+                    await programs[1].settle(each)
+
+                assert 1 == sum(new for _, new in found)
+                assert {claimed.id} == {id for id, _ in found}
+                assert ended
+                assert sum(new for _, new in late) == len(left) <= 1
+
+    async def test_the_last_of_a_batch_is_followed_once_whichever_program_ends_it(self, server: str) -> None:
+        async with desks(PROGRAMS, lambda: engine_of(server)) as programs:
+            first = programs[0]
+            rows = [first.row(number)._replace(batch="all") for number in range(PROGRAMS)]
+            follower = first.row(id="all.then")
+            assert await first.store.run(PutBatch(NAME, "all", rows, follower, 100.0))
+            held = [(await desk.claim(1))[0] for desk in programs]
+            await asyncio.gather(
+                *(desk.settle(each) for desk, each in zip(programs, held, strict=True)),
+                first.cancel(held[0].id),
+            )
+            [batch] = await first.store.read(lambda session: read_batches(session, [(NAME, "all")]))
+
+            assert ["all.then"] == [each.id for each in await first.claim()]
+            assert (PROGRAMS, 0) == (batch.total, batch.pending)
 
 
 class TestPostgres(ServerContract):

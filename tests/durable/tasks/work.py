@@ -150,7 +150,7 @@ RUNS: list[str] = []
 async def note_run() -> None:
     """Known twice: in this process, and in the database with its acknowledgement."""
     RUNS.append(current().id)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     kb.transact(
         "INSERT INTO ran (task, program) VALUES (:task, :program)", task=current().id, program=os.getpid()
     )

@@ -233,7 +233,11 @@ TASK_BATCH = Table(
         Column("failed", "integer"),
         _text("function_name", 255, nullable=True),
         Column("payload", "bytes", nullable=True),
+        Column("priority", "integer"),
+        # When it may be forgotten, once none is pending.
+        Column("expires_at", "real"),
     ),
+    (Index("kb_task_batch_ended", ("queue_name", "pending", "expires_at")),),
 )
 # Keys of which one task may wait or run at a time.
 TASK_UNIQUE = Table(

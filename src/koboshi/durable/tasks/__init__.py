@@ -2,11 +2,13 @@
 
 from ._batches import BatchInfo
 from ._claim import Rate
-from ._events import TaskDied, TaskInterrupted, TaskRetried, TasksRecovered, TaskUnknown
+from ._events import TaskDied, TaskInterrupted, TaskRetried, TaskSealed, TasksRecovered, TaskUnknown
 from ._job import Job
 from ._look import TaskInfo
-from ._queue import MAX_BYTES, Put, Queue, QueueStatistics
+from ._putting import Put
+from ._queue import MAX_BYTES, Queue
 from ._rows import TaskRow, put_rows
+from ._statistics import QueueStatistics
 from ._task import AsyncTask, PlainTask, Task, task
 from ._turn import Turn, current, transact
 
@@ -26,6 +28,7 @@ __all__ = [
     "TaskInterrupted",
     "TaskRetried",
     "TaskRow",
+    "TaskSealed",
     "TaskUnknown",
     "TasksRecovered",
     "Turn",

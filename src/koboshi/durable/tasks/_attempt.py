@@ -13,7 +13,7 @@ from ._settle import Settlement
 from ._task import Task
 from ._work import Unfit, report_of
 
-__all__ = ["Attempt", "judge"]
+__all__ = ["Attempt", "judge", "worn_out"]
 
 # Seconds until a task is tried again that could not be begun.
 _NOT_BEGUN = 0.5
@@ -61,6 +61,19 @@ def judge(attempt: Attempt, error: BaseException, chance: float | None = None) -
         return Settlement(held, "dead", report=report)
     delay = options.backoff.delay(held.attempt, random.random() if chance is None else chance)
     return Settlement(held, "retry", report=report, delay=delay)
+
+
+def worn_out(held: Claimed, error: Exception | None) -> Settlement:
+    """A task that is not begun again.
+
+    Args:
+        error: why it cannot be; None: it was interrupted too often, with all of the program that ran it.
+    """
+    if error is None:
+        report = f"interrupted {held.interruptions} times: the programs that ran it did not come to its end"
+    else:
+        report = report_of(error, held.attempt)
+    return Settlement(held._replace(attempt=held.attempt - 1), "dead", report=report)
 
 
 def _interrupted(attempt: Attempt, error: WorkerCrashed) -> Settlement:

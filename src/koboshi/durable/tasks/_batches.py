@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from ..stores import Operation, Select, Session
 from ..stores._tables import TASK_BATCH
-from ._rows import TaskRow, put_rows
+from ._rows import FOREVER, TaskRow, put_rows
 
-__all__ = ["BatchInfo", "PutBatch", "count_down", "read_batches"]
+__all__ = ["BatchInfo", "Ended", "PutBatch", "count_down", "read_batches"]
 
 _KEY = ("queue_name", "batch_id")
-_COLUMNS = (*_KEY, "total", "pending", "failed", "function_name", "payload")
+_COLUMNS = (*_KEY, "total", "pending", "failed", "function_name", "payload", "priority")
 
 # On servers the row is locked from here to the commit, so that exactly one transaction sees the last one end.
 _DOWN = Select(
-    "UPDATE kb_task_batch SET pending = pending - :ended, failed = failed + :failed "
+    "UPDATE kb_task_batch SET pending = pending - :ended, failed = failed + :failed, expires_at = :until "
     "WHERE queue_name = :queue AND batch_id = :batch"
 )
 
@@ -32,6 +32,16 @@ class BatchInfo(NamedTuple):
     failed: int
     function: str | None
     payload: bytes | None
+    priority: int
+
+
+class Ended(NamedTuple):
+    """A task of a batch that has ended: whether it failed, and until when the batch is to be known of."""
+
+    queue: str
+    batch: str
+    failed: bool
+    until: float
 
 
 class PutBatch(Operation[bool]):
@@ -39,12 +49,16 @@ class PutBatch(Operation[bool]):
 
     Args:
         then: what is put when all have ended; its id is the batch's with ".then".
+        keep: seconds for which the batch is known of after its end; None: for ever.
     """
 
     rank = 4
 
-    def __init__(self, queue: str, id: str, rows: Sequence[TaskRow], then: TaskRow | None) -> None:
+    def __init__(
+        self, queue: str, id: str, rows: Sequence[TaskRow], then: TaskRow | None, keep: float | None
+    ) -> None:
         self._queue = queue
+        self._keep = keep
         self._id = id
         self._rows = rows
         self._then = then
@@ -52,31 +66,33 @@ class PutBatch(Operation[bool]):
     def perform(self, session: Session) -> bool:
         """See `Operation.perform`."""
         then = self._then
-        function, payload = (None, None) if then is None else (then.function, then.payload)
+        follower = (None, None, 0) if then is None else (then.function, then.payload, then.priority)
         total = len(self._rows)
-        row = (self._queue, self._id, total, total, 0, function, payload)
-        if not session.insert(TASK_BATCH, _COLUMNS, [row], ignore=True):
+        until = FOREVER if self._keep is None else session.now + self._keep
+        row = (self._queue, self._id, total, total, 0, *follower, until)
+        if not session.insert(TASK_BATCH, (*_COLUMNS, "expires_at"), [row], ignore=True):
             return False
         new = sum(is_new for _, is_new in put_rows(session, self._rows))
         followers = []
         if new < total:
             # Tasks that were there before are not of this batch, and are not waited for.
-            followers = count_down(session, [(self._queue, self._id, False)] * (total - new))
+            followers = count_down(session, [Ended(self._queue, self._id, False, until)] * (total - new))
         elif not total and then is not None:
-            followers = [then._replace(id=f"{self._id}.then")]
+            followers = [then]
         put_rows(session, followers)
         return True
 
 
-def count_down(session: Session, ended: Sequence[tuple[str, str, bool]]) -> list[TaskRow]:
-    """Tasks of batches have ended: (queue, batch, whether it failed). Returns the tasks that follow now."""
-    all_ended = Counter((queue, batch) for queue, batch, _ in ended)
-    failed = Counter((queue, batch) for queue, batch, has_failed in ended if has_failed)
+def count_down(session: Session, ended: Sequence[Ended]) -> list[TaskRow]:
+    """Tasks of batches have ended. Returns the tasks that follow now."""
+    all_ended = Counter((each.queue, each.batch) for each in ended)
+    failed = Counter((each.queue, each.batch) for each in ended if each.failed)
+    until = {(each.queue, each.batch): each.until for each in ended}
     # In one order, so that two transactions cannot wait for each other.
     for queue, batch in sorted(all_ended):
-        session.run(_DOWN, all_ended[queue, batch], failed[queue, batch], queue, batch)
+        session.run(_DOWN, all_ended[queue, batch], failed[queue, batch], until[queue, batch], queue, batch)
     return [
-        TaskRow(each.queue, f"{each.id}.then", each.function, each.payload)
+        TaskRow(each.queue, f"{each.id}.then", each.function, each.payload, each.priority)
         for each in read_batches(session, list(all_ended))
         if each.pending == 0 and each.function is not None and each.payload is not None
     ]

@@ -16,8 +16,9 @@ from ..._supervision._options import seconds, whole
 from ..stores import Operation, Row, Select, Session
 from ..stores._tables import HOST, TASK
 from . import _counters
+from ._peek import is_paused
 
-__all__ = ["Claim", "Claimed", "Claims", "Rate", "Recover"]
+__all__ = ["Claim", "Claimed", "Claims", "Rate", "Recover", "Strays"]
 
 _DUE = Select(
     "SELECT task_id, priority FROM kb_task "
@@ -115,8 +116,7 @@ class Claim(Operation[Claims]):
     def perform(self, session: Session) -> Claims:
         """See `Operation.perform`."""
         queue, now = self._queue, session.now
-        paused = _counters.paused_name(queue)
-        if _counters.read(session, [paused]).get(paused):
+        if is_paused(session, queue):
             return Claims([], True, now, None, 0.0)
         more = self._promote(session, now)
         most, wait = self._most, 0.0
@@ -202,17 +202,57 @@ class Recover(Operation[int]):
         alive = {host for host, lease_until in hosts if lease_until > now} | {self._host}
         if self._own:
             alive.discard(self._host)
-        return sum(self._free(session, owner) for owner in owners if owner not in alive)
+        return sum(_free(session, self._queue, owner, self._counts) for owner in owners if owner not in alive)
 
-    def _free(self, session: Session, owner: str) -> int:
-        match = (*_MATCH, "token")
-        change = ("state", "turn", "owner", "attempts", "interruptions")
-        rows = session.fetch(_LOST, self._queue, owner, _PORTION)
-        changes = [
-            (
-                self._queue, id, "claimed", token,
-                "ready", -priority, None, attempts - 1, interruptions + self._counts(function),
-            )
-            for id, function, _, attempts, interruptions, _, priority, _, _, token in rows
-        ]  # fmt: skip
-        return session.update(TASK, match, change, changes) if changes else 0
+
+class Strays(Operation[int]):
+    """Make claims of ours ready again that we do not know of; how many there were.
+
+    A claim whose COMMIT was not answered may hold all the same, and nobody else takes it while we live.
+
+    Args:
+        held: ids of those that we know of.
+    """
+
+    rank = 3
+
+    def __init__(self, queue: str, host: str, held: frozenset[str]) -> None:
+        self._queue = queue
+        self._host = host
+        self._held = held
+
+    def perform(self, session: Session) -> int:
+        """See `Operation.perform`."""
+        return _free(session, self._queue, self._host, _never_begun, self._held)
+
+
+def _never_begun(function: str) -> bool:
+    return False
+
+
+def _free(
+    session: Session,
+    queue: str,
+    owner: str,
+    counts: Callable[[str], bool],
+    but: frozenset[str] = frozenset(),
+) -> int:
+    match = (*_MATCH, "token")
+    change = ("state", "turn", "owner", "attempts", "interruptions")
+    rows = session.fetch(_LOST, queue, owner, _PORTION)
+    changes = [
+        (
+            queue,
+            id,
+            "claimed",
+            token,
+            "ready",
+            -priority,
+            None,
+            attempts - 1,
+            interruptions + counts(function),
+        )
+        for id, function, _, attempts, interruptions, _, priority, _, _, token in rows
+        if id not in but
+    ]
+    return session.update(TASK, match, change, changes) if changes else 0

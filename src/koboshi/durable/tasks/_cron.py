@@ -13,7 +13,10 @@ from ..._supervision._options import one_of
 from .._failures import ExtraNeeded
 from ..stores import Operation, Session, Store
 from . import _counters
+from ._options import text
+from ._plan import Plan
 from ._rows import TaskRow, put_rows
+from ._vault import Vault
 
 __all__ = ["Missed", "Schedule", "fire", "occurrences"]
 
@@ -24,6 +27,10 @@ MISSED: tuple[Missed, ...] = ("fire_all", "fire_once", "skip")
 _ON_TIME = 30.0
 # Occurrences that one look puts at most; the next look goes on.
 _PORTION = 1_000
+# Seconds to look back for the last occurrence: each window holds few of a line that has none in the one before.
+_WINDOWS = (60.0, 3_600.0, 86_400.0, 31 * 86_400.0, 366 * 86_400.0)
+# It is part of the ids of the tasks and of a counter's name, beside the queue's.
+_NAME_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Schedule:
     priority: int
 
     def __post_init__(self) -> None:
+        text("the name of a schedule", self.name, _NAME_LIMIT)
         one_of("missed", self.missed, MISSED)
         occurrences(self.line, self.timezone, 0.0)
 
@@ -73,10 +81,8 @@ def occurrences(line: str, zone: str, after: float) -> Callable[[], float]:
         ) from None
 
     def following() -> float:
-        try:
-            return next(times).timestamp()
-        except StopIteration:
-            return float("inf")
+        # In the hour that comes twice in autumn, a line may go on with its first time, which is over.
+        return next((when for each in times if (when := each.timestamp()) > after), float("inf"))
 
     return following
 
@@ -86,8 +92,9 @@ class _Fire(Operation[int]):
 
     rank = 4
 
-    def __init__(self, queue: str, schedule: Schedule) -> None:
+    def __init__(self, queue: str, vault: Vault, schedule: Schedule) -> None:
         self._queue = queue
+        self._vault = vault
         self._schedule = schedule
 
     def perform(self, session: Session) -> int:
@@ -99,46 +106,56 @@ class _Fire(Operation[int]):
         if not last:
             _counters.write(session, name, int(now))  # it is new: what was before is no concern of it
             return 0
-        due, last = self._due(last, now)
-        _counters.write(session, name, last)
-        rows = [
-            TaskRow(
-                self._queue,
-                f"cron/{schedule.name}/{_stamp(when)}",
-                schedule.function,
-                schedule.payload,
-                schedule.priority,
-            )
-            for when in due
-        ]
-        return sum(new for _, new in put_rows(session, rows))
+        due = _due(schedule, last, now)
+        if not due:
+            return 0
+        _counters.write(session, name, int(due[-1]))
+        late = now - _ON_TIME
+        if schedule.missed == "skip":
+            due = [when for when in due if when >= late]
+        return sum(new for _, new in put_rows(session, [self._row(when) for when in due]))
 
-    def _due(self, last: int, now: float) -> tuple[list[float], int]:
-        """The occurrences to be put, and up to when all is dealt with then."""
-        following = self._schedule.after(float(last))
-        found: list[float] = []
-        while (when := following()) <= now and len(found) < _PORTION:
-            found.append(when)
-        if not found:
-            return [], last
-        end = int(found[-1])
-        late = [when for when in found if when < now - _ON_TIME]
-        if self._schedule.missed == "skip":
-            found = found[len(late) :]
-        elif self._schedule.missed == "fire_once" and late:
-            found = found[max(len(late) - 1, 0) :]
-            if len(found) > 1:
-                found = found[1:]  # one that is on time stands for those that were missed
-        return found, end
+    def _row(self, when: float) -> TaskRow:
+        schedule = self._schedule
+        id = f"cron/{schedule.name}/{_stamp(when)}"
+        payload = self._vault.seal_arguments(id, schedule.function, schedule.payload)
+        return TaskRow(self._queue, id, schedule.function, payload, schedule.priority)
+
+
+def _due(schedule: Schedule, last: int, now: float) -> list[float]:
+    """The occurrences that are dealt with now, the last of which says up to when all is dealt with.
+
+    Of missed ones it is all of a portion for "fire_all", and the latest for the others, unless there are some that
+    are on time, which stand for it.
+    """
+    if schedule.missed == "fire_all":
+        return _between(schedule, last, now, _PORTION)
+    on_time = _between(schedule, max(last, now - _ON_TIME), now)
+    if on_time:
+        return on_time
+    for window in (*_WINDOWS, now):
+        if found := _between(schedule, max(last, now - window), now):
+            return found[-1:]
+        if now - window <= last:
+            break
+    return []
+
+
+def _between(schedule: Schedule, after: float, until: float, most: int | None = None) -> list[float]:
+    following = schedule.after(after)
+    found: list[float] = []
+    while (most is None or len(found) < most) and (when := following()) <= until:
+        found.append(when)
+    return found
 
 
 def _stamp(when: float) -> str:
     return (datetime(1970, 1, 1) + timedelta(seconds=when)).isoformat() + "Z"
 
 
-async def fire(store: Store, queue: str, schedule: Schedule) -> bool:
+async def fire(store: Store, plan: Plan, schedule: Schedule) -> bool:
     """Put what has become due; whether there was anything. A look that finds nothing writes nothing."""
-    name = _counters.schedule_name(queue, schedule.name)
+    name = _counters.schedule_name(plan.name, schedule.name)
 
     def due(session: Session) -> bool:
         last = _counters.read(session, [name]).get(name)
@@ -146,5 +163,5 @@ async def fire(store: Store, queue: str, schedule: Schedule) -> bool:
 
     if not await store.read(due):
         return False
-    put = await store.run(_Fire(queue, schedule))
+    put = await store.run(_Fire(plan.name, plan.vault, schedule))
     return put > 0

@@ -21,7 +21,7 @@ class Desk(Actor):
     async def on_start(self) -> None:
         plan, cell = self._plan, self._kb_cell
         self._use = await StoreUse.begin(plan.store, cell, lease=plan.lease)
-        self._live = Live(cell.node, plan.key, self._use.store)
+        self._live = Live(cell.node, plan.key, self._use.store, plan.vault)
         hold(cell, self._live)
 
     async def on_stop(self, reason: ExitReason) -> None:

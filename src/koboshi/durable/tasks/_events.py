@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..._kernel._events import Event
 
-__all__ = ["TaskDied", "TaskInterrupted", "TaskRetried", "TaskUnknown", "TasksRecovered"]
+__all__ = ["TaskDied", "TaskInterrupted", "TaskRetried", "TaskSealed", "TaskUnknown", "TasksRecovered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,16 @@ class TaskDied(Event):
 @dataclass(frozen=True, slots=True)
 class TaskUnknown(Event):
     """The queue holds tasks of a function that this program has not registered; told once for each name."""
+
+    level: ClassVar[int] = logging.ERROR
+    function: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSealed(Event):
+    """The queue holds tasks that are encrypted with a key which this program does not have; they wait for one that
+    has. Told once for each function."""
 
     level: ClassVar[int] = logging.ERROR
     function: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,14 +19,15 @@ from ...workers.pool._batch import Batch
 from ...workers.pool._engine import Engine
 from ...workers.process._jobs import FunctionRef, encode_arguments
 from ...workers.process._outcomes import Failure, decode
-from .._failures import TaskTimeout, UnknownTask
+from .._failures import Corrupted, OutcomeUnknown, UnknownTask, WrongKey
 from ..stores import Query
 from . import _work
-from ._attempt import Attempt, judge
-from ._claim import Claim, Claimed, Claims
-from ._events import TaskDied, TaskInterrupted, TaskRetried, TaskUnknown
+from ._attempt import Attempt, judge, worn_out
+from ._claim import Claim, Claimed, Claims, Strays
+from ._coroutines import Coroutines
+from ._events import TaskDied, TaskInterrupted, TaskRetried, TaskSealed, TaskUnknown
 from ._live import Live
-from ._look import LookAt, States
+from ._look import Ours
 from ._overtime import Overtime
 from ._pace import Pace
 from ._peek import peek
@@ -69,7 +69,6 @@ class Flow:
         self._plan = plan
         self._engine = engine
         self._pool = pool
-        self._concurrency = concurrency
         self._label = label
         self._instruments = instruments
         self._crash = crash
@@ -77,16 +76,14 @@ class Flow:
         # All claims in hand, until what became of them is recorded.
         self.held: dict[str, Attempt] = {}
         self._refs: dict[str, FunctionRef] = {}
-        self._unknown: set[str] = set()
-        # Coroutines that run, and tasks that wait for one of them to end.
-        self._running = 0
-        self._behind: deque[Attempt] = deque()
+        self._told: set[tuple[str, type[Event]]] = set()
+        self._coroutines = Coroutines(concurrency, plan.max_bytes, self._succeeded, self._failed)
         self._pace = Pace(self._loop.time())
         self._overtime = Overtime(engine, self, self._loop)
-        self._recorder = Recorder(self._store, self._recorded, self._refused, self.settled, crash)
+        self._recorder = Recorder(self._store, plan, self._recorded, self._refused, self.settled, crash)
         self._claiming = False
         self._stopping = False
-        self._more = False
+        self._more = self._doubtful = False
         self._timer: asyncio.TimerHandle | None = None
         self._scaling: asyncio.TimerHandle | None = None
         self._changed: asyncio.Event = asyncio.Event()
@@ -100,7 +97,7 @@ class Flow:
         self._claim()
 
     def _room(self) -> int:
-        most = self._pace.target(self._loop.time(), 2 * self._pool.workers) + self._running
+        most = self._pace.target(self._loop.time(), 2 * self._pool.workers) + self._coroutines.running
         return 0 if len(self.held) > most // 2 else most - len(self.held)
 
     def _claim(self) -> None:
@@ -110,14 +107,24 @@ class Flow:
         if room <= 0:
             return
         self._claiming, self._more = True, False
-        operation = Claim(self._plan.name, self._store.host, room, self._plan.rate)
-        self._submit(operation, functools.partial(self._claimed, room))
+        name, host = self._plan.name, self._store.host
+        if self._doubtful:
+            self._submit(Strays(name, host, frozenset(self.held)), self._recovered)
+        else:
+            self._submit(Claim(name, host, room, self._plan.rate), functools.partial(self._claimed, room))
+
+    def _recovered(self, found: int, error: Exception | None) -> None:
+        self._claiming = False
+        self._doubtful = error is not None
+        self._look_in(_POLL if error is not None else 0.0, claim=True)
 
     def _claimed(self, asked: int, found: Claims, error: Exception | None) -> None:
         self._claiming = False
         self._changed.set()
         if error is not None:
-            self._look_in(2 * _POLL)
+            # Where nobody can tell whether it was committed, tasks may be ours that we do not know of.
+            self._doubtful = isinstance(error, OutcomeUnknown)
+            self._look_in(2 * _POLL, claim=self._doubtful)
             return
         for each in found.claimed:
             self._begin(each)
@@ -158,26 +165,37 @@ class Flow:
     def _begin(self, claimed: Claimed) -> None:
         task = registered(claimed.function)
         if task is None:
-            self._put_off(claimed)
+            self._put_off(claimed, UnknownTask(self._plan.name, claimed.function), TaskUnknown)
             return
+        try:
+            payload = self._plan.vault.open_arguments(claimed.id, claimed.function, claimed.payload)
+        except WrongKey as error:
+            self._put_off(claimed, error, TaskSealed)
+            return
+        except Corrupted as error:
+            self._settle(Attempt(claimed, task, 0.0), worn_out(claimed, error))
+            return
+        claimed = claimed._replace(payload=payload)
         attempt = Attempt(claimed, task, self._loop.time())
         self.held[claimed.id] = attempt
-        if self._stopping:
+        if claimed.interruptions > task.options.max_interruptions:
+            self._settle(attempt, worn_out(claimed, None))
+        elif self._stopping:
             self._settle(attempt, Settlement(claimed, "release"))
         elif task.is_async:
-            self._behind.append(attempt)
-            self._run_coroutines()
+            self._coroutines.add(attempt)
         else:
             self._give(attempt, task)
 
-    def _put_off(self, claimed: Claimed) -> None:
-        error = UnknownTask(self._plan.name, claimed.function)
-        if claimed.function not in self._unknown:
-            self._unknown.add(claimed.function)
-            self._instruments.emit(TaskUnknown(self._label, claimed.function, error))
-        self._recorder.add(
-            None, Settlement(claimed, "release", report=f"UnknownTask: {error}", delay=_UNKNOWN)
-        )
+    def _put_off(
+        self, claimed: Claimed, error: Exception, event: type[TaskUnknown] | type[TaskSealed]
+    ) -> None:
+        """Leave it to a program that can run it."""
+        if (claimed.function, event) not in self._told:
+            self._told.add((claimed.function, event))
+            self._instruments.emit(event(self._label, claimed.function, error))
+        report = f"{type(error).__name__}: {error}"
+        self._recorder.add(None, Settlement(claimed, "release", report=report, delay=_UNKNOWN))
 
     def _give(self, attempt: Attempt, task: Task[..., Any]) -> None:
         held = attempt.claimed
@@ -219,52 +237,14 @@ class Flow:
         except Exception as error:
             self._crash(error)
 
-    def _run_coroutines(self) -> None:
-        while self._behind and self._running < self._concurrency and not self._stopping:
-            attempt = self._behind.popleft()
-            if not attempt.over:
-                self._running += 1
-                attempt.given = self._loop.time()
-                attempt.work = self._loop.create_task(self._run(attempt))
-
-    async def _run(self, attempt: Attempt) -> None:
-        held, task = attempt.claimed, attempt.task
-        timeout = task.options.timeout
-        limit = asyncio.timeout(timeout)
-        try:
-            async with limit:
-                outcome = await _work.perform_async(
-                    task, self._plan.max_bytes, held.payload, held.id, held.attempt
-                )
-        except asyncio.CancelledError as error:
-            if not attempt.over:
-                self._failed(attempt, error)
-        except Exception as error:
-            if limit.expired() and isinstance(error, TimeoutError):
-                assert timeout is not None
-                error = TaskTimeout(task.name, timeout)
-            if not attempt.over:
-                self._failed(attempt, error)
-        else:
-            if not attempt.over:
-                self._succeeded(attempt, outcome)
-        finally:
-            attempt.work = None
-            self._running -= 1
-            self._run_coroutines()
-
     # -- what they came to ---------------------------------------------------------------------------
 
     def _succeeded(self, attempt: Attempt, outcome: Any) -> None:
         result, statements, rows = _work.effects_of(outcome)
-        plan = self._plan
-        self._settle(
-            attempt,
-            Settlement(
-                attempt.claimed, "done", result, None, plan.keep_results, plan.ordered,
-                statements=statements, rows=rows,
-            ),
-        )  # fmt: skip
+        settlement = Settlement(
+            attempt.claimed, "done", result, ordered=self._plan.ordered, statements=statements, rows=rows
+        )
+        self._settle(attempt, settlement)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         self._settle(attempt, judge(attempt, error))
@@ -330,15 +310,18 @@ class Flow:
 
     def look_at_held(self, older: float) -> None:
         """Drop what was cancelled or taken over by another program; look at those held for some time."""
-        ids = [id for id, each in self.held.items() if self._loop.time() - each.since > older]
+        now = self._loop.time()
+        looked = [each for each in self.held.values() if not each.over and now - each.since > older]
+        ids = [each.claimed.id for each in looked]
 
-        def seen(states: States, error: Exception | None) -> None:
-            for id in () if error is not None else ids:
-                if id not in states or states[id][0] not in ("claimed", "done"):
-                    self.drop(id)
+        def seen(ours: set[str], error: Exception | None) -> None:
+            for each in () if error is not None else looked:
+                # It may be another attempt of the same task that is held by now.
+                if each.claimed.id not in ours and self.held.get(each.claimed.id) is each:
+                    self.drop(each.claimed.id)
 
         if ids:
-            self._submit(LookAt(self._plan.name, ids), seen)
+            self._submit(Ours(self._plan.name, self._store.host, ids), seen)
 
     def scale(self, workers: int) -> None:
         """Have so many worker processes; those too many leave when they have nothing in hand."""
@@ -349,17 +332,21 @@ class Flow:
             self._pool.resize(workers)
             self._scaling = self._loop.call_later(_POLL, self.scale, workers)
 
+    def hold_back(self) -> None:
+        """Give back what has not begun: the queue is paused, or this ends."""
+        behind = self._coroutines.take_back()
+        for batch in self._engine.take_back(self):
+            behind += batch.tags or ()
+        for attempt in behind:
+            self._give_back(attempt)
+
     async def finish(self, grace: float) -> None:
         """Claim no more, wait for what runs, and give back the rest."""
         self._stopping = True
         for timer in (self._timer, self._scaling):
             if timer is not None:
                 timer.cancel()
-        for batch in self._engine.take_back(self):
-            for attempt in batch.tags or ():
-                self._give_back(attempt)
-        while self._behind:
-            self._give_back(self._behind.popleft())
+        self.hold_back()
         deadline = self._loop.time() + grace
         while (self.held or self._claiming) and (left := deadline - self._loop.time()) > 0:
             self._changed.clear()

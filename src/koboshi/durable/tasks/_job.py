@@ -70,7 +70,9 @@ class Job(Generic[R]):
 
     async def info(self) -> TaskInfo | None:
         """How it stands; None: the queue has no such task any more."""
-        return await self._live().store.read(lambda session: _look.read(session, self._plan.name, self.id))
+        return await self._live().store.read(
+            lambda session: _look.read(session, self._plan.name, self._plan.vault, self.id)
+        )
 
     async def cancel(self) -> bool:
         """End the task, also while it runs: its worker is killed, or its coroutine cancelled.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..._kernel._cell import Cell
 from ..._kernel._node import Node, this_node
-from .._failures import StoreClosed
+from .._failures import Corrupted, StoreClosed
 from ..stores import Store
 from ._look import LookAt, States
+from ._vault import Vault
 
 if TYPE_CHECKING:
     from ._flow import Flow
@@ -29,8 +30,9 @@ class Live:
     It is found by the queue's name and store, so that any `Queue` that is made with these is the same one.
     """
 
-    def __init__(self, node: Node, key: tuple[str, Any], store: Store) -> None:
+    def __init__(self, node: Node, key: tuple[str, Any], store: Store, vault: Vault) -> None:
         self.store = store
+        self._vault = vault
         self.flow: Flow | None = None
         self._node = node
         self._key = key
@@ -124,15 +126,27 @@ class Live:
                         if not future.done():
                             future.set_result(None)
                 elif state[0] in _ENDED:
-                    self.told(id, state)
+                    self._opened(id, state)
 
         try:
             self.store.submit(LookAt(self._key[0], ids), found)
         except Exception as error:
             for id in ids:
-                for future in self._waiters.pop(id, ()):
-                    if not future.done():
-                        future.set_exception(error)
+                self._fail(id, error)
+
+    def _opened(self, id: str, ending: Ending) -> None:
+        state, result, report = ending
+        try:
+            opened = (state, self._vault.open_result(id, result), self._vault.open_report(id, report))
+        except Corrupted as error:
+            self._fail(id, error)
+        else:
+            self.told(id, opened)
+
+    def _fail(self, id: str, error: Exception) -> None:
+        for future in self._waiters.pop(id, ()):
+            if not future.done():
+                future.set_exception(error)
 
 
 def find_live(key: tuple[str, Any], url: str) -> Live:

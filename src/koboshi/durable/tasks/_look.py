@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ..stores import Operation, Select, Session
-from ..stores._tables import TASK, TASK_UNIQUE
+from ..stores import Operation, Row, Select, Session
+from ..stores._tables import TASK, TASK_BATCH, TASK_UNIQUE
 from . import _batches
-from ._rows import put_rows
-from ._settle import FOREVER
+from ._rows import FOREVER, put_rows
+from ._vault import Vault
 
 __all__ = [
     "Cancel",
+    "Discard",
     "LookAt",
+    "Ours",
     "Purge",
     "Requeue",
     "States",
@@ -49,6 +51,12 @@ _EXPIRED = Select(
 )
 
 
+_EXPIRED_BATCHES = Select(
+    "SELECT batch_id FROM kb_task_batch WHERE queue_name = :queue AND pending = 0 AND expires_at <= :now "
+    "ORDER BY expires_at LIMIT :most"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
     """One task as it is stored; times in seconds since the epoch.
@@ -76,10 +84,15 @@ class TaskInfo:
 States = dict[str, tuple[str, bytes | None, str | None]]
 
 
-def read(session: Session, queue: str, id: str) -> TaskInfo | None:
+def read(session: Session, queue: str, vault: Vault, id: str) -> TaskInfo | None:
     """One task."""
     found = session.lookup(TASK, _COLUMNS, _KEY, [(queue, id)])
-    return TaskInfo(*found[0]) if found else None
+    return _info(vault, found[0]) if found else None
+
+
+def _info(vault: Vault, row: Row) -> TaskInfo:
+    info = TaskInfo(*row)
+    return replace(info, report=vault.shown_report(info.id, info.report))
 
 
 def count(session: Session, queue: str) -> dict[str, int]:
@@ -87,9 +100,9 @@ def count(session: Session, queue: str) -> dict[str, int]:
     return dict(session.fetch(_COUNT, queue))
 
 
-def page(session: Session, queue: str, state: str, after: str, most: int) -> list[TaskInfo]:
+def page(session: Session, queue: str, vault: Vault, state: str, after: str, most: int) -> list[TaskInfo]:
     """Tasks of one state in the order of their ids."""
-    return [TaskInfo(*row) for row in session.fetch(_PAGE, queue, state, after, most)]
+    return [_info(vault, row) for row in session.fetch(_PAGE, queue, state, after, most)]
 
 
 def results(session: Session, queue: str, after: int, most: int) -> list[tuple[int, str, bytes]]:
@@ -117,6 +130,24 @@ class LookAt(Operation[States]):
             {id: tuple(found[each._queue, id]) for id in each._ids if (each._queue, id) in found}
             for each in operations
         ]
+
+
+class Ours(Operation[set[str]]):
+    """Which of these tasks a host has claimed still."""
+
+    writes = False
+    rank = 2
+
+    def __init__(self, queue: str, host: str, ids: Sequence[str]) -> None:
+        self._queue = queue
+        self._host = host
+        self._ids = ids
+
+    def perform(self, session: Session) -> set[str]:
+        """See `Operation.perform`."""
+        keys = [(self._queue, id) for id in self._ids]
+        found = session.lookup(TASK, ("task_id", "state", "owner"), _KEY, keys)
+        return {id for id, state, owner in found if state == "claimed" and owner == self._host}
 
 
 class Requeue(Operation[int]):
@@ -162,22 +193,51 @@ class Cancel(Operation[bool]):
         if unique is not None:
             session.delete(TASK_UNIQUE, ("queue_name", "unique_key"), [(self._queue, unique)])
         if batch is not None:
-            put_rows(session, _batches.count_down(session, [(self._queue, batch, True)]))
+            ended = [_batches.Ended(self._queue, batch, True, until)]
+            put_rows(session, _batches.count_down(session, ended))
         return True
 
 
-class Purge(Operation[int]):
-    """Forget tasks whose result was kept long enough; how many."""
+class Discard(Operation[int]):
+    """Forget dead letters; how many there were among these ids."""
 
-    def __init__(self, queue: str, most: int = 5_000) -> None:
+    def __init__(self, queue: str, ids: Sequence[str]) -> None:
         self._queue = queue
+        self._ids = ids
+
+    def perform(self, session: Session) -> int:
+        """See `Operation.perform`."""
+        keys = [(self._queue, id, "dead") for id in self._ids]
+        return session.delete(TASK, (*_KEY, "state"), keys) if keys else 0
+
+
+class Purge(Operation[int]):
+    """Forget tasks and batches that were kept long enough; how many.
+
+    Args:
+        keep_dead: seconds that dead letters are kept; None: for ever.
+    """
+
+    def __init__(self, queue: str, keep_dead: float | None = None, most: int = 5_000) -> None:
+        self._queue = queue
+        self._keep_dead = keep_dead
         self._most = most
 
     def perform(self, session: Session) -> int:
         """See `Operation.perform`."""
         gone = 0
-        for state in ("done", "cancelled"):
-            ids = session.fetch(_EXPIRED, self._queue, state, session.now, self._most)
+        for state, until in self._states(session.now):
+            ids = session.fetch(_EXPIRED, self._queue, state, until, self._most)
             keys = [(self._queue, id, state) for (id,) in ids]
             gone += session.delete(TASK, (*_KEY, "state"), keys) if keys else 0
+        batches = session.fetch(_EXPIRED_BATCHES, self._queue, session.now, self._most)
+        if batches:
+            gone += session.delete(
+                TASK_BATCH, ("queue_name", "batch_id"), [(self._queue, *row) for row in batches]
+            )
         return gone
+
+    def _states(self, now: float) -> list[tuple[str, float]]:
+        states = [("done", now), ("cancelled", now)]
+        # The row of a dead letter says when it died.
+        return states if self._keep_dead is None else [*states, ("dead", now - self._keep_dead)]

@@ -30,8 +30,8 @@ class PutOptions:
     when_full: WhenFull = "raise"
 
     def __post_init__(self) -> None:
-        text("id", self.id)
-        text("unique", self.unique)
+        text("id", self.id, none=True)
+        text("unique", self.unique, none=True)
         if self.id is not None and self.unique is not None:
             raise UsageError(
                 "id and unique exclude each other: an id is unique for as long as the task is kept"
@@ -60,14 +60,13 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def text(option: str, value: object) -> None:
-    """Raise `UsageError` unless it is None or a text that can be a key."""
-    if value is not None and (
-        not isinstance(value, str) or not 0 < len(value) <= _TEXT_LIMIT or "\0" in value
-    ):
-        raise UsageError(f"{option} takes 1 to {_TEXT_LIMIT} characters, got {value!r}")
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{option} takes text that can be stored as UTF-8, got {value!r}") from None
+def text(option: str, value: object, most: int = _TEXT_LIMIT, *, none: bool = False) -> None:
+    """Raise `UsageError` unless it is a text that can be a key, or None where `none` allows it."""
+    if none and value is None:
+        return
+    if not isinstance(value, str) or not 0 < len(value) <= most or "\0" in value:
+        raise UsageError(f"{option} takes 1 to {most} characters and no zero, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{option} takes text that can be stored as UTF-8, got {value!r}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..stores import Select, Session
 from . import _counters
 
-__all__ = ["has_lost_owners", "peek"]
+__all__ = ["is_paused", "lost_and_paused", "peek"]
 
 _READY = Select(
     "SELECT task_id FROM kb_task WHERE queue_name = :queue AND state = 'ready' ORDER BY turn, due_at LIMIT :most"
@@ -19,8 +19,7 @@ _LOST = Select(
 
 def peek(session: Session, queue: str) -> float | None:
     """Seconds until a task of the queue can be claimed, 0.0 for now; None: there is none."""
-    paused = _counters.paused_name(queue)
-    if _counters.read(session, [paused]).get(paused):
+    if is_paused(session, queue):
         return None
     if session.fetch(_READY, queue, 1):
         return 0.0
@@ -28,6 +27,13 @@ def peek(session: Session, queue: str) -> float | None:
     return None if due is None else max(0.0, due - session.now)
 
 
-def has_lost_owners(session: Session, queue: str, host: str) -> bool:
-    """Whether tasks are claimed by hosts that are gone."""
-    return bool(session.fetch(_LOST, queue, host, session.lease_now)[0][0])
+def is_paused(session: Session, queue: str) -> bool:
+    """Whether nothing of the queue is to be begun."""
+    name = _counters.paused_name(queue)
+    return bool(_counters.read(session, [name]).get(name))
+
+
+def lost_and_paused(session: Session, queue: str, host: str) -> tuple[bool, bool]:
+    """Whether tasks are claimed by hosts that are gone, and whether the queue is paused."""
+    lost = session.fetch(_LOST, queue, host, session.lease_now)[0][0]
+    return bool(lost), is_paused(session, queue)

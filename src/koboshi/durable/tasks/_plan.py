@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 from ..._kernel._errors import UsageError
 from ..._supervision._options import seconds, whole
+from ..actors._key_ring import KeyRing
 from ..stores import StoreURL, check_url
 from ._claim import Rate
+from ._options import text
+from ._vault import Vault
 
 __all__ = ["Plan"]
 
@@ -26,11 +30,12 @@ class Plan:
     keep_results: float | None
     max_bytes: int
     lease: float
+    keep_dead: float | None = None
+    keys: KeyRing | None = None
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name) <= _NAME_LIMIT:
-            raise UsageError(f"the name of a queue takes 1 to {_NAME_LIMIT} characters, got {self.name!r}")
+        text("the name of a queue", self.name, _NAME_LIMIT)
         check_url(self.store)
         if self.limit is not None:
             whole("limit", self.limit, 1)
@@ -39,6 +44,14 @@ class Plan:
         seconds("keep_results", self.keep_results, none=True)
         whole("max_bytes", self.max_bytes, 1)
         seconds("lease", self.lease)
+        seconds("keep_dead", self.keep_dead, none=True)
+        if self.keys is not None and not isinstance(self.keys, KeyRing):
+            raise UsageError(f"keys takes a kb.KeyRing, got a {type(self.keys).__name__}")
+
+    @functools.cached_property
+    def vault(self) -> Vault:
+        """Seals what is stored."""
+        return Vault(self.name, self.keys)
 
     @property
     def key(self) -> tuple[str, Any]:

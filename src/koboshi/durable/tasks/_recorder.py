@@ -10,6 +10,7 @@ from typing import Protocol
 from .._failures import DurableError
 from ..stores import Store
 from ._attempt import Attempt
+from ._plan import Plan
 from ._settle import Settle, Settlement
 
 __all__ = ["Recorder"]
@@ -36,12 +37,14 @@ class Recorder:
     def __init__(
         self,
         store: Store,
+        plan: Plan,
         recorded: _Recorded,
         refused: Callable[[Attempt | None, Settlement, Exception], None],
         group: Callable[[], None],
         crash: Callable[[Exception], None],
     ) -> None:
         self._store = store
+        self._plan = plan
         self._recorded = recorded
         self._refused = refused
         self._group = group
@@ -52,6 +55,7 @@ class Recorder:
 
     def add(self, attempt: Attempt | None, settlement: Settlement) -> None:
         """Have one recorded."""
+        settlement.keep, settlement.vault = self._plan.keep_results, self._plan.vault
         if settlement.special:
             operation = Settle()
             operation.settlements.append(settlement)

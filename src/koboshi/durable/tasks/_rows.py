@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..stores import Session
 from ..stores._tables import TASK, TASK_UNIQUE
 
-__all__ = ["PUT_COLUMNS", "TaskRow", "new_id", "put_rows"]
+__all__ = ["FOREVER", "PUT_COLUMNS", "TaskRow", "new_id", "put_rows"]
 
 PUT_COLUMNS = (
     "queue_name",
@@ -29,6 +29,9 @@ PUT_COLUMNS = (
     "unique_key",
     "put_at",
 )
+
+#: When what is kept for ever may be forgotten.
+FOREVER = 1e15
 
 # Between two tasks of one transaction, in seconds, so that they are run in the order in which they were put.
 _APART = 1e-6
@@ -138,15 +141,16 @@ def _insert(session: Session, rows: Sequence[TaskRow], mark: bytes) -> int:
 def _taken(session: Session, rows: Sequence[TaskRow]) -> dict[int, str]:
     """Which rows are not to be put, by index, because another task holds their key: its id."""
     wanted = [(row.queue, row.unique, row.id) for row in rows if row.unique is not None]
-    # Whoever is first has the key; on servers the others wait here for the first one's commit.
-    session.insert(TASK_UNIQUE, ("queue_name", "unique_key", "task_id"), wanted, ignore=True)
-    keys = list({(queue, key) for queue, key, _ in wanted})
-    held = {
-        (queue, key): id
+    held: dict[tuple[str, str], str] = {}
+    # Whoever is first has the key; on servers the others wait here for the first one's commit. They may also find a
+    # key taken that is gone when they look whose it is: its task has ended between the two statements.
+    while missing := [each for each in wanted if each[:2] not in held]:
+        session.insert(TASK_UNIQUE, ("queue_name", "unique_key", "task_id"), missing, ignore=True)
+        keys = list({(queue, key) for queue, key, _ in missing})
         for queue, key, id in session.lookup(
             TASK_UNIQUE, ("queue_name", "unique_key", "task_id"), ("queue_name", "unique_key"), keys
-        )
-    }
+        ):
+            held[queue, key] = id
     return {
         index: held[row.queue, row.unique]
         for index, row in enumerate(rows)

@@ -17,7 +17,7 @@ from ._events import TasksRecovered
 from ._flow import Flow
 from ._live import Live, find_live
 from ._look import Purge
-from ._peek import has_lost_owners
+from ._peek import lost_and_paused
 from ._plan import Plan
 from ._task import registered
 
@@ -79,14 +79,17 @@ class Runner(Actor):
         """Look after what nobody tells of."""
         self._flow.look_at_held(_TEND)
         try:
-            if await self._store.run(
-                Query(functools.partial(has_lost_owners, queue=self._plan.name, host=self._store.host))
-            ):
+            lost, paused = await self._store.run(
+                Query(functools.partial(lost_and_paused, queue=self._plan.name, host=self._store.host))
+            )
+            if paused:
+                self._flow.hold_back()
+            if lost:
                 await self._recover(own=False)
             await self._fire()
             self._tended += 1
             if self._tended % _PURGE_EVERY == 0:
-                await self._store.run(Purge(self._plan.name))
+                await self._store.run(Purge(self._plan.name, self._plan.keep_dead))
         except DurableError:
             return  # the store says so itself, and there is a next time
 
@@ -102,7 +105,7 @@ class Runner(Actor):
 
     async def _fire(self) -> None:
         for schedule in self._schedules:
-            if await fire(self._store, self._plan.name, schedule):
+            if await fire(self._store, self._plan, schedule):
                 self._flow.wake()
 
 

@@ -18,16 +18,15 @@ from typing import Any, Literal, cast
 from ..stores import Operation, Session
 from ..stores._tables import TASK, TASK_UNIQUE
 from . import _batches, _counters
+from ._batches import Ended
 from ._claim import Claimed
-from ._rows import TaskRow, put_rows
+from ._rows import FOREVER, TaskRow, put_rows
 from ._turn import Statement
+from ._vault import Vault
 
-__all__ = ["FOREVER", "Settle", "Settlement"]
+__all__ = ["Settle", "Settlement"]
 
 Kind = Literal["done", "retry", "release", "dead"]
-
-#: When a result that is kept for ever may be forgotten.
-FOREVER = 1e15
 
 _MATCH = ("queue_name", "task_id", "token", "state")
 _CHANGE = ("state", "turn", "due_at", "owner", "attempts", "interruptions", "result", "report")
@@ -38,7 +37,7 @@ class Settlement:
     """What becomes of one claim.
 
     Attributes:
-        keep: seconds that a result is kept; None: for ever.
+        keep: seconds that a result is kept; None: for ever. The recorder sets it, and what seals it.
         ordered: the result has a place in the order of commits.
         delay: seconds until it may be claimed again.
         interrupted: its worker died, or the like: that counts by itself.
@@ -54,6 +53,7 @@ class Settlement:
     interrupted: bool = False
     statements: Sequence[Statement] = ()
     rows: Sequence[TaskRow] = field(default=())
+    vault: Vault | None = None
 
     @property
     def ends(self) -> bool:
@@ -70,20 +70,26 @@ class Settlement:
             or (self.ends and (held.batch is not None or held.unique is not None))
         )
 
+    def until(self, now: float) -> float:
+        """When what is known of the ended task may be forgotten."""
+        return FOREVER if self.keep is None else now + self.keep
+
     def row(self, now: float, place: int) -> tuple[Any, ...]:
         """The values of `_CHANGE`."""
-        held = self.claimed
+        held, result, report = self.claimed, self.result, self.report
+        if self.vault is not None:
+            result = self.vault.seal_result(held.id, result)
+            report = self.vault.seal_report(held.id, report)
         if self.kind == "done":
-            until = FOREVER if self.keep is None else now + self.keep
-            return ("done", place, until, None, held.attempt, held.interruptions, self.result, None)
+            return ("done", place, self.until(now), None, held.attempt, held.interruptions, result, None)
         if self.kind == "dead":
-            return ("dead", 0, now, None, held.attempt, held.interruptions, None, self.report)
+            return ("dead", 0, now, None, held.attempt, held.interruptions, None, report)
         attempts, interruptions = held.attempt, held.interruptions + self.interrupted
         if self.kind == "release":
             attempts -= 1
         if self.delay > 0:
-            return ("later", 0, now + self.delay, None, attempts, interruptions, None, self.report)
-        return ("ready", -held.priority, held.due_at, None, attempts, interruptions, None, self.report)
+            return ("later", 0, now + self.delay, None, attempts, interruptions, None, report)
+        return ("ready", -held.priority, held.due_at, None, attempts, interruptions, None, report)
 
 
 class Settle(Operation[list[bool]]):
@@ -189,7 +195,7 @@ def _have_effects(session: Session, special: Sequence[Settlement]) -> None:
     if keys:
         session.delete(TASK_UNIQUE, ("queue_name", "unique_key"), keys)
     ended = [
-        (each.claimed.queue, each.claimed.batch, each.kind == "dead")
+        Ended(each.claimed.queue, each.claimed.batch, each.kind == "dead", each.until(session.now))
         for each in special
         if each.ends and each.claimed.batch is not None
     ]

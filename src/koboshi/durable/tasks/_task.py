@@ -13,6 +13,7 @@ from ..._kernel._errors import UsageError
 from ..._supervision._options import seconds, whole
 from .._backoff import Backoff
 from ._codec import Codec
+from ._options import text
 
 __all__ = ["AsyncTask", "PlainTask", "Task", "TaskOptions", "registered", "task"]
 
@@ -174,8 +175,7 @@ def _made(fn: Callable[..., Any], name: str | None, options: TaskOptions) -> Tas
             f"kb.task takes a function that returns its result, and {fn.__qualname__} is a generator"
         )
     chosen = f"{fn.__module__}.{fn.__qualname__}" if name is None else name
-    if not 0 < len(chosen) <= _NAME_LIMIT:
-        raise UsageError(f"name takes 1 to {_NAME_LIMIT} characters, got {chosen!r}")
+    text("name", chosen, _NAME_LIMIT)
     known = _tasks.get(chosen)
     if known is not None and not _same_place(known.function, fn):
         raise UsageError(

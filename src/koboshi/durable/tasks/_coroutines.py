@@ -1,0 +1,83 @@
+"""Runs `async def` tasks on the event loop, so many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .._failures import TaskTimeout
+from . import _work
+from ._attempt import Attempt
+
+__all__ = ["Coroutines"]
+
+
+class Coroutines:
+    """The attempts of `async def` tasks: those that run, and those that wait for one of them to end.
+
+    Args:
+        most: that may run at once.
+        limit: bytes that a result may take.
+        succeeded: told what one has returned. Neither is told of an attempt that is over.
+        failed: told how one has failed.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        limit: int,
+        succeeded: Callable[[Attempt, Any], None],
+        failed: Callable[[Attempt, BaseException], None],
+    ) -> None:
+        self._most = most
+        self._limit = limit
+        self._succeeded = succeeded
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._behind: deque[Attempt] = deque()
+        self.running = 0
+
+    def add(self, attempt: Attempt) -> None:
+        """Run it when there is room."""
+        self._behind.append(attempt)
+        self._begin()
+
+    def take_back(self) -> list[Attempt]:
+        """Remove and return those that have not begun."""
+        behind = list(self._behind)
+        self._behind.clear()
+        return behind
+
+    def _begin(self) -> None:
+        while self._behind and self.running < self._most:
+            attempt = self._behind.popleft()
+            if not attempt.over:
+                self.running += 1
+                attempt.given = self._loop.time()
+                attempt.work = self._loop.create_task(self._run(attempt))
+
+    async def _run(self, attempt: Attempt) -> None:
+        held, task = attempt.claimed, attempt.task
+        timeout = task.options.timeout
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                outcome = await _work.perform_async(task, self._limit, held.payload, held.id, held.attempt)
+        except asyncio.CancelledError as error:
+            if not attempt.over:
+                self._failed(attempt, error)
+        except Exception as error:
+            if limit.expired() and isinstance(error, TimeoutError):
+                assert timeout is not None
+                error = TaskTimeout(task.name, timeout)
+            if not attempt.over:
+                self._failed(attempt, error)
+        else:
+            if not attempt.over:
+                self._succeeded(attempt, outcome)
+        finally:
+            attempt.work = None
+            self.running -= 1
+            self._begin()
