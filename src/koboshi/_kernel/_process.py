@@ -75,12 +75,7 @@ def spawn_cell(
         shown: what the process and its crash report are named after, when `fn` only runs that one.
     """
     shown = fn if shown is None else shown
-    code = getattr(shown, "__code__", None)
-    info = _infos.get(code)
-    if info is None:
-        info = process_class(getattr(shown, "__qualname__", repr(shown)).rpartition("<locals>.")[2])
-        if code is not None:
-            _infos[code] = info
+    info = class_of(shown)
     coro = fn(*args, **kwargs)
     if not asyncio.iscoroutine(coro):
         raise UsageError(f"spawn runs an async def function, and {fn!r} returned {coro!r}")
@@ -91,10 +86,28 @@ def spawn_cell(
     except BaseException as error:
         coro.close()
         raise start_failed(cell, error) from None
-    run_body(cell, coro, (shown, args, kwargs or NO_KWARGS, copy_context(), None))
-    if node.instruments.lifecycle:
-        node.instruments.emit(Started(cell.label()))
+    begin(cell, coro, shown, args, kwargs or NO_KWARGS)
     return cell
+
+
+def class_of(shown: Callable[..., Any]) -> ActorClass:
+    """The class record of bare processes that are named after a function."""
+    code = getattr(shown, "__code__", None)
+    info = _infos.get(code)
+    if info is None:
+        info = process_class(getattr(shown, "__qualname__", repr(shown)).rpartition("<locals>.")[2])
+        if code is not None:
+            _infos[code] = info
+    return info
+
+
+def begin(
+    cell: Cell, coro: Coroutine[Any, Any, Any], shown: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+) -> None:
+    """Have a bare process run what it is there for, from its first turn on."""
+    run_body(cell, coro, (shown, args, kwargs, copy_context(), None))
+    if cell.node.instruments.lifecycle:
+        cell.node.instruments.emit(Started(cell.label()))
 
 
 def spawn(

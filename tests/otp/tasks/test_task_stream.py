@@ -43,6 +43,13 @@ def test_a_stream_gives_an_outcome_for_each_item_in_order() -> None:
     assert [otp.Ok(2 * n) for n in range(100)] == run_inside(scene)
 
 
+def test_a_stream_that_nobody_has_but_its_step_goes_on_until_that_is_done() -> None:
+    async def scene() -> otp.Outcome[int]:
+        return await anext(otp.task_stream([3], double))
+
+    assert otp.Ok(6) == run_inside(scene)
+
+
 def test_a_stream_takes_a_plain_function_an_asynchronous_source_and_an_empty_one() -> None:
     async def source(count: int) -> AsyncIterator[int]:
         for n in range(count):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, cast
 
 from ..._kernel._process import receive
@@ -45,6 +46,15 @@ async def run(result: Result, fn: Callable[..., Any], args: tuple[Any, ...], kwa
     """A task on its owner's node."""
     value = fn(*args, **kwargs)
     result.wake(await value if inspect.isawaitable(value) else value, None)
+
+
+async def run_item(result: Result, fn: Callable[[Any], Any], item: Any) -> None:
+    """A task of a stream on its owner's node."""
+    value = fn(item)
+    # The first is what nearly all of them are, and the other takes several times as long to find out.
+    if value.__class__ is CoroutineType or inspect.isawaitable(value):
+        value = await value
+    result.wake(value, None)
 
 
 async def run_ordered(owner: ActorRef[Any] | None) -> None:

@@ -71,7 +71,7 @@ class Entry(Result):
     __slots__ = ("due", "expired", "item", "limit")
 
     def __init__(self, target: Cell, fn: Any, began: float, item: Any) -> None:
-        super().__init__(target, fn, began)
+        Result.__init__(self, target, fn, began)
         self.item = item
         self.due: float | None = None
         # Whether it is being killed for having run too long, and how long that is.
@@ -122,29 +122,33 @@ class Engine:
 
     # -- the consumer's side -----------------------------------------------------------------
 
-    async def step(self) -> Outcome[Any]:
-        """The next outcome.
+    async def step(self, stream: object) -> Outcome[Any]:
+        """The next outcome. Meanwhile the stream itself is kept, with the end of which all this would end.
 
         Raises:
             StopAsyncIteration: there are no more.
             ActorExited, CallTimeout: see `task_stream`.
         """
-        node = self._begin()
+        node = self.node
+        if node is None or node.current is not self._owner or asyncio.get_running_loop() is not node.loop:
+            node = self._begin()
         if self._stepping:
             raise UsageError("a stream is iterated by one at a time, and a step of this one is under way")
         self._stepping = True
         try:
             while True:
-                if not self.over:
-                    await self._fill(node)
+                while not self.over and (starting := self._fill(node)) is not None:
+                    await self._wait_start(node, starting)
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     raise failure
                 if self.over:
                     raise StopAsyncIteration
-                entry = self._next()
-                if entry is not None:
-                    return self._deliver(entry)
+                verdict = self._next()
+                if verdict is not None:
+                    self._delivered += 1
+                    self._failed += isinstance(verdict, Failed)
+                    return verdict
                 if self._exhausted and not self._running:
                     self._finish()
                     continue
@@ -170,35 +174,48 @@ class Engine:
             raise NotTaskOwner(f"the stream of {describe(self._fn)}", owner, caller)
         return node
 
-    async def _fill(self, node: Node) -> None:
-        """Take items and start their tasks, as far as there is room."""
-        options = self._options
-        window = options.max_concurrency + options.buffer
+    def _fill(self, node: Node) -> Awaitable[Entry] | None:
+        """Take items and start their tasks, as far as there is room. Gives a start that has to be waited for."""
+        most, window = self._options.max_concurrency, self._options.max_concurrency + self._options.buffer
+        running, held = self._running, self._held
+        # What is running too, and what only waits.
+        line, ready = (self._line, ()) if self._options.ordered else (running, self._ready)
         while (
-            len(self._running) < options.max_concurrency
-            and len(self._running) + self.waiting < window
-            and not self._exhausted
-            and not self.over
+            not self._exhausted and not self.over and len(running) < most and len(line) + len(ready) < window
         ):
-            if not self._held:
+            if not held:
                 assert self._source is not None
                 item = self._source.pull()
                 if item is PENDING:
-                    return
+                    return None
                 if item is END:
                     self._exhausted = True
-                    return
+                    return None
                 self._taken += 1
-                self._held.append(item)
+                held.append(item)
             try:
-                started = self._start(node, self._owner, self._fn, self._held[0])
-                entry = started if isinstance(started, Entry) else await started
+                started = self._start(node, self._owner, self._fn, held[0])
             except Exception as error:  # the supervisor is full, or the item cannot be sent
-                if not self.over:
-                    self._fail(error)
-                return
+                self._not_started(error)
+                return None
+            if not isinstance(started, Entry):
+                return started
+            held.clear()
+            self._watch(node, started)
+        return None
+
+    async def _wait_start(self, node: Node, starting: Awaitable[Entry]) -> None:
+        try:
+            entry = await starting
+        except Exception as error:
+            self._not_started(error)
+        else:
             self._held.clear()
             self._watch(node, entry)
+
+    def _not_started(self, error: Exception) -> None:
+        if not self.over:
+            self._fail(error)
 
     def _watch(self, node: Node, entry: Entry) -> None:
         if self.over:  # ended while the task was being started
@@ -217,22 +234,16 @@ class Engine:
                 self._timer = node.loop.call_at(entry.due, self._overdue, context=node.context)
         if entry.verdict is not None:
             self.heard(entry)
-        else:
+        elif entry.target.held is None:
             entry.watch()
 
-    def _next(self) -> Entry | None:
+    def _next(self) -> Outcome[Any] | None:
+        """Take out the outcome that is due, if it is there."""
         if not self._options.ordered:
-            return self._ready.popleft() if self._ready else None
+            return self._ready.popleft().verdict if self._ready else None
         if self._line and self._line[0].verdict is not None:
-            return self._line.popleft()
+            return self._line.popleft().verdict
         return None
-
-    def _deliver(self, entry: Entry) -> Outcome[Any]:
-        verdict = entry.verdict
-        assert verdict is not None
-        self._delivered += 1
-        self._failed += not verdict.ok
-        return verdict
 
     async def _pause(self, node: Node) -> None:
         wait = self._wait = Wait()
@@ -254,20 +265,19 @@ class Engine:
         assert isinstance(result, Entry)
         self._running.pop(result, None)
         verdict = result.verdict
-        spreads = isinstance(verdict, Failed) and not isinstance(verdict.reason, Normal)
-        if spreads and self._options.linked and not result.expired:
-            assert isinstance(verdict, Failed)
-            if self._pass_on(result.target, verdict.reason):
-                return
+        if isinstance(verdict, Failed) and self._spreads(result, verdict.reason):
+            return
         if not self._options.ordered:
             self._ready.append(result)
             self.notify()
         elif self._line[0] is result or not self._exhausted:
             self.notify()
 
-    def _pass_on(self, cell: Cell, reason: ExitReason) -> bool:
-        """Do to the owner what a link would; False when it traps exits, and so gets the outcome."""
-        owner = self._owner
+    def _spreads(self, entry: Entry, reason: ExitReason) -> bool:
+        """Do to the owner what a link would; False when it is to get the outcome, as one that traps exits."""
+        if isinstance(reason, Normal) or not self._options.linked or entry.expired:
+            return False
+        owner, cell = self._owner, entry.target
         if owner is None:
             self._fail(ActorExited(cell.label(), describe(self._fn), reason, maybe_executed=True))
             return True

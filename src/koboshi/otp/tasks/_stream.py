@@ -10,9 +10,9 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 from ..._kernel._cell import NO_KWARGS, Cell
 from ..._kernel._errors import UsageError
 from ..._kernel._node import Node
-from ..._kernel._process import spawn_cell
+from ..._kernel._process import begin, class_of
 from ..._kernel._processors import processors
-from ._body import run
+from ._body import run_item
 from ._engine import Engine, Entry, OnTimeout, Start, StreamOptions, StreamStatistics
 from ._options import function, seconds_or_none, whole
 from ._outcomes import Outcome
@@ -38,8 +38,8 @@ class TaskStream(Generic[TT]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Outcome[TT]:
-        return await self._engine.step()
+    def __anext__(self) -> Coroutine[Any, Any, Outcome[TT]]:
+        return self._engine.step(self)
 
     async def aclose(self) -> None:
         """Take no more items, kill what runs, and wait until it is gone. Twice is the same as once."""
@@ -134,12 +134,10 @@ def task_stream(
 
 def start_here(node: Node, owner: Cell | None, fn: Callable[[Any], Any], item: Any) -> Entry:
     """Start the task of an item on this node."""
-    entry = Entry.__new__(Entry)
-
-    def prepare(cell: Cell) -> None:
-        entry.__init__(cell, fn, 0.0, item)  # type: ignore[misc]
-
-    spawn_cell(node, run, (entry, fn, (item,), NO_KWARGS), NO_KWARGS, owner, prepare, shown=fn)
+    cell = Cell(node, class_of(fn), owner)
+    entry = Entry(cell, fn, 0.0, item)
+    entry.hear_last()
+    begin(cell, run_item(entry, fn, item), fn, (item,), NO_KWARGS)
     return entry
 
 
