@@ -45,7 +45,11 @@ def test_a_stream_gives_an_outcome_for_each_item_in_order() -> None:
 
 def test_a_stream_that_nobody_has_but_its_step_goes_on_until_that_is_done() -> None:
     async def scene() -> otp.Outcome[int]:
-        return await anext(otp.task_stream([3], double))
+        stream = otp.task_stream([2, 3], double, max_concurrency=1)
+        await anext(stream)
+        step = anext(stream)
+        del stream
+        return await step
 
     assert otp.Ok(6) == run_inside(scene)
 
