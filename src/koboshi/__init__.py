@@ -110,7 +110,16 @@ from .durable._failures import (
     WrongKey,
     WrongSchemaVersion,
 )
-from .durable.actors import Durable, DurableActor, DurableRef, DurableStatistics, KeyRing, Recorded, query
+from .durable.actors import (
+    Channel,
+    Durable,
+    DurableActor,
+    DurableRef,
+    DurableStatistics,
+    KeyRing,
+    Recorded,
+    query,
+)
 from .durable.events import (
     EventSourced,
     Projecting,
@@ -210,6 +219,7 @@ __all__ = [
     "CallCycle",
     "CallError",
     "CallTimeout",
+    "Channel",
     "ChildError",
     "ChildInfo",
     "ChildNotFound",

@@ -15,10 +15,38 @@ class Gauge(kb.DurableActor[int]):
         return self.state
 
 
+    @kb.message
+    def measured(self, level: float) -> None:
+        self.state = int(level)
+
+    @kb.message
+    def named(self, name: str, level: float) -> None:
+        self.state = int(level)
+
+    @kb.message
+    def follow(self) -> None:
+        self.subscribe(levels, Gauge.newest_name)  # refused
+        self.subscribe(levels, Gauge.named)  # refused
+        self.subscribe(levels, Other.other_level)  # refused
+        self.publish(levels, "high")  # refused
+
+    @kb.message
+    def newest_name(self, name: str) -> None:
+        self.state = len(name)
+
+
+class Other(kb.DurableActor[int]):
+    @kb.message
+    def other_level(self, level: float) -> None:
+        self.state = int(level)
+
+
+levels = kb.Channel("levels", float, store="memory://")
 gauges = kb.durable(Gauge, store="memory://")
 
 
 async def main() -> None:
     await gauges["a"].call(Gauge.newest, "3")  # refused
     text: str = await gauges["a"].call(Gauge.newest, 3)  # refused
+    await levels.publish("high")  # refused
     print(text)

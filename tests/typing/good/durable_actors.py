@@ -25,7 +25,18 @@ class Gauge(kb.DurableActor[int]):
     async def newest_later(self) -> str:
         return str(self.state)
 
+    @kb.message
+    def measured(self, level: float) -> None:
+        self.state = int(level)
 
+    @kb.message
+    def follow(self) -> None:
+        self.subscribe(levels, Gauge.measured)
+        self.publish(levels, 1.5)
+        self.unsubscribe(levels)
+
+
+levels = kb.Channel("levels", float, store="memory://")
 gauges = kb.durable(Gauge, store="memory://")
 
 
@@ -34,3 +45,5 @@ async def main() -> None:
     assert_type(await gauges["a"].call(Gauge.newest, 3), int)
     assert_type(await gauges["a"].call(Gauge.newest_later), str)
     assert_type(Gauge().newest(3), int)
+    assert_type(levels, kb.Channel[float])
+    assert_type(await levels.publish(1.5, request="x"), int)

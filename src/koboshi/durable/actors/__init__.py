@@ -1,6 +1,7 @@
 """Durable actors: state that is committed before any reply leaves, and messages that are handled once."""
 
 from ._actor import DurableActor
+from ._channel import Channel
 from ._handle import Durable, durable
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics
@@ -9,6 +10,7 @@ from ._query import query
 from ._ref import DurableRef
 
 __all__ = [
+    "Channel",
     "Durable",
     "DurableActor",
     "DurableRef",

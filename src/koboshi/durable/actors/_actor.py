@@ -16,6 +16,7 @@ from ._activation import first_number
 from ._codec import Codec, arguments_of, codec_of
 from ._identity import checked_name
 from ._past import KeptStates
+from ._publication import MOST, Publication
 from ._query import QUERY, reading
 from ._recording import KeepingActivation
 from ._reminder import Missed, rule_of
@@ -25,6 +26,7 @@ from ._turn import turn
 
 if TYPE_CHECKING:
     from ._activation import Activation
+    from ._channel import Channel
     from ._claim import Claimed
     from ._definition import Definition
     from ._ref import DurableRef
@@ -34,6 +36,8 @@ __all__ = ["DurableActor"]
 A = TypeVar("A", bound="DurableActor[Any]")
 P = ParamSpec("P")
 S = TypeVar("S")
+T = TypeVar("T")
+D = TypeVar("D", bound="DurableActor[Any]")
 
 
 class DurableActor(Actor, Generic[S]):
@@ -163,6 +167,47 @@ class DurableActor(Actor, Generic[S]):
         to.check(fn)
         payload = arguments_of(fn).encode(args, kwargs)
         activation.kind.post(activation, to.who, fn.__name__, payload)
+
+    def publish(self, channel: Channel[T], value: T) -> None:
+        """Send a value to all that have subscribed to the channel when this turn is committed; each gets it once.
+
+        What one actor publishes arrives in order, and after what the same turn sends.
+        """
+        activation = self._kb_turn("publish")
+        channel.check(activation.kind.definition, activation.who)
+        who = activation.who
+        number = first_number(activation.revision + 1) + MOST
+        publication = Publication(
+            (channel.system, channel.name),
+            f"{who.type}/{who.key}",
+            number,
+            channel.encoded(value),
+            lambda _: activation.sealer,
+        )
+        activation.effect().publishing.append(publication)
+
+    def subscribe(self: D, channel: Channel[T], message: Message[D, [T], Any, Any], /) -> None:
+        """Have what is published there sent to this actor as that message, once this turn is committed.
+
+        It stays so until `unsubscribe`, whether or not the actor is awake. A channel has one message of an actor: a
+        second one takes the place of the first.
+        """
+        activation, fn = self._kb_turn("subscribe"), cast("Any", message)
+        if fn not in type(self)._kb_info.protocol:
+            raise UsageError(f"subscribe takes a message of {type(self).__qualname__}, got {fn!r}")
+        type(self)._kb_info.protocol[fn].check((None,), {})
+        row = channel.subscription(activation.kind.definition, activation.who)
+        effect = activation.effect()
+        effect.unsubscribed = [each for each in effect.unsubscribed if each != row]
+        effect.subscribed = [*(each for each in effect.subscribed if each[:4] != row), (*row, fn.__name__)]
+
+    def unsubscribe(self, channel: Channel[Any]) -> None:
+        """Have nothing more sent from there. What was published before this turn is committed still comes."""
+        activation = self._kb_turn("unsubscribe")
+        row = channel.subscription(activation.kind.definition, activation.who)
+        effect = activation.effect()
+        effect.subscribed = [each for each in effect.subscribed if each[:4] != row]
+        effect.unsubscribed.append(row)
 
     def remind(
         self,

@@ -14,17 +14,18 @@ import logging
 import traceback
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import MailboxFull
 from .._backoff import Backoff
-from ..stores import Change, Query, Select, Session
+from ..stores import Change, Query, Session
 from ..stores._tables import OUTBOX
 from ._claim import answered_before
 from ._codec import arguments_of
 from ._identity import Identity
-from ._timers import TIMERS, Timers
+from ._letter import DUE, PUT, Letter
+from ._timers import Timers
 from ._turn import CONSUMING, REQUEST_ID
 
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
     from ._kind import Kind
     from ._write import Write
 
-__all__ = ["PUT", "Deliveries", "Letter"]
+__all__ = ["Deliveries"]
 
-#: The source of messages that were put from outside of any actor: the request's id follows.
-PUT = "put/"
 # Seconds between looks at the outbox for what others have sent, and how much is taken at once.
 _EVERY = 1.0
 _PORTION = 1_000
@@ -43,34 +42,7 @@ _START = ("", -1)
 
 _log = logging.getLogger("koboshi.durable")
 
-# Not those that wait behind one of the same source and target whose time has not come.
-_DUE = Select(
-    "SELECT source, seq, target_key, message, payload, attempts FROM kb_outbox o"
-    " WHERE system_name = :system AND state = 'ready' AND target_type = :type AND not_before <= :now"
-    " AND NOT EXISTS (SELECT 1 FROM kb_outbox b WHERE b.system_name = o.system_name AND b.source = o.source"
-    " AND b.seq < o.seq AND b.target_type = o.target_type AND b.target_key = o.target_key"
-    " AND b.state = 'ready' AND b.not_before > :now)"
-    " AND (source > :after OR (source = :after AND seq > :number))"
-    " ORDER BY source, seq LIMIT :most"
-)
 _KEY = ("system_name", "source", "seq")
-
-
-class Letter(NamedTuple):
-    """One message of the outbox."""
-
-    source: str
-    seq: int
-    key: str
-    message: str
-    payload: bytes
-    attempts: int
-
-    @property
-    def number(self) -> str:
-        """What tells it apart, and its bytes are bound to."""
-        # All occurrences of a reminder have the same bytes.
-        return self.source if self.source.startswith(TIMERS) else f"{self.source}#{self.seq}"
 
 
 class _Knock:
@@ -162,7 +134,7 @@ class Deliveries:
         system, type, after = self._definition.system, self._definition.type, self._read_to
 
         def read(session: Session) -> list[tuple[Any, ...]]:
-            return session.fetch(_DUE, system, type, session.now, *after, _PORTION)
+            return session.fetch(DUE, system, type, session.now, *after, _PORTION)
 
         try:
             self._kind.store.submit(Query(read), self._found)
@@ -331,8 +303,8 @@ class Deliveries:
                 self.delivered += 1
                 self._unsent(letter)
         for some in write.effects:
-            if some.outbox:
-                self._kind.share(some.outbox)
+            if some.outbox or some.published:
+                self._kind.share([*some.outbox, *some.published])
             if some.timers:
                 self._timers.look_soon()
 

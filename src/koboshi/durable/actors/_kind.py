@@ -27,8 +27,9 @@ from ..stores import Store, StoreUse
 from ._activation import Activation, first_number
 from ._claim import Claim, Claimed, Release, release_all
 from ._definition import Definition
-from ._delivery import Deliveries, Letter
+from ._delivery import Deliveries
 from ._identity import Identity
+from ._letter import Letter
 from ._write import Write
 
 __all__ = ["DurableStatistics", "Kind"]

@@ -15,9 +15,9 @@ from ..stores._tables import OUTBOX, REQUEST
 from ._actor import DurableActor
 from ._codec import arguments_of
 from ._definition import Definition
-from ._delivery import PUT, Letter
 from ._identity import checked_name
 from ._kind import Kind
+from ._letter import PUT, Letter
 from ._past import Past
 from ._rows import erase_rows
 from ._turn import REQUEST_ID

@@ -15,6 +15,7 @@ from .._failures import Fenced
 from ..stores import Operation, Row, Select, Session
 from ..stores._tables import ACTOR, COUNTER, EVENT, JOURNAL, OUTBOX, REQUEST, SUBSCRIPTION, TAG, TIMER
 from ._identity import Identity
+from ._publication import ROW, Publication, publish_all
 
 if TYPE_CHECKING:
     from ..._kernel._wait import Request
@@ -31,10 +32,6 @@ _REQUEST = (*_KEY, "request_id", "revision", "reply", "expires_at")
 _EVENT = (
     *(*_KEY, "seq", "event_type", "schema_version", "payload", "codec", "key_id"),
     *("place", "recorded_at"),
-)
-_OUTBOX = (
-    *("system_name", "source", "seq", "target_type", "target_key", "message", "payload"),
-    *("codec", "key_id", "state", "not_before", "attempts"),
 )
 _TIMER = (
     *(*_KEY, "timer_name", "due_at", "rule_text", "missed", "message", "payload"),
@@ -55,6 +52,8 @@ class Effects:
         "journal",
         "journal_ends",
         "outbox",
+        "published",
+        "publishing",
         "statements",
         "subscribed",
         "tags",
@@ -77,6 +76,9 @@ class Effects:
         self.journal_ends = False
         self.subscribed: list[Row] = []
         self.unsubscribed: list[Row] = []
+        # What goes to those who have subscribed; and what that came to, as rows of the outbox, once it was tried.
+        self.publishing: list[Publication] = []
+        self.published: list[Row] = []
         self.tags: dict[str, str] | None = None
         self.statements: list[tuple[str, dict[str, Any]]] = []
         # What layers above add: called in the transaction, maybe more than once.
@@ -245,4 +247,9 @@ def _rows(session: Session, every: list[tuple[Identity, Effects]]) -> None:
     now = session.now
     outbox = [(*row, now, 0) for _, some in every for row in some.outbox]
     if outbox:
-        session.insert(OUTBOX, _OUTBOX, outbox)
+        session.insert(OUTBOX, ROW, outbox)
+    publishing = [some for _, some in every if some.publishing]
+    if publishing:
+        found = iter(publish_all(session, [each for some in publishing for each in some.publishing]))
+        for some in publishing:
+            some.published = [row for _ in some.publishing for row in next(found)]

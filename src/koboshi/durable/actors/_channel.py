@@ -1,0 +1,159 @@
+"""`Channel`: what is published there becomes a message to each durable actor that has subscribed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import msgspec
+
+from ..._kernel._errors import NotRunning, UsageError
+from ..._kernel._node import this_node
+from ..stores import Row, Session, StoreURL, check_url
+from ..stores._tables import OUTBOX, REQUEST
+from ._codec import codec_of, within_limit
+from ._identity import Identity, checked_name
+from ._letter import PUT
+from ._publication import ROW, Publication, publish_all, subscribers_of
+
+if TYPE_CHECKING:
+    from ._definition import Definition
+    from ._kind import Kind
+    from ._seal import Sealer
+
+__all__ = ["Channel"]
+
+T = TypeVar("T")
+
+
+class Channel(Generic[T]):
+    """A name under which values of one type are published: `news = kb.Channel("news", Story, store=...)`.
+
+    Args:
+        name: up to 128 characters.
+        of: the type of what is published.
+        store: the same URL as that of the kinds that publish and subscribe.
+        system: theirs (default "default").
+
+    Raises:
+        UsageError: a name that cannot be stored, or a type that cannot.
+    """
+
+    def __init__(self, name: str, of: type[T], *, store: StoreURL, system: str = "default") -> None:
+        check_url(store)
+        self.name = checked_name("channel's name", name, 128)
+        self.store = store
+        self.system = checked_name("system", system, 64)
+        self._codec = codec_of(cast("Any", of), "msgpack")
+
+    async def publish(self, value: T, *, request: str | None = None) -> int:
+        """Record a value for each subscriber of this moment; each handles it exactly once. How many there are.
+
+        What one program publishes so arrives in the order in which it was published.
+
+        Args:
+            request: an id under which each subscriber handles it once, however often it is published; what has one
+                keeps no order.
+
+        Raises:
+            NotRunning: no kind of this store runs on this event loop.
+            StoreUnavailable, OutcomeUnknown, UsageError: as `DurableRef.call`.
+        """
+        payload, kinds = self.encoded(value), self._kinds()
+        kind = next(iter(kinds.values()))
+
+        def sealer_of(to: Identity) -> Sealer:
+            return kinds.get((to.system, to.type), kind).definition.sealer
+
+        place = (self.system, self.name)
+        if request is None:
+            source = f"channel/{kind.store.incarnation}"
+            publication = Publication(place, source, next(_counter()) << 20, payload, sealer_of)
+            [rows] = await kind.store.change(lambda session: publish_all(session, [publication]))
+            kind.share(rows)
+            return len(rows)
+        id = checked_name("request id", request, 128)
+        publication = Publication(place, PUT + id, 0, payload, sealer_of)
+        while True:
+            added, count = await kind.store.change(lambda session: _repeat(session, publication, id))
+            if added is not None:
+                kind.share(added)
+                return count
+
+    async def subscribers(self) -> list[tuple[str, str]]:
+        """The types and keys of those that have subscribed, in order.
+
+        Raises:
+            NotRunning, StoreUnavailable: as `publish`.
+        """
+        kind = next(iter(self._kinds().values()))
+        place = (self.system, self.name)
+        found = await kind.store.read(lambda session: subscribers_of(session, [place])[place])
+        return [(who.type, who.key) for who, _ in found]
+
+    def encoded(self, value: T) -> bytes:
+        """A value as the arguments of a message.
+
+        Raises:
+            UsageError: it is not of the channel's type.
+        """
+        try:
+            blob = self._codec.encode(value)
+            self._codec.decode(blob)
+        except (TypeError, msgspec.ValidationError) as error:
+            raise UsageError(
+                f"the channel {self.name!r} takes {self._codec.type!r}, got a {type(value).__name__}: {error}"
+            ) from None
+        return within_limit(f"what is published on {self.name!r}", msgspec.msgpack.encode(((value,), {})))
+
+    def check(self, definition: Definition, who: Identity) -> None:
+        """Raise `UsageError` unless an actor of this kind may use the channel."""
+        if (definition.system, definition.store) != (self.system, self.store):
+            raise UsageError(
+                f"{who} is of the system {definition.system!r} in {definition.store}, and the channel {self.name!r} "
+                f"of {self.system!r} in {self.store}; a channel is where its publishers and subscribers are"
+            )
+
+    def subscription(self, definition: Definition, who: Identity) -> tuple[str, str, str, str]:
+        """The key of an actor's subscription."""
+        self.check(definition, who)
+        return (self.system, self.name, who.type, who.key)
+
+    def _kinds(self) -> dict[tuple[str, str], Kind]:
+        kinds: dict[tuple[str, str], Kind] = this_node().services.get("koboshi.kinds", {}).get(self.store, {})
+        if not kinds:
+            raise NotRunning(
+                f"the channel {self.name!r}",
+                "what was published",
+                f"no kind of durable actor of {self.store} runs here",
+                "put the child() of one under a running supervisor",
+            )
+        return kinds
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name!r}>"
+
+
+def _counter() -> Iterator[int]:
+    """Numbers for what this program publishes outside of actors."""
+    counter: Iterator[int] = this_node().services.setdefault("koboshi.publications", itertools.count(1))
+    return counter
+
+
+def _repeat(session: Session, publication: Publication, id: str) -> tuple[list[Row] | None, int]:
+    """Add the messages that are not there yet and were not handled, and how many subscribers there are.
+
+    No rows where another program publishes with the same id just now: what it has added is seen next time.
+    """
+    subscribers = subscribers_of(session, [publication.place])[publication.place]
+    columns = ("system_name", "actor_type", "actor_key", "request_id")
+    handled = session.lookup(REQUEST, columns, columns, [(*who, id) for who, _ in subscribers])
+    target = ("system_name", "target_type", "target_key", "seq")
+    source = (publication.place[0], publication.source)
+    waiting = session.lookup(OUTBOX, target, ("system_name", "source"), [source])
+    there = {Identity(*row[:3]) for row in (*handled, *waiting)}
+    last = max((int(row[3]) for row in waiting), default=-1)
+    rows = publication.rows((each for each in subscribers if each[0] not in there), last)
+    added = session.insert(OUTBOX, ROW, [(*row, session.now, 0) for row in rows], ignore=True)
+    return (rows if added == len(rows) else None), len(subscribers)
