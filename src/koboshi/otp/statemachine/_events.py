@@ -37,27 +37,26 @@ class Event:
 class EventQueue:
     """The events that wait inside the machine."""
 
-    __slots__ = ("_inserted", "_postponed", "_queue", "_zero", "unsettled")
+    __slots__ = ("_inserted", "_zero", "items", "kept", "unsettled")
 
     def __init__(self) -> None:
-        self._queue: deque[Event] = deque()
-        self._postponed: list[Event] = []
+        # In the order in which they are to be handled.
+        self.items: deque[Event] = deque()
+        # Those that are postponed.
+        self.kept: list[Event] = []
         self._inserted: list[Event] = []
         self._zero: list[Event] = []
         # Whether the handler in hand has left anything to bring into its order.
         self.unsettled = False
 
-    def __len__(self) -> int:
-        return len(self._queue)
-
     @property
     def postponed(self) -> int:
         """Events that wait for another state."""
-        return len(self._postponed)
+        return len(self.kept)
 
     def postpone(self, event: Event) -> None:
         """Keep an event until the state has changed."""
-        self._postponed.append(event)
+        self.kept.append(event)
 
     def insert(self, event: Event) -> None:
         """Handle an event next, behind those inserted by the same handler before."""
@@ -75,19 +74,19 @@ class EventQueue:
 
     def settle(self, *, changed: bool) -> None:
         """A handler has returned: bring what it has left into its order."""
-        if changed and self._postponed:
-            self._queue.extendleft(reversed(self._postponed))
-            self._postponed.clear()
+        if changed and self.kept:
+            self.items.extendleft(reversed(self.kept))
+            self.kept.clear()
         if not self.unsettled:
             return
         self.unsettled = False
         if self._inserted:
-            self._queue.extendleft(reversed(self._inserted))
+            self.items.extendleft(reversed(self._inserted))
             self._inserted.clear()
         if self._zero:
-            self._queue.extend(self._zero)
+            self.items.extend(self._zero)
             self._zero.clear()
 
     def next(self) -> Event | None:
         """The event to be handled now."""
-        return self._queue.popleft() if self._queue else None
+        return self.items.popleft() if self.items else None

@@ -176,7 +176,7 @@ class StateMachine(Turns):
         inside = self._machine()
         return StateMachineStatistics(
             inside.state.name,
-            len(inside.queue),
+            len(inside.queue.items),
             inside.queue.postponed,
             tuple(timeout_label(name) for name in inside.timeouts.names()),
             inside.events,

@@ -20,6 +20,7 @@ __all__ = [
     "INFO",
     "STATE_TIMEOUT",
     "Row",
+    "Rows",
     "Special",
     "Table",
     "TimeoutNamed",
@@ -85,6 +86,16 @@ class Row:
         return label_of(self.key)
 
 
+class Rows(dict[Key, Row]):
+    """What handles each event in one state. That of entering it is also apart: it is asked for at each change."""
+
+    __slots__ = ("enter",)
+
+    def __init__(self, rows: dict[Key, Row]) -> None:
+        super().__init__(rows)
+        self.enter = rows.get(ENTER)
+
+
 def label_of(key: Key) -> str:
     """How an event prints."""
     return str(getattr(key, "__name__", key))
@@ -128,7 +139,8 @@ class Table:
         keys = {key for _, key in self._rows} | set(fallbacks)
         found = {state.name: {key: self.row(state, key) for key in keys} for state in self.states}
         self._by_state = {
-            name: {key: row for key, row in rows.items() if row is not None} for name, rows in found.items()
+            name: Rows({key: row for key, row in rows.items() if row is not None})
+            for name, rows in found.items()
         }
 
     def row(self, state: State, key: Key) -> Row | None:
@@ -142,7 +154,7 @@ class Table:
             return self._fallbacks.get(key)
         return general
 
-    def rows_of(self, state: State) -> dict[Key, Row]:
+    def rows_of(self, state: State) -> Rows:
         """What handles each event in a state."""
         return self._by_state[state._name_]
 

@@ -30,9 +30,6 @@ class Timeouts:
         self._set: dict[Hashable, _Setting] = {}
         self._numbers = 0
 
-    def __len__(self) -> int:
-        return len(self._set)
-
     def names(self) -> list[Hashable]:
         """The timeouts that are set."""
         return list(self._set)

@@ -116,22 +116,25 @@ class Turns(Actor):
     # -- the way of an event ------------------------------------------------------------------------
 
     def _run(self, first: Event) -> Any:
-        inside = self._machine()
+        inside = self._kb_inside or self._machine()
         event = first
         while True:
             row = inside.rows.get(event.key)
             if row is not None and row.is_async:
                 return self._run_async(first, event)
-            value = self._handle(event, row) if event is first else self._handle_inner(event, row)
-            old = self._change()
-            if old is not None:
-                enter = inside.rows.get(ENTER)
-                if enter is not None:
-                    if enter.is_async:
-                        return self._run_async(first, event, (value, old))
-                    self._enter(old)
-            self._settle()
-            following = self._next() if inside.queue else None
+            if event is first:
+                value = self._handle(inside, event, row)
+            else:
+                value = self._handle_inner(inside, event, row)
+            old = self._change(inside)
+            if old is None or (enter := inside.rows.enter) is None:
+                inside.event = inside.row = None  # `_change` has settled the rest
+            elif enter.is_async:
+                return self._run_async(first, event, (value, old))
+            else:
+                self._enter(old)
+                self._settle(inside)
+            following = self._next() if inside.queue.items else None
             if following is None:
                 return self._answered(first, event, value)
             self._answer(first, event, value)
@@ -139,37 +142,37 @@ class Turns(Actor):
 
     async def _run_async(self, first: Event, event: Event, handled: tuple[Any, Enum] | None = None) -> Any:
         """The same from an event on whose handler waits for something, or the entering of whose state."""
+        inside = self._machine()
         while True:
             old: Enum | None
             if handled is not None:
                 (value, old), handled = handled, None
             else:
-                row = self._machine().rows.get(event.key)
+                row = inside.rows.get(event.key)
                 if event is not first:
                     self._put_in_hand(event, row)
                 try:
-                    value = self._handle(event, row)
+                    value = self._handle(inside, event, row)
                     if inspect.iscoroutine(value):
                         value = await value
                 except Unexpected:
                     value = self._refuse(event)
                 finally:
                     self._over()
-                old = self._change()
+                old = self._change(inside)
             if old is not None:
                 entering = self._enter(old)
                 if inspect.iscoroutine(entering):
                     await entering
-            self._settle()
+            self._settle(inside)
             following = self._next()
             if following is None:
                 return self._answered(first, event, value)
             self._answer(first, event, value)
             event = following
 
-    def _handle(self, event: Event, row: Row | None) -> Any:
+    def _handle(self, inside: Inside, event: Event, row: Row | None) -> Any:
         """Run the handler of an event; its value, or its coroutine."""
-        inside = self._machine()
         args = event.args
         if event.timeout is not None:
             ended = inside.timeouts.ends(*event.timeout)
@@ -177,7 +180,7 @@ class Turns(Actor):
                 event.handled = False
                 return None
             args = ended
-        if inside.timeouts:
+        if inside.timeouts._set:
             inside.timeouts.cancel(EVENT_TIMEOUT)
         inside.events += 1
         inside.event, inside.row, inside.going, inside.repeats = event, row, None, False
@@ -185,15 +188,15 @@ class Turns(Actor):
         try:
             if row is None:
                 raise Unexpected
-            return row.handler(self, *args, **(event.kwargs or NO_KWARGS))
+            return row.handler(self, *args, **event.kwargs) if event.kwargs else row.handler(self, *args)
         except Unexpected:
             return self._refuse(event)
 
-    def _handle_inner(self, event: Event, row: Row | None) -> Any:
+    def _handle_inner(self, inside: Inside, event: Event, row: Row | None) -> Any:
         """The same for an event that waited inside, whose caller is not that of the message in hand."""
         self._put_in_hand(event, row)
         try:
-            return self._handle(event, row)
+            return self._handle(inside, event, row)
         finally:
             self._over()
 
@@ -230,39 +233,41 @@ class Turns(Actor):
             self._kb_cell.node.instruments.emit(Unhandled(self._kb_cell.label(), shown))
         return None
 
-    def _change(self) -> Enum | None:
+    def _change(self, inside: Inside) -> Enum | None:
         """The handler has returned: change the state. The old one, if a state is to be entered now."""
-        inside = self._machine()
-        if inside.event is None:
+        event = inside.event
+        if event is None:
             return None  # nothing was handled
         row, old = inside.row, inside.state
         target = inside.going
         if target is None:
             target = row.to[0] if row is not None and row.goes else old
-        if target is not old:
+        changed = target is not old
+        if changed:
             inside.state = target
             inside.rows = self._kb_table.rows_of(target)
             inside.transitions += 1
-            if inside.timeouts:
+            if inside.timeouts._set:
                 inside.timeouts.cancel(STATE_TIMEOUT)
         if inside.pending:
             self._settle_timeouts()
-        if inside.event.postponed:
-            inside.queue.postpone(inside.event)
-        inside.queue.settle(changed=target is not old)
-        return old if target is not old or inside.repeats else None
+        queue = inside.queue
+        if event.postponed:
+            queue.postpone(event)
+        if queue.unsettled or (changed and queue.kept):
+            queue.settle(changed=changed)
+        return old if changed or inside.repeats else None
 
     def _enter(self, old: Enum) -> Any:
         inside = self._machine()
-        row = inside.rows.get(ENTER)
+        row = inside.rows.enter
         if row is None:
             return None
         inside.event, inside.row, inside.going, inside.repeats = Event("enter", ENTER), row, None, False
         return row.handler(self, old)
 
-    def _settle(self) -> None:
+    def _settle(self, inside: Inside) -> None:
         """The event is over."""
-        inside = self._machine()
         if inside.event is not None:
             if inside.pending:
                 self._settle_timeouts()
@@ -287,19 +292,20 @@ class Turns(Actor):
         if inside.begun:
             return None
         inside.begun = True
-        row = inside.rows.get(ENTER)
+        row = inside.rows.enter
         if row is not None and row.is_async:
             return self._begin_async()
         self._enter(inside.state)
-        self._settle()
+        self._settle(inside)
         event = self._next()  # a timeout of no seconds
         return None if event is None else self._run(event)
 
     async def _begin_async(self) -> None:
-        entering = self._enter(self._machine().state)
+        inside = self._machine()
+        entering = self._enter(inside.state)
         if inspect.iscoroutine(entering):
             await entering
-        self._settle()
+        self._settle(inside)
         event = self._next()
         if event is not None:
             await self._run_async(event, event)
