@@ -44,7 +44,9 @@ class Places:
         self.refused = 0
         # By the future that is given the place: the number of the message's key, and who turned it away.
         self.waiting: dict[asyncio.Future[Routee | None], tuple[int, Tried]] = {}
-        self._picks = picks_of(strategy, seed)
+        # Looked up once, and not for each message.
+        self._pick = picks_of(strategy, seed).pick
+        self._may = self._room
 
     def number(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """The number of the message's key; 0 where the strategy has no use for one."""
@@ -55,12 +57,12 @@ class Places:
         if self.limit_all is not None and self.busy >= self.limit_all:
             return None
         if not tried:
-            return self._picks.pick(self.source.now(), Routee.alive, self._room, number)
+            return self._pick(self.source.now(), Routee.alive, self._may, number)
 
         def alive(routee: Routee) -> bool:
             return routee not in tried and routee.alive()
 
-        return self._picks.pick(self.source.now(), alive, self._room, number)
+        return self._pick(self.source.now(), alive, self._may, number)
 
     def _room(self, routee: Routee) -> bool:
         return self.limit is None or routee.busy < self.limit
@@ -75,9 +77,15 @@ class Places:
             self._hand_out()
             if self.waiting and not self.keyed:
                 return None
-        routee = self.find(number, tried)
-        if routee is not None:
-            self.hold(routee)
+        if tried or self.limit_all is not None:
+            routee = self.find(number, tried)
+        else:
+            routee = self._pick(self.source.now(), Routee.alive, self._may, number)
+        if routee is not None:  # as `hold`
+            routee.busy += 1
+            routee.calls += 1
+            self.busy += 1
+            self.calls += 1
         return routee
 
     def hold(self, routee: Routee) -> None:
