@@ -92,7 +92,9 @@ def on_this_loop(ref: ActorRef[Any], cls: type[AA], what: str) -> AA | None:
         UsageError: it is an actor of another class.
         WrongThread: this is not its loop's thread.
     """
-    cell = expect(ref, cls)
+    cell = ref._target()
+    if cell.info.cls is not cls:  # looked at here as well, since nearly always that is all
+        expect(ref, cls)
     if cell.state == DEAD:
         raise ref._not_running(what)
     if get_ident() != cell.node.thread:

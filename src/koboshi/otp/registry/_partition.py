@@ -125,6 +125,10 @@ class Partition(Actor):
         """The entries of living processes under a key, the oldest first."""
         return [entry for entry in self._by_key.get(key, ()) if entry.cell.state != DEAD]
 
+    def shown_under(self, key: Any) -> list[Registration]:
+        """The same as users see them."""
+        return [entry.shown for entry in self._by_key.get(key, ()) if entry.cell.state != DEAD]
+
     def of(self, cell: Cell) -> list[Entry]:
         """The entries of a process."""
         held = self._by_owner.get(cell)

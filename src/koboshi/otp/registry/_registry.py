@@ -101,7 +101,10 @@ class Registry(Answering):
 
     def partition(self, key: Any) -> Partition:
         """The partition that owns a key; `UsageError` when it cannot be one."""
-        return self._partitions[hashed("key", key) % self._count]
+        try:
+            return self._partitions[hash(key) % self._count]
+        except TypeError:
+            return self._partitions[hashed("key", key) % self._count]  # says what is wrong with it
 
     def ref_to_key(self, registry: ActorRef[Registry], key: Any, cls: type[AA]) -> ActorRef[AA]:
         """A ref that looks at each send who holds the key."""
@@ -132,10 +135,10 @@ class Registry(Answering):
     @message
     def lookup(self, key: Any, where: Where | None = None) -> list[Registration]:
         """The living processes under a key whose values `where` accepts, the oldest first."""
-        found = self.partition(key).under(key)
+        partition = self.partition(key)
         if where is None:
-            return [entry.shown for entry in found]
-        return [entry.shown for entry in found if where(entry.value)]
+            return partition.shown_under(key)
+        return [entry.shown for entry in partition.under(key) if where(entry.value)]
 
     @message
     def whereis(self, key: Any) -> ActorRef[Any] | None:

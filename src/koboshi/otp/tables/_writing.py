@@ -187,8 +187,12 @@ class TableWrites(TableReads[R]):
                 pass  # said below, in words
             else:
                 if row.__class__ is tuple and old.__class__ is int:
-                    entries[key] = (*row[:place], old + op, *row[place + 1 :])
-                    return old + op
+                    new = old + op
+                    if place == 1 and len(row) == 2:  # a key and its count
+                        entries[key] = (row[0], new)
+                    else:
+                        entries[key] = (*row[:place], new, *row[place + 1 :])
+                    return new
         row, new = count(self._row_to_change("update_counter", key, default), op, self._key)
         self._replace(key, row)
         return new
