@@ -185,14 +185,16 @@ class QueueMachine(RuleBasedStateMachine):
                 self.stale.append(row.claim)
             row.state, row.until = "cancelled", self.clock.now + KEEP
 
-    @rule(id=ids)
-    def requeue(self, id: str) -> None:
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def requeue(self, data: st.DataObject) -> None:
         self.tick()
-        row = self.rows.get(id)
-        dead = row is not None and row.state == "dead"
+        dead = sorted(id for id, row in self.rows.items() if row.state == "dead")
+        id = data.draw(st.sampled_from(dead or sorted(self.rows)))
+        row = self.rows[id]
 
-        assert int(dead) == self.do(self.desk.requeue(id))
-        if row is not None and dead:
+        assert int(bool(dead)) == self.do(self.desk.requeue(id))
+        if dead:
             row.state, row.attempts, row.unique = "ready", 0, None
             row.order = (self.clock.now, 0)
 

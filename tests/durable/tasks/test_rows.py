@@ -300,10 +300,12 @@ async def test_only_dead_letters_are_requeued_and_they_have_all_their_attempts_a
         await desk.settle(each, each.id, keep=50.0)
     found = await desk.requeue("dead", "done", "ready", "nobody")
     again = await desk.info("dead")
+    [next_one] = await desk.claim(1)
 
     assert 1 == found
     assert again is not None
     assert ("ready", 0, 0) == (again.state, again.attempts, again.interruptions)
+    assert "dead" == next_one.id  # it keeps its priority
     assert "done" == await desk.state("done")
 
 

@@ -154,3 +154,18 @@ async def note_run() -> None:
     kb.transact(
         "INSERT INTO ran (task, program) VALUES (:task, :program)", task=current().id, program=os.getpid()
     )
+
+
+@kb.task
+def say(text: str) -> str:
+    return f"{text}, {text}"
+
+
+@kb.task
+async def say_in_the_loop(text: str) -> str:
+    return f"{text}, {text}"
+
+
+@kb.task(retries=1, backoff=QUICK)
+def complain(text: str) -> None:
+    raise ValueError(text)

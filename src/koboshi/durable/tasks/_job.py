@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from ..._kernel._errors import CallTimeout
-from .._failures import TaskCancelled, TaskFailed, TaskNotFound
+from .._failures import Corrupted, TaskCancelled, TaskFailed, TaskNotFound
 from . import _look
 from ._live import Live, find_live
 from ._look import Cancel, TaskInfo
@@ -45,6 +47,7 @@ class Job(Generic[R]):
             TaskFailed: it is a dead letter; `report` says why.
             TaskCancelled: it was cancelled.
             TaskNotFound: its result is not kept any more.
+            Corrupted, WrongKey: the stored result cannot be read, or is of another type than the task returns now.
             CallTimeout: it has not ended in time.
         """
         name = self._plan.name
@@ -65,7 +68,11 @@ class Job(Generic[R]):
         if state == "cancelled":
             raise TaskCancelled(name, self.id)
         assert result is not None
-        found: Any = self._task.codec.decode_result(result)
+        try:
+            found: Any = self._task.codec.decode_result(result)
+        except msgspec.MsgspecError as error:
+            detail = f"its result is not what {self._task.name} returns now: {error}"
+            raise Corrupted(f"{name}/{self.id}", detail) from error
         return found  # type: ignore[no-any-return]
 
     async def info(self) -> TaskInfo | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 
-from .._failures import WrongKey
+from .._failures import Corrupted, WrongKey
 from ..actors._identity import Identity
 from ..actors._key_ring import KeyRing
 from ..actors._seal import CHECKSUM
@@ -39,7 +39,7 @@ class Vault:
 
     def seal_arguments(self, id: str, function: str, payload: bytes) -> bytes:
         """The arguments of a task as they are stored."""
-        return payload if self._keys is None else self._seal(id, "arguments", function, payload)
+        return payload if self._keys is None else self._seal(id, "payload", function, payload)
 
     def open_arguments(self, id: str, function: str, stored: bytes) -> bytes:
         """The arguments again.
@@ -47,7 +47,7 @@ class Vault:
         Raises:
             Corrupted, WrongKey: they are not what was stored there.
         """
-        return self._open(id, "arguments", function, stored)
+        return self._open(id, "payload", function, stored)
 
     def seal_result(self, id: str, result: bytes | None) -> bytes | None:
         """A result as it is stored."""
@@ -70,15 +70,23 @@ class Vault:
         if stored is None:
             return None
         if stored.startswith(_TEXT_MARK):
-            blob = base64.b64decode(stored[len(_TEXT_MARK) :])
-            return self._open(id, "report", "", blob).decode()
+            return self._open(id, "report", "", self._sealed_bytes(id, stored)).decode()
         return self._open(id, "report", "", stored.encode()).decode() if self._keys is not None else stored
+
+    def _sealed_bytes(self, id: str, stored: str) -> bytes:
+        try:
+            blob = base64.b64decode(stored[len(_TEXT_MARK) :], validate=True)
+        except ValueError:
+            blob = b""
+        if blob[:1] != _MARK:
+            raise Corrupted(f"{self._queue}/{id}", "its report is damaged")
+        return blob
 
     def shown_report(self, id: str, stored: str | None) -> str | None:
         """A report for a list of tasks, or why it cannot be shown: one row must not spoil the others."""
         try:
             return self.open_report(id, stored)
-        except Exception as error:
+        except Corrupted as error:
             return f"the report cannot be shown: {error}"
 
     def _seal(self, id: str, what: str, number: str, blob: bytes) -> bytes:
@@ -88,6 +96,9 @@ class Vault:
 
     def _open(self, id: str, what: str, number: str, stored: bytes) -> bytes:
         keys = self._keys
+        if not isinstance(stored, bytes):
+            # SQLite takes anything into any column.
+            raise Corrupted(f"{self._queue}/{id}", f"its {what} is of the type {type(stored).__name__}")
         if stored[:1] == _MARK:
             if keys is None:
                 raise WrongKey(
