@@ -105,3 +105,33 @@ async def until_settled(bank: kb.Durable[Account]) -> None:
         if not bank.statistics().delivering and not bank.statistics().activating:
             return
         await bank["nobody"].call(Account.balance)
+
+
+async def test_what_is_put_to_two_kinds_of_one_store_or_with_one_id_to_two_actors_is_all_handled(
+    store: str,
+) -> None:
+    bank, other = bank_of(store), bank_of(store, type="Other")
+
+    async with kb.Supervisor(bank.child(), other.child()):
+        await asyncio.gather(*(kind["a"].put(Account.deposit, 1) for kind in (bank, other) for _ in range(5)))
+        await asyncio.gather(
+            *(kind[key].request("x").put(Account.deposit, 1) for kind in (bank, other) for key in "ab")
+        )
+        while bank.statistics().delivered + other.statistics().delivered < 14:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+        for kind in (bank, other):
+            assert [6, 1] == [await kind[key].call(Account.balance) for key in "ab"]
+
+
+async def test_what_is_put_after_its_kind_was_restarted_is_handled(store: str) -> None:
+    bank, other = bank_of(store), bank_of(store, type="Other")
+
+    # The other kind keeps the store open meanwhile.
+    async with kb.Supervisor(other.child()):
+        for round in (1, 2):
+            async with kb.Supervisor(bank.child()):
+                await bank["a"].put(Account.deposit, 1)
+                while bank.statistics().delivered < 1:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                assert round == await bank["a"].call(Account.balance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
@@ -14,7 +14,7 @@ from ..stores import Row, Session, StoreURL, check_url
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import codec_of, within_limit
 from ._identity import Identity, checked_name
-from ._letter import PUT
+from ._letter import put_source
 from ._publication import ROW, Publication, publish_all, subscribers_of
 
 if TYPE_CHECKING:
@@ -74,12 +74,11 @@ class Channel(Generic[T]):
             kind.share(rows)
             return len(rows)
         id = checked_name("request id", request, 128)
-        publication = Publication(place, PUT + id, 0, payload, sealer_of)
-        while True:
-            added, count = await kind.store.change(lambda session: _repeat(session, publication, id))
-            if added is not None:
-                kind.share(added)
-                return count
+        added, count = await kind.store.change(
+            lambda session: _repeat(session, place, id, payload, sealer_of)
+        )
+        kind.share(added)
+        return count
 
     async def subscribers(self) -> list[tuple[str, str]]:
         """The types and keys of those that have subscribed, in order.
@@ -141,19 +140,17 @@ def _counter() -> Iterator[int]:
     return counter
 
 
-def _repeat(session: Session, publication: Publication, id: str) -> tuple[list[Row] | None, int]:
-    """Add the messages that are not there yet and were not handled, and how many subscribers there are.
-
-    No rows where another program publishes with the same id just now: what it has added is seen next time.
-    """
-    subscribers = subscribers_of(session, [publication.place])[publication.place]
+def _repeat(
+    session: Session, place: tuple[str, str], id: str, payload: bytes, sealer_of: Callable[[Identity], Sealer]
+) -> tuple[list[Row], int]:
+    """Add the messages that are not there yet and were not handled; them, and how many subscribers there are."""
+    subscribers = subscribers_of(session, [place])[place]
     columns = ("system_name", "actor_type", "actor_key", "request_id")
     handled = session.lookup(REQUEST, columns, columns, [(*who, id) for who, _ in subscribers])
-    target = ("system_name", "target_type", "target_key", "seq")
-    source = (publication.place[0], publication.source)
-    waiting = session.lookup(OUTBOX, target, ("system_name", "source"), [source])
-    there = {Identity(*row[:3]) for row in (*handled, *waiting)}
-    last = max((int(row[3]) for row in waiting), default=-1)
-    rows = publication.rows((each for each in subscribers if each[0] not in there), last)
-    added = session.insert(OUTBOX, ROW, [(*row, session.now, 0) for row in rows], ignore=True)
-    return (rows if added == len(rows) else None), len(subscribers)
+    there = {Identity(*row[:3]) for row in handled}
+    rows: list[Row] = []
+    for who, message in subscribers:
+        if who not in there:
+            rows += Publication(place, put_source(who, id), 0, payload, sealer_of).rows([(who, message)], -1)
+    session.insert(OUTBOX, ROW, [(*row, session.now, 0) for row in rows], ignore=True)
+    return rows, len(subscribers)

@@ -9,7 +9,7 @@ they are handled in order: one that fails is tried again with a growing delay, a
 from __future__ import annotations
 
 import asyncio
-import itertools
+import functools
 import logging
 import traceback
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from ..stores._tables import OUTBOX
 from ._claim import answered_before
 from ._codec import arguments_of
 from ._identity import Identity
-from ._letter import DUE, PUT, Letter
+from ._letter import DUE, Letter
 from ._timers import Timers
 from ._turn import CONSUMING, REQUEST_ID
 
@@ -92,7 +92,6 @@ class Deliveries:
         self._behind = True
         self._read_to = _START
         self._backoff = Backoff(first=0.1, limit=60.0)
-        self._puts = itertools.count(1)
         self._timers = Timers(kind)
         self.delivered = self.dead = 0
 
@@ -100,10 +99,6 @@ class Deliveries:
     def in_flight(self) -> int:
         """How many are on their way, as far as is known; what is to be read again counts as one."""
         return len(self._open) + len(self._knocked) + (self._dirty or (self._looking and self._sought))
-
-    def next_put(self) -> int:
-        """A number for a message that comes without an id."""
-        return next(self._puts)
 
     def begin(self) -> None:
         """Look for what was left by others, and from then on again and again."""
@@ -181,7 +176,7 @@ class Deliveries:
         for letter in letters:
             if (letter.source, letter.seq) in self._open:
                 continue  # a look that was committed with it has found it already
-            if letter.source.startswith(PUT) or letter.source in self._trusted:
+            if letter.is_put or letter.source in self._trusted:
                 self._take(letter)
             else:
                 # It may have sent from another host before, which only the store knows.
@@ -239,20 +234,19 @@ class Deliveries:
             return
         context = copy_context()
         context.run(CONSUMING.set, (letter.source, letter.seq))
-        context.run(
-            REQUEST_ID.set, letter.source.removeprefix(PUT) if letter.source.startswith(PUT) else None
-        )
+        request_id = letter.request(definition.type)
+        context.run(REQUEST_ID.set, request_id)
         activation.used = self._kind.tick
-        if letter.source.startswith(PUT) and activation.is_unread:
-            self._look_up(
-                letter, activation, lambda: self._post(letter, activation, fn, args, kwargs, context)
-            )
+        if request_id is not None and activation.is_unread:
+            post = functools.partial(self._post, letter, activation, fn, args, kwargs, context)
+            self._look_up(letter, request_id, activation, post)
         else:
             self._post(letter, activation, fn, args, kwargs, context)
 
-    def _look_up(self, letter: Letter, activation: Activation, post: Callable[[], None]) -> None:
+    def _look_up(
+        self, letter: Letter, request_id: str, activation: Activation, post: Callable[[], None]
+    ) -> None:
         """A call with the same request id may have been handled before this activation."""
-        request_id = letter.source.removeprefix(PUT)
 
         def done(found: tuple[int, bytes] | None, error: Exception | None) -> None:
             if error is not None or not activation.is_current:

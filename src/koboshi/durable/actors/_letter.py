@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..stores import Select
+from ._identity import Identity
 from ._timers import TIMERS
 
-__all__ = ["DUE", "PUT", "Letter"]
+__all__ = ["DUE", "PUT", "Letter", "put_source"]
 
-#: The source of messages that were put from outside of any actor: the request's id follows.
+#: Sources of messages that carry the id of a request begin so; the target's type and key and the id follow.
 PUT = "put/"
+
 # Not those that wait behind one of the same source and target whose time has not come.
 DUE = Select(
     "SELECT source, seq, target_key, message, payload, attempts FROM kb_outbox o"
@@ -21,6 +23,11 @@ DUE = Select(
     " AND (source > :after OR (source = :after AND seq > :number))"
     " ORDER BY source, seq LIMIT :most"
 )
+
+
+def put_source(who: Identity, request: str) -> str:
+    """The source of the message to an actor that carries a request's id; there is one for each actor and id."""
+    return f"{PUT}{who.type}/{who.key}/{request}"
 
 
 class Letter(NamedTuple):
@@ -38,3 +45,12 @@ class Letter(NamedTuple):
         """What tells it apart, and its bytes are bound to."""
         # All occurrences of a reminder have the same bytes.
         return self.source if self.source.startswith(TIMERS) else f"{self.source}#{self.seq}"
+
+    @property
+    def is_put(self) -> bool:
+        """Whether it carries the id of a request."""
+        return self.source.startswith(PUT)
+
+    def request(self, type: str) -> str | None:
+        """The request's id that it carries, if it does, to an actor of this type."""
+        return self.source[len(f"{PUT}{type}/{self.key}/") :] if self.is_put else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
@@ -17,8 +18,9 @@ from ._codec import arguments_of
 from ._definition import Definition
 from ._identity import checked_name
 from ._kind import Kind
-from ._letter import PUT, Letter
+from ._letter import Letter, put_source
 from ._past import Past
+from ._publication import ROW
 from ._rows import erase_rows
 from ._turn import REQUEST_ID
 
@@ -207,23 +209,19 @@ class DurableRef(Past[A_co], Generic[A_co]):
         self.check(message)
         deadline = None if self._within is None else asyncio.get_running_loop().time() + self._within
         kind = await self._definition.started(describe(message), deadline)
-        request = self._request or f"{kind.store.incarnation}-{kind.deliveries.next_put()}"
-        fn = cast("Any", message)
-        source, who = PUT + request, self.who
+        request = self._request or uuid.uuid4().hex
+        fn, who = cast("Any", message), self.who
+        source = put_source(who, request)
         payload, key_id = self._definition.sealer.seal(
             who, "message", f"{source}#0", arguments_of(fn).encode(args, kwargs)
         )
         row = (who.system, source, 0, who.type, who.key, fn.__name__, payload, "msgpack", key_id, "ready")
-        columns = (
-            *("system_name", "source", "seq", "target_type", "target_key", "message", "payload"),
-            *("codec", "key_id", "state", "not_before", "attempts"),
-        )
 
         def write(session: Session) -> bool:
             key = ("system_name", "actor_type", "actor_key", "request_id")
             if session.lookup(REQUEST, ("revision",), key, [(*who, request)]):
                 return False
-            return session.insert(OUTBOX, columns, [(*row, session.now, 0)], ignore=True) == 1
+            return session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True) == 1
 
         if await kind.store.change(write):
             kind.deliveries.posted([Letter(source, 0, who.key, fn.__name__, payload, 0)])
