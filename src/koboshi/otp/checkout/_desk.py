@@ -70,6 +70,13 @@ class Desk(Generic[W]):
         return self.total < self.size + self.overflow
 
     @property
+    def may_queue(self) -> bool:
+        """Whether one more may wait, and no worker is to be started for it: `may_wait and not may_grow`."""
+        if self.max_waiting is not None and len(self.waiters) >= self.max_waiting:
+            return False
+        return len(self.lent) + len(self.free) + len(self.held) + self.starting >= self.size + self.overflow
+
+    @property
     def wants_start(self) -> bool:
         """Whether a worker is missing: a regular one, or one for somebody who waits."""
         return self.total < self.size or (len(self.waiters) > self.starting and self.may_grow)

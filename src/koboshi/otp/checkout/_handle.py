@@ -12,7 +12,6 @@ from ..._kernel._actor import Actor
 from ..._kernel._cell import DOOMED, Cell
 from ..._kernel._errors import CallError, UsageError
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, given_up, own_task, promised
-from ..._kernel._reply import ReplyTo
 from .._answering import expect
 from .._here import as_ref
 from ._outcomes import CheckoutStatistics
@@ -32,13 +31,15 @@ class Checkout(Generic[AA]):
 
     __slots__ = ("_block", "_lender", "_pool", "_ref", "_timeout", "_token")
 
+    # What the last of its checkouts went by; there are both from the first one on.
+    _lender: Cell
+    _token: Any
+
     def __init__(self, pool: Checkouts[AA], timeout: float | None, block: bool) -> None:
         self._pool = pool
         self._timeout = timeout
         self._block = block
         self._ref: ActorRef[AA] | None = None
-        self._token: Any = None
-        self._lender: Cell | None = None
 
     def __await__(self) -> Generator[Any, Any, ActorRef[AA]]:
         return self._take().__await__()
@@ -64,7 +65,7 @@ class Checkout(Generic[AA]):
             return await self._ask(token, current)
         request = promised(cell, CheckoutPool.checkout, self._timeout)
         try:
-            here.queue_up(ReplyTo(request), current, token)
+            here.queue_up(request, current, token)
             later: ActorRef[AA] = await request.outcome(own_task(current, cell.node), cell.node.loop)
             return later
         except BaseException:
@@ -93,8 +94,11 @@ class Checkout(Generic[AA]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ref, self._ref = self._ref, None
-        if ref is not None and self._lender is not None:
-            self._pool._give_back(ref, self._token, self._lender)
+        if ref is None:
+            return
+        here = at_hand(self._lender)
+        if here is None or not here.take_back(ref._cell, self._token):
+            self._pool._checkin(ref, self._token)
 
 
 class Checkouts(Generic[AA]):
@@ -135,14 +139,14 @@ class Checkouts(Generic[AA]):
         given: object = worker
         if not isinstance(given, ActorRef):
             raise UsageError(f"checkin takes the worker that checkout gave, a ref; got {worker!r}")
-        self._give_back(worker, None, self._ref._target())
+        here = at_hand(self._ref._target())
+        if here is None or not here.take_back(worker._target(), None):
+            self._checkin(worker, None)
 
-    def _give_back(self, worker: ActorRef[Any], token: Any, lender: Cell) -> None:
-        here = at_hand(lender)
-        if here is None or not here.take_back(worker._target(), token):
-            # A pool that is gone has taken its workers with it.
-            with contextlib.suppress(CallError):
-                self._ref.cast(CheckoutPool.checkin, worker, token)
+    def _checkin(self, worker: ActorRef[Any], token: Any) -> None:
+        # A pool that is gone has taken its workers with it.
+        with contextlib.suppress(CallError):
+            self._ref.cast(CheckoutPool.checkin, worker, token)
 
     async def transaction(
         self,

@@ -9,27 +9,27 @@ from ..._kernel._bonds import bonds_of
 from ..._kernel._cell import DEAD, Cell
 from ..._kernel._reasons import NOPROC, Down, ExitReason
 from ..._kernel._ref import ActorRef
-from ..._kernel._reply import ReplyTo
+from ..._kernel._wait import Request
 
 __all__ = ["Loan"]
 
 
 class Loan:
-    """Waits for a worker while it has a reply to send, has one afterwards, and tells its pool of its owner's end.
+    """Waits for a worker while it has a call to answer, has one afterwards, and tells its pool of its owner's end.
 
-    It is the watch itself, in the owner's bonds: a monitor beside it would cost as much again. When the pool
-    ends it has to `end` its loans.
+    It is the watch itself, in the owner's bonds: a monitor beside it would cost as much again. The call is owed
+    by nobody but the loan. So when the pool ends it has to `give_up` its loans.
 
     Args:
         token: the owner's name for this checkout.
         owner: who has asked, None when that is no process.
     """
 
-    __slots__ = ("_owner", "_pool", "reply", "token", "worker")
+    __slots__ = ("_owner", "_pool", "request", "token", "worker")
 
     def __init__(self, token: Any, owner: Cell | None, pool: Cell) -> None:
         self.token = token
-        self.reply: ReplyTo[Any] | None = None
+        self.request: Request | None = None
         self.worker: Cell | None = None
         self._owner = owner
         self._pool = pool
@@ -54,3 +54,9 @@ class Loan:
         owner, self._owner = self._owner, None
         if owner is not None and owner.bonds is not None and owner.bonds.watched_by is not None:
             owner.bonds.watched_by.pop(self, None)
+
+    def give_up(self, reason: ExitReason) -> None:
+        """The pool has ended: so has the wait, if it is one."""
+        self.end()
+        if self.request is not None:
+            self.request.target_ended(reason)

@@ -17,7 +17,8 @@ from ..._kernel._lifecycle import Stop
 from ..._kernel._message import MARK, message
 from ..._kernel._reasons import Down, FailedToStart, Shutdown, as_reason
 from ..._kernel._ref import ActorRef
-from ..._kernel._reply import ReplyTo, defer
+from ..._kernel._reply import defer
+from ..._kernel._wait import Request
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._restart import Backoff, backoff_of
 from ..._supervision._spec import ChildSpec
@@ -160,17 +161,19 @@ class CheckoutPool(Workers):
         worker = self.lend_free(cell, token)
         if worker is not None:
             return worker
-        desk, reply = self._desk, defer()
-        if desk.may_grow:
-            self.queue_up(reply, cell, token)
+        desk, request = self._desk, defer().hand_over()
+        if request is None:
+            pass  # nobody waits for the answer
+        elif desk.may_grow:
+            self.queue_up(request, cell, token)
             self._fill()
         elif not block:
-            reply.fail(NoWorkerFree(f"all {desk.total} workers of {self._kb_cell.label()} are lent"))
+            request.fail(NoWorkerFree(f"all {desk.total} workers of {self._kb_cell.label()} are lent"))
         elif desk.may_wait:
-            self.queue_up(reply, cell, token)
+            self.queue_up(request, cell, token)
         else:
             waiting = f"{len(desk.waiters)} wait for a worker of {self._kb_cell.label()}"
-            reply.fail(TooManyWaiting(f"{waiting}, which is as many as may"))
+            request.fail(TooManyWaiting(f"{waiting}, which is as many as may"))
         return None  # type: ignore[return-value]  # the reply is deferred
 
     def lend_free(self, owner: Cell | None, token: Any) -> ActorRef[Any] | None:
@@ -188,12 +191,12 @@ class CheckoutPool(Workers):
     @property
     def may_queue(self) -> bool:
         """Whether one more may wait, and no worker is to be started for it: that is for the pool's own turns."""
-        return self._desk.may_wait and not self._desk.may_grow
+        return self._desk.may_queue
 
-    def queue_up(self, reply: ReplyTo[Any], owner: Cell | None, token: Any) -> None:
+    def queue_up(self, request: Request, owner: Cell | None, token: Any) -> None:
         """Answer with a worker as soon as there is one for `owner`. Also in others' turns if it `may_queue`."""
         waiter = self._desk.waiters[token] = Loan(token, owner, self._kb_cell)
-        waiter.reply = reply
+        waiter.request = request
 
     @message
     def checkin(self, ref: ActorRef[Any], token: Any = None) -> None:
@@ -269,9 +272,7 @@ class CheckoutPool(Workers):
         """The pool itself has ended, and is held by itself to hear of it however that came."""
         assert cell.doom is not None
         for loan in (*self._desk.lent.values(), *self._desk.waiters.values()):
-            loan.end()
-            if loan.reply is not None and loan.reply.request is not None:
-                loan.reply.request.target_ended(cell.doom)
+            loan.give_up(cell.doom)
 
     def _came_back(self, worker: Cell, loan: Loan) -> None:
         loan.end()
@@ -285,8 +286,8 @@ class CheckoutPool(Workers):
     def _offer(self, worker: Cell) -> None:
         """Give a worker that is nobody's to the oldest waiter; else dismiss it, or keep it."""
         desk = self._desk
-        while (waiter := desk.oldest()) is not None:
-            if self._lend(worker, waiter):
+        while desk.waiters:
+            if self._lend(worker, desk.waiters.popitem(last=False)[1]):
                 return
         if desk.total + 1 > desk.size:
             if self._overflow_ttl is None or (worker in self._idle and self._idle[worker] is None):
@@ -298,8 +299,8 @@ class CheckoutPool(Workers):
 
     def _lend(self, worker: Cell, waiter: Loan) -> bool:
         """Hand a worker over; False when who waited has given up, and the worker is still nobody's."""
-        reply, waiter.reply = waiter.reply, None
-        if reply is None or not reply.send(ActorRef(worker)):
+        request, waiter.request = waiter.request, None
+        if request is None or not request.answer(ActorRef(worker)):
             waiter.end()
             return False
         if self._idle:
@@ -317,6 +318,9 @@ class CheckoutPool(Workers):
             self._hold(worker, self._ping)
 
 
+_PROTOCOL = CheckoutPool._kb_info.protocol
+
+
 def at_hand(cell: Cell) -> CheckoutPool | None:
     """The pool itself, when a message to it would be handled on the spot, and by its own code alone.
 
@@ -324,7 +328,7 @@ def at_hand(cell: Cell) -> CheckoutPool | None:
     thread, nobody traces it, and the turn may still go on without those who wait for theirs.
     """
     node = cell.node
-    if cell.state != IDLE or cell.protocol is not CheckoutPool._kb_info.protocol:
+    if cell.state != IDLE or cell.protocol is not _PROTOCOL:
         return None
     if not node.inline_left or get_ident() != node.thread:
         return None

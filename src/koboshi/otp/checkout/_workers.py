@@ -117,9 +117,9 @@ class Workers(DynamicSupervisor):
         self._kb_cell.node.instruments.emit(RestartFailed(self._kb_cell.label(), repr(child.id), reason))
         waiter = None if self._desk.alive else self._desk.oldest()
         if waiter is not None:  # there is no worker that might come back to it
-            assert waiter.reply is not None
+            assert waiter.request is not None
             waiter.end()
-            waiter.reply.fail(StartError(f"a worker of {self._kb_cell.label()}", reason))
+            waiter.request.fail(StartError(f"a worker of {self._kb_cell.label()}", reason))
         self._fill()
 
     def _ended(self, child: Child, reason: ExitReason) -> Coroutine[Any, Any, None] | None:
