@@ -255,7 +255,12 @@ def task_ended(task: CellTask, value: Any, failure: BaseException | None) -> boo
     cell = task.cell
     task.finish(value)
     cell.task = None
-    if isinstance(failure, asyncio.CancelledError) and task.cancelling() and not task.aborting:
+    if (
+        failure is not None
+        and isinstance(failure, asyncio.CancelledError)
+        and task.cancelling()
+        and not task.aborting
+    ):
         # Somebody cancelled our task as they would any other, as `asyncio.run` does at its end. That is
         # an order to stop and not a crash; a CancelledError that nobody asked for is one.
         failure = Stop(Shutdown("cancelled"))
@@ -290,7 +295,7 @@ def task_ended(task: CellTask, value: Any, failure: BaseException | None) -> boo
         elif cell.doom is None:
             cell.doom = NORMAL
         conclude(cell)
-    if isinstance(failure, KeyboardInterrupt):
+    if failure is not None and isinstance(failure, KeyboardInterrupt):
         raise failure
     return False
 

@@ -239,9 +239,8 @@ class Node:
         """End a cell for an error that its own code did not raise; see `_lifecycle.crash`."""
         _lifecycle.crash(cell, error, item)
 
-    def task_ended(self, task: CellTask, value: Any, failure: BaseException | None) -> bool:
-        """A coroutine is over; see `_lifecycle.task_ended`."""
-        return _lifecycle.task_ended(task, value, failure)
+    # A coroutine is over: for tasks, which cannot import it.
+    task_ended = staticmethod(_lifecycle.task_ended)
 
     def drive(self, cell: Cell, coro: Coroutine[Any, Any, Any], item: Item) -> None:
         """Give a cell the coroutine that its handler returned; it begins at the cell's next turn."""

@@ -16,7 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ..._kernel import _bonds
 from ..._kernel._cell import DEAD, Cell
@@ -147,7 +147,7 @@ class Engine:
                 verdict = self._next()
                 if verdict is not None:
                     self._delivered += 1
-                    self._failed += isinstance(verdict, Failed)
+                    self._failed += verdict.__class__ is Failed
                     return verdict
                 if self._exhausted and not self._running:
                     self._finish()
@@ -183,7 +183,9 @@ class Engine:
         while (
             not self._exhausted and not self.over and len(running) < most and len(line) + len(ready) < window
         ):
-            if not held:
+            if held:
+                item = held.pop()
+            else:
                 assert self._source is not None
                 item = self._source.pull()
                 if item is PENDING:
@@ -192,15 +194,14 @@ class Engine:
                     self._exhausted = True
                     return None
                 self._taken += 1
-                held.append(item)
             try:
-                started = self._start(node, self._owner, self._fn, held[0])
+                started = self._start(node, self._owner, self._fn, item)
             except Exception as error:  # the supervisor is full, or the item cannot be sent
                 self._not_started(error)
                 return None
             if not isinstance(started, Entry):
+                held.append(item)
                 return started
-            held.clear()
             self._watch(node, started)
         return None
 
@@ -262,15 +263,15 @@ class Engine:
 
     def heard(self, result: Result) -> None:
         """A task has its outcome; its place is free."""
-        assert isinstance(result, Entry)
-        self._running.pop(result, None)
-        verdict = result.verdict
-        if isinstance(verdict, Failed) and self._spreads(result, verdict.reason):
+        entry = cast("Entry", result)
+        self._running.pop(entry, None)
+        verdict = entry.verdict
+        if isinstance(verdict, Failed) and self._spreads(entry, verdict.reason):
             return
         if not self._options.ordered:
-            self._ready.append(result)
+            self._ready.append(entry)
             self.notify()
-        elif self._line[0] is result or not self._exhausted:
+        elif self._line[0] is entry or not self._exhausted:
             self.notify()
 
     def _spreads(self, entry: Entry, reason: ExitReason) -> bool:
