@@ -35,6 +35,13 @@ class Gauge(kb.DurableActor[int]):
         self.state = len(name)
 
 
+    @kb.message
+    def ask_other(self) -> str:
+        self.forward(gauges["b"], Gauge.measured, "3")  # refused
+        self.pipe(1.5, gauges["b"], Gauge.newest_name)  # refused
+        return self.forward(gauges["b"], Gauge.newest, 3)  # refused
+
+
 class Other(kb.DurableActor[int]):
     @kb.message
     def other_level(self, level: float) -> None:

@@ -35,6 +35,12 @@ class Gauge(kb.DurableActor[int]):
         self.publish(levels, 1.5)
         self.unsubscribe(levels)
 
+    @kb.message
+    def ask_other(self) -> int:
+        assert_type(self.message_id, str)
+        assert_type(self.pipe(1.5, gauges["b"], Gauge.measured), float)
+        return self.forward(gauges["b"], Gauge.raise_by, 3)
+
 
 levels = kb.Channel("levels", float, store="memory://")
 gauges = kb.durable(Gauge, store="memory://")

@@ -18,6 +18,7 @@ from .._failures import DurableError
 from ..stores import Row, Store
 from ._claim import all_answered, answered_before
 from ._codec import reply_codec, within_limit
+from ._forward import Forwarded, Relay, address_in
 from ._identity import Identity
 from ._seal import Sealer
 from ._write import Effects, Write
@@ -43,6 +44,7 @@ class Activation:
         "_unread",
         "actor",
         "answered",
+        "asked",
         "blob",
         "cell",
         "consuming",
@@ -87,6 +89,8 @@ class Activation:
         self.outbox_seq = 0
         # The message of the outbox that the turn in hand handles.
         self.consuming: tuple[str, int] | None = None
+        # The request's id that it came with.
+        self.asked: str | None = None
         # By source of a reminder that was forgotten here: the number up to which its messages are not wanted.
         self.void: dict[str, int] = {}
         # Replies by request id: sealed bytes, or the write that will have them, with the value. `_unread` says
@@ -163,13 +167,18 @@ class Activation:
         events: list[Row] | None = None,
     ) -> Any:
         write, effects = self.write, self.effects
+        if effects is not None and effects.forwards and not isinstance(value, Forwarded):
+            raise UsageError(
+                f"{run.__qualname__} has forwarded its reply; return what `self.forward(...)` gives"
+            )
         is_new = write is None
         if write is None:
             write = self.write = Write(self.who, self.token, self.revision, self.sealing())
             write.tags = self.tags
+        if isinstance(value, Forwarded):
+            self.effect().forwarded.append(value.bind(self, request_id))
         if request_id is not None:
-            reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
-            sealed, _ = self.sealer.seal(self.who, "reply", request_id, reply)
+            sealed = self._filed(run, value, request_id)
             write.requests.append((request_id, revision, sealed, KEEP_REPLIES))
             self.answered[request_id] = (write, value)
         if events is not None:
@@ -190,6 +199,13 @@ class Activation:
             # Last, since it may be handed over, and sealed, this very moment.
             self.kind.submit(self, write)
 
+    def _filed(self, run: Any, value: Any, request_id: str) -> bytes:
+        """What is filed under the request's id."""
+        if isinstance(value, Forwarded):
+            return value.filed(self, request_id)
+        reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
+        return self.sealer.seal(self.who, "reply", request_id, reply)[0]
+
     def sealing(self) -> Callable[[Write], tuple[Any, ...] | None]:
         """What a write of it asks when it is handed over."""
         return self.kind.definition.sealing(self)
@@ -203,7 +219,11 @@ class Activation:
 
     def _reply_with(self, write: Write, value: Any, *, is_error: bool) -> None:
         request: Request | None = defer().hand_over()
-        if request is not None:
+        if request is None:
+            return
+        if isinstance(value, Forwarded):
+            write.replies.append((Relay(self.kind.relays, value.address, request), None, False))
+        else:
             write.replies.append((request, value, is_error))
 
     def failed(self, error: BaseException) -> None:
@@ -257,6 +277,7 @@ class Activation:
                     request.answer(value)
             for request_id, _, sealed, _ in write.requests:
                 self.answered[request_id] = sealed
+                self.kind.relays.filed(self.who, request_id)
             if write.effects or write.consumed:
                 self.kind.deliveries.committed(self.who.key, write)
             return
@@ -289,6 +310,12 @@ class Activation:
         found = self.answered[request_id]
         if not isinstance(found, bytes):
             return self._reply_with(found[0], found[1], is_error=False)
+        address = address_in(self.kind.definition, self.who, request_id, found)
+        if address is not None:
+            request = defer().hand_over()
+            if request is not None:
+                self.kind.relays.start(address, request)
+            return None
         blob = self.sealer.open(self.who, "reply", request_id, found)
         return reply_codec(run).decode(blob)
 

@@ -14,10 +14,11 @@ from ..._kernel._message import Message
 from .._failures import Corrupted
 from ._activation import first_number
 from ._codec import Codec, arguments_of, codec_of
+from ._forward import Forwarded
 from ._identity import checked_name
 from ._past import KeptStates
 from ._publication import MOST, Publication
-from ._query import QUERY, reading
+from ._query import QUERY, check_turn, reading
 from ._recording import KeepingActivation
 from ._reminder import Missed, rule_of
 from ._state import Upcasters
@@ -37,6 +38,7 @@ A = TypeVar("A", bound="DurableActor[Any]")
 P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
+R = TypeVar("R")
 D = TypeVar("D", bound="DurableActor[Any]")
 
 
@@ -110,6 +112,23 @@ class DurableActor(Actor, Generic[S]):
         activation = self._kb_activation
         return 0 if activation is None else activation.revision
 
+    @property
+    def message_id(self) -> str:
+        """A name of the message in hand, the same each time that it is tried: a key for effects on the outside.
+
+        Raises:
+            UsageError: it came by a plain `call` or `cast`, which nobody repeats; `request`, `put`, `send` have one.
+        """
+        activation = self._kb_turn("a message's id")
+        if activation.asked is not None:
+            return f"{activation.who}/{activation.asked}"
+        if activation.consuming is None:
+            raise UsageError(
+                f"the message in hand of {activation.who} has no id, since nobody repeats it; send it with "
+                "`request(id)`, `put` or `send`"
+            )
+        return f"{activation.who}/{activation.consuming[0]}#{activation.consuming[1]}"
+
     @classmethod
     def _kb_load(cls, actor: Any, activation: Activation, claimed: Claimed) -> None:
         """Called before the actor starts, with its row."""
@@ -164,9 +183,30 @@ class DurableActor(Actor, Generic[S]):
         """
         activation = self._kb_turn("send")
         fn: Any = message
-        to.check(fn)
+        to.check(fn, activation.kind.definition)
         payload = arguments_of(fn).encode(args, kwargs)
         activation.kind.post(activation, to.who, fn.__name__, payload)
+
+    def forward(
+        self, to: DurableRef[A], message: Message[A, P, R, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Have another actor give the reply: `return self.forward(accounts["bob"], Account.balance)`.
+
+        The message is recorded with this turn and handled exactly once, and what that handler returns is what the
+        caller gets, when it is committed there. Asked again with the same request id it gives the same reply.
+        The caller's deadline goes on meanwhile. A message that becomes a dead letter is told as `Refused`.
+        """
+        activation = self._kb_turn("forward")
+        fn: Any = message
+        to.check(fn, activation.kind.definition)
+        activation.effect().forwards = True
+        forwarded: Any = Forwarded(to.who, fn.__name__, arguments_of(fn).encode(args, kwargs))
+        return cast("R", forwarded)
+
+    def pipe(self, value: T, to: DurableRef[A], message: Message[A, [T], Any, Any], /) -> T:
+        """Send a value on as `send` does, and give it back: `return self.pipe(total, logs["l"], Log.add)`."""
+        self.send(to, message, value)
+        return value
 
     def publish(self, channel: Channel[T], value: T) -> None:
         """Send a value to all that have subscribed to the channel when this turn is committed; each gets it once.
@@ -196,6 +236,7 @@ class DurableActor(Actor, Generic[S]):
         if fn not in type(self)._kb_info.protocol:
             raise UsageError(f"subscribe takes a message of {type(self).__qualname__}, got {fn!r}")
         type(self)._kb_info.protocol[fn].check((None,), {})
+        check_turn(fn)
         row = channel.subscription(activation.kind.definition, activation.who)
         effect = activation.effect()
         effect.unsubscribed = [each for each in effect.unsubscribed if each != row]

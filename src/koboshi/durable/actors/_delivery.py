@@ -297,8 +297,8 @@ class Deliveries:
                 self.delivered += 1
                 self._unsent(letter)
         for some in write.effects:
-            if some.outbox or some.published:
-                self._kind.share([*some.outbox, *some.published])
+            if some.outbox or some.published or some.forwarded:
+                self._kind.share([*some.outbox, *some.published, *some.forwarded])
             if some.timers:
                 self._timers.look_soon()
 
@@ -370,6 +370,10 @@ class Deliveries:
         def done(_: None, error: Exception | None) -> None:
             self._settling.discard(pair)
             self._open.pop((letter.source, letter.seq), None)
+            request_id = letter.request(self._definition.type)
+            if request_id is not None:
+                who = Identity(self._definition.system, self._definition.type, letter.key)
+                self._kind.relays.filed(who, request_id)
             if error is not None:
                 _log.warning("what became of %s could not be written: %s", letter.number, error)
             if self._kind._use is not None:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ..._kernel import _bonds
@@ -28,8 +27,10 @@ from ._activation import Activation, first_number
 from ._claim import Claim, Claimed, Release, release_all
 from ._definition import Definition
 from ._delivery import Deliveries
+from ._forward import Relays
 from ._identity import Identity
 from ._letter import Letter
+from ._statistics import DurableStatistics
 from ._write import Write
 
 __all__ = ["DurableStatistics", "Kind"]
@@ -42,21 +43,6 @@ _TICKS = 4
 _AGAIN = 0.2
 
 _log = logging.getLogger("koboshi.durable")
-
-
-@dataclass(frozen=True, slots=True)
-class DurableStatistics:
-    """A kind at one moment: who is awake and waking, and since its start activations, deactivations and losses."""
-
-    type: str
-    active: int
-    activating: int
-    activated: int
-    deactivated: int
-    lost: int
-    delivering: int
-    delivered: int
-    dead_letters: int
 
 
 class Kind(Actor):
@@ -85,7 +71,7 @@ class Kind(Actor):
         self._use = await StoreUse.begin(definition.store, self._kb_cell, lease=definition.lease)
         self._place = Place(self._kb_cell.label())
         self._loop = asyncio.get_running_loop()
-        self.deliveries = Deliveries(self)
+        self.deliveries, self.relays = Deliveries(self), Relays(self)
         self._kinds()[definition.system, definition.type] = self
         self._arm()
         self.deliveries.begin()
@@ -105,6 +91,7 @@ class Kind(Actor):
         try:
             self._save_all(use.store)
             await self._end_all()
+            self.relays.end()
             await use.store.settled()
             definition = self.definition
             who = (use.store.host, definition.system, definition.type)
@@ -140,6 +127,7 @@ class Kind(Actor):
             if timer is not None:
                 timer.cancel()
         self.deliveries.end()
+        self.relays.end()
         self._gone()
         for key in tuple(self._waking):
             self._woken(key, None, self._ended(key))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     AA = TypeVar("AA", bound=Actor)
 
-__all__ = ["QUERY", "query", "reading"]
+__all__ = ["QUERY", "check_turn", "query", "reading"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +66,14 @@ else:
             return functools.partial(query, linearizable=linearizable)
         setattr(message(fn), QUERY, linearizable)
         return fn
+
+
+def check_turn(fn: Any) -> None:
+    """Raise `UsageError` for a query: what is recorded, to be handled once, is a turn."""
+    if getattr(fn, QUERY, None) is not None:
+        raise UsageError(
+            f"{fn.__qualname__} is a query, and nobody would get its answer; record a @kb.message, or call it"
+        )
 
 
 def reading(run: Callable[..., Any]) -> Callable[..., Any]:

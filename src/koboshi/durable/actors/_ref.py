@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import secrets
+import time
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
@@ -21,6 +22,7 @@ from ._kind import Kind
 from ._letter import Letter, put_source
 from ._past import Past
 from ._publication import ROW
+from ._query import check_turn
 from ._rows import erase_rows
 from ._turn import REQUEST_ID
 
@@ -65,8 +67,15 @@ class DurableRef(Past[A_co], Generic[A_co]):
         """
         return DurableRef(self._definition, self.key, self._within, checked_name("request id", id, 128))
 
-    def check(self, message: Any) -> None:
-        """Raise `UsageError` for what is no message of this kind."""
+    def check(self, message: Any, sender: Definition | None = None) -> None:
+        """Raise `UsageError` for what is no message of this kind, or comes from an actor of another store."""
+        if sender is not None and sender.store != self._definition.store:
+            raise UsageError(
+                f"{self.who} is kept in {self._definition.store} and {sender.type}, which sends to it, in "
+                f"{sender.store}; what a turn sends is one transaction with it, so both need one store"
+            )
+        if sender is not None:
+            check_turn(message)
         if message not in self._definition.cls._kb_info.protocol:
             raise _no_message(self._definition, message)
 
@@ -207,9 +216,11 @@ class DurableRef(Past[A_co], Generic[A_co]):
             StoreUnavailable, OutcomeUnknown, NotRunning, UsageError: as `call`.
         """
         self.check(message)
+        check_turn(message)
         deadline = None if self._within is None else asyncio.get_running_loop().time() + self._within
         kind = await self._definition.started(describe(message), deadline)
-        request = self._request or uuid.uuid4().hex
+        # The time in front: what was put first is read first.
+        request = self._request or f"{time.time_ns():016x}-{secrets.token_hex(8)}"
         fn, who = cast("Any", message), self.who
         source = put_source(who, request)
         payload, key_id = self._definition.sealer.seal(

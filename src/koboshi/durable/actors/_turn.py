@@ -39,12 +39,12 @@ def turn(run: Callable[..., Any]) -> Callable[..., Any]:
                 return None
             try:
                 value = await run(self, *args, **kwargs)
+                return activation.finish(run, value, request_id)
             except Refused as refused:
                 return _refused(self, activation, refused)
             except BaseException as error:
                 activation.failed(error)
                 raise
-            return activation.finish(run, value, request_id)
 
         return waiting
 
@@ -59,13 +59,12 @@ def turn(run: Callable[..., Any]) -> Callable[..., Any]:
         if activation.void and _is_void(activation):
             return None
         try:
-            value = run(self, *args, **kwargs)
+            return activation.finish(run, run(self, *args, **kwargs), request_id)
         except Refused as refused:
             return _refused(self, activation, refused)
         except BaseException as error:
             activation.failed(error)
             raise
-        return activation.finish(run, value, request_id)
 
     return at_once
 
@@ -79,6 +78,7 @@ def _begin(activation: Activation) -> str | None:
     request_id = REQUEST_ID.get()
     if request_id is not None:
         REQUEST_ID.set(None)
+    activation.asked = request_id
     return request_id
 
 

@@ -19,6 +19,7 @@ from ._publication import ROW, Publication, publish_all
 
 if TYPE_CHECKING:
     from ..._kernel._wait import Request
+    from ._forward import Relay
 
 __all__ = ["Effects", "Write"]
 
@@ -49,6 +50,8 @@ class Effects:
         "added",
         "events",
         "forgotten",
+        "forwarded",
+        "forwards",
         "journal",
         "journal_ends",
         "outbox",
@@ -66,6 +69,9 @@ class Effects:
         # Rows but for `place`, which the commit gives.
         self.events: list[Row] = []
         self.outbox: list[Row] = []
+        # The message to whom the reply was forwarded, as a row of the outbox; one of the same id may be there.
+        self.forwarded: list[Row] = []
+        self.forwards = False
         # Rows but for `due_at`, in whose place is what gives it from the time of the transaction.
         self.timers: list[Row] = []
         self.forgotten: list[Row] = []
@@ -128,7 +134,7 @@ class Write(Operation[None]):
         # Messages of the outbox that these turns have handled: (source, seq).
         self.consumed: list[tuple[str, int]] = []
         # Who waits for the commit, and what it is to be told then: a value, or an error.
-        self.replies: list[tuple[Request, Any, bool]] = []
+        self.replies: list[tuple[Request | Relay, Any, bool]] = []
 
     def seal(self) -> None:
         """See `Operation.seal`."""
@@ -248,6 +254,9 @@ def _rows(session: Session, every: list[tuple[Identity, Effects]]) -> None:
     outbox = [(*row, now, 0) for _, some in every for row in some.outbox]
     if outbox:
         session.insert(OUTBOX, ROW, outbox)
+    forwarded = [(*row, now, 0) for _, some in every for row in some.forwarded]
+    if forwarded:
+        session.insert(OUTBOX, ROW, forwarded, ignore=True)
     publishing = [some for _, some in every if some.publishing]
     if publishing:
         found = iter(publish_all(session, [each for some in publishing for each in some.publishing]))
