@@ -17,9 +17,10 @@ from typing import NoReturn
 
 from machine import machine
 from report import document, row_lines
-from rows import ROWS, Row
+from row import Row
+from rows import ROWS
 from runs import RowResult, Scale, run_row
-from sides.catalogue import open_sides
+from sides.catalogue import APART, install, open_sides
 
 QUICK_SECONDS = 0.05
 QUICK_SIZE = 0.1
@@ -79,6 +80,11 @@ def _parser() -> _Parser:
         "--quick", action="store_true",
         help="a tenth of the work and one round: shows that it works, not how fast",
     )  # fmt: skip
+    parser.add_argument(
+        "--install",
+        action="store_true",
+        help=f"first install {', '.join(APART.values())} where it is missing",
+    )
     return parser
 
 
@@ -106,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, show, and write; the exit status."""
     arguments = _parser().parse_args(argv)
     rows: list[Row] = arguments.rows
+    if arguments.install:
+        install({side for row in rows for side in row.sides})
     facts = machine(otp=any("otp" in row.sides for row in rows))
     print(", ".join(f"{name} {fact}" for name, fact in facts.items()), end="\n\n", flush=True)
     results = _measure(rows, _scale(arguments))

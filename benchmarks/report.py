@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rows import MEASURED, Goal, Row, Unit
+from row import MEASURED, Goal, Row, Unit
 from runs import RowResult
 
 _FASTER = {Unit.RATE: "x", Unit.SECONDS: "x as fast", Unit.BYTES: "x the bytes"}
@@ -16,7 +16,7 @@ def figure_text(unit: Unit, figure: float) -> str:
         return f"{figure:,.0f} /s" if figure >= 100 else f"{figure:,.1f} /s"
     if unit is Unit.BYTES:
         return f"{figure:,.0f} bytes"
-    return f"{figure * 1e6:,.1f} us"
+    return f"{figure:,.2f} s" if figure >= 1 else f"{figure * 1e6:,.1f} us"
 
 
 def goal_value(result: RowResult, goal: Goal) -> float | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rows import Row
+from row import Row
 from sides.catalogue import Side
 
 HERE = Path(__file__).resolve().parent
@@ -106,6 +106,8 @@ def _run_process(command: tuple[str, ...]) -> str:
     started or wrote can be ended and removed with it, also when it is stopped half-way.
     """
     with TemporaryDirectory(prefix="koboshi-bench-") as scratch:
+        # The user of a database server must get in.
+        os.chmod(scratch, 0o755)
         process = subprocess.Popen(
             command,
             cwd=HERE,
@@ -136,8 +138,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    """With this directory first on the path, for the processes of the pools too."""
-    path = [str(HERE), os.environ.get("PYTHONPATH", "")]
+    """With this directory first on the path, for the processes of the pools too; then that of the tests' servers."""
+    path = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path)), "TMPDIR": scratch}
 
 

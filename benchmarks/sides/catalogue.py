@@ -15,6 +15,9 @@ from tempfile import TemporaryDirectory
 OTP_SOURCES = Path(__file__).parent / "otp"
 ELIXIR_SOURCE = Path(__file__).parent / "elixir_side.exs"
 COMPILE_SECONDS = 60.0
+ENVIRONMENTS = Path(__file__).resolve().parents[2] / ".run" / "sides"
+APART = {"dbos": "dbos==3.4.0"}
+"""Sides with an environment of their own, and what is installed in it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,29 @@ def _python(name: str, needs: str | None = None) -> Side:
     if needs is not None and importlib.util.find_spec(needs) is None:
         return Side(name, absent=f"the package {needs} is not installed")
     return Side(name, variants={"": (sys.executable, "-m", f"sides.{name}_side")})
+
+
+def _apart(name: str, environments: Path, requirement: str) -> Side:
+    """A side whose package has an environment of its own, because it is no part of the development install."""
+    python = environments / name / "bin" / "python"
+    if not python.exists():
+        return Side(name, absent=f"the package {requirement} is not installed; --install does it")
+    return Side(name, variants={"": (str(python), "-m", f"sides.{name}_side")})
+
+
+def install(names: Set[str]) -> None:
+    """Make the environments of those sides that have one of their own; those that are there are left.
+
+    Raises:
+        subprocess.CalledProcessError: there is no package index, say; its output was shown.
+    """
+    for name in names & APART.keys():
+        if not (ENVIRONMENTS / name).exists():
+            half = ENVIRONMENTS / f"{name}.half"
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(half)], check=True)
+            subprocess.run([half / "bin" / "python", "-m", "pip", "install", "-q", APART[name]], check=True)
+            # Complete or not there at all. Nothing that `python -m` runs depends on where it was installed.
+            half.rename(ENVIRONMENTS / name)
 
 
 def _otp(beams: Path) -> Side:
@@ -79,6 +105,7 @@ _SIDES: Mapping[str, Callable[[], Side]] = {
     "xoscar": lambda: _python("xoscar", needs="xoscar"),
     "ray": lambda: _python("ray", needs="ray"),
     "eventsourcing": lambda: _python("eventsourcing", needs="eventsourcing"),
+    "dbos": lambda: _apart("dbos", ENVIRONMENTS, APART["dbos"]),
     "limit": lambda: _python("limit"),
     "sqlite": lambda: _python("sqlite"),
     "elixir": _elixir,

@@ -11,7 +11,7 @@ from uuid import UUID
 from eventsourcing.application import Application  # type: ignore[import-not-found, unused-ignore]
 from eventsourcing.domain import Aggregate, event  # type: ignore[import-not-found, unused-ignore]
 
-from rows import AGGREGATES
+from durable_rows import AGGREGATES
 from sides.protocol import Batches, RowOfSide, rate, serve
 
 

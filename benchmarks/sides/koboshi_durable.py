@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 import msgspec
 
 import koboshi as kb
-from rows import DURABLE_ACTORS, DURABLE_CALLERS
-from sides.protocol import AsyncBatches, RowOfSide, rate
+from durable_rows import DURABLE_ACTORS, DURABLE_CALLERS
+from sides.postgres_server import postgres_url
+from sides.protocol import AsyncBatches, Batch, RowOfSide, rate
 
 
 class Total(msgspec.Struct, frozen=True):
@@ -36,7 +37,11 @@ class Counter(kb.DurableActor[Total]):
 async def _in_file() -> AsyncGenerator[kb.Durable[Counter], None]:
     """Counters in a new file."""
     with tempfile.TemporaryDirectory(prefix="koboshi-bench-") as folder:
-        yield kb.durable(Counter, store=f"sqlite:///{folder}/bench.db", deactivate_after=None)
+        yield _counters(f"sqlite:///{folder}/bench.db")
+
+
+def _counters(store: str) -> kb.Durable[Counter]:
+    return kb.durable(Counter, store=store, deactivate_after=None)
 
 
 async def turns_one(size: int) -> AsyncBatches:
@@ -60,7 +65,20 @@ async def _add(counter: kb.DurableRef[Counter], turns: int) -> None:
 
 async def turns_many(size: int) -> AsyncBatches:
     """Many actors, each with callers of its own."""
-    async with _in_file() as counters, kb.Supervisor(counters.child()):
+    async with _in_file() as counters:
+        async for batch in _turns_many(counters, size):
+            yield batch
+
+
+async def turns_many_postgres(size: int) -> AsyncBatches:
+    """The same on a server."""
+    with postgres_url() as url:
+        async for batch in _turns_many(_counters(url), size):
+            yield batch
+
+
+async def _turns_many(counters: kb.Durable[Counter], size: int) -> AsyncGenerator[Batch, None]:
+    async with kb.Supervisor(counters.child()):
         refs = [counters[f"c{number}"].within(60.0) for number in range(DURABLE_ACTORS)]
         before = 0
         for ref in refs:
@@ -91,4 +109,9 @@ async def activate(size: int) -> AsyncBatches:
                 yield rate(size, time.perf_counter() - began, sum(found))
 
 
-DURABLE: dict[str, RowOfSide] = {"turns_one": turns_one, "turns_many": turns_many, "activate": activate}
+DURABLE: dict[str, RowOfSide] = {
+    "turns_one": turns_one,
+    "turns_many": turns_many,
+    "turns_many_postgres": turns_many_postgres,
+    "activate": activate,
+}

@@ -9,7 +9,7 @@ import time
 import msgspec
 
 import koboshi as kb
-from rows import AGGREGATES
+from durable_rows import AGGREGATES
 from sides.protocol import AsyncBatches, RowOfSide, rate
 
 

@@ -18,6 +18,7 @@ from sides.koboshi_durable import DURABLE
 from sides.koboshi_events import ROWS as EVENTS
 from sides.koboshi_otp import ROWS as BEHAVIOURS
 from sides.koboshi_pools import ROWS as POOLS
+from sides.koboshi_queue import QUEUES
 from sides.protocol import AsyncBatches, Batch, rate, resident_bytes, serve
 from sides.tiny_job import WORKERS, square
 
@@ -489,6 +490,7 @@ if __name__ == "__main__":
             **DURABLE,
             **EVENTS,
             **POOLS,
+            **QUEUES,
         },
         lambda main: kb.run(main, log_level=None),
     )

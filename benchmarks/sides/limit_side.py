@@ -1,6 +1,6 @@
 """Limits: the work of a row with as little around it as there can be.
 
-The limit of the ledger row is what SQLite itself commits on this disk, in groups.
+The limit of the rows about durable tasks is what SQLite itself commits on this disk, in groups.
 
 A task is three changes that must each be durable before the next may happen: put, claimed,
 acknowledged with its result. Here each change is committed for GROUP tasks at once, with
@@ -144,4 +144,4 @@ def _add_up(stream: BufferedRWPair) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve({"ledger": ledger, "xcall": xcall, "xcast": xcast, **PLAIN_PROCESSES})
+    serve({"ledger": ledger, "tasks": ledger, "xcall": xcall, "xcast": xcast, **PLAIN_PROCESSES})

@@ -69,7 +69,7 @@ class PostgresServer:
 
     def _answers(self) -> bool:
         """Whether a connection is accepted: anything but "the database system is starting up"."""
-        program = [PROGRAMS / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        program = [str(PROGRAMS / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(program).returncode == 0
 
     def kill(self) -> None:
@@ -86,6 +86,6 @@ class PostgresServer:
 
     def sql(self, text: str) -> str:
         """Run statements as the owner; what they print."""
-        command = [PROGRAMS / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "koboshi"]
+        command = [str(PROGRAMS / "psql"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "koboshi"]
         options = ["-d", "postgres", "-v", "ON_ERROR_STOP=1", "-qAtc", text]
         return subprocess.run([*command, *options], check=True, capture_output=True, text=True).stdout.strip()

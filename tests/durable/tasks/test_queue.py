@@ -50,6 +50,14 @@ async def test_an_async_task_runs_on_the_loop(store: StoreURL) -> None:
         assert (2, 3) == (await job.result(timeout=30.0), await both.result(timeout=30.0))
 
 
+async def test_coroutines_that_wait_for_long_leave_the_others_their_places(store: StoreURL) -> None:
+    queue = kb.Queue("meeting", store=store)
+    async with kb.Supervisor(queue.child(workers=1, concurrency=50)):
+        jobs = await queue.put_many(work.meet, [50] * 50)
+
+        assert set(range(50)) == {await job.result(timeout=20.0) for job in jobs}
+
+
 async def test_arguments_by_star_come_back_as_they_were(store: StoreURL) -> None:
     queue = kb.Queue("stars", store=store)
     async with kb.Supervisor(queue.child(workers=1)):

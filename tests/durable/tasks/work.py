@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -50,6 +51,15 @@ def gather(*numbers: int, **named: int) -> list[int]:
 async def later(number: int) -> int:
     await asyncio.sleep(60.0)
     return number
+
+
+meetings: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Barrier] = WeakKeyDictionary()
+
+
+@kb.task
+async def meet(members: int) -> int:
+    """Ends when so many of them run at once."""
+    return await meetings.setdefault(asyncio.get_running_loop(), asyncio.Barrier(members)).wait()
 
 
 @kb.task

@@ -39,6 +39,11 @@ class Coroutines:
         self._behind: deque[Attempt] = deque()
         self.running = 0
 
+    @property
+    def free(self) -> int:
+        """How many more may run at once."""
+        return self._most - self.running
+
     def add(self, attempt: Attempt) -> None:
         """Run it when there is room."""
         self._behind.append(attempt)

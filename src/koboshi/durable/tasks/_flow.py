@@ -97,8 +97,12 @@ class Flow:
         self._claim()
 
     def _room(self) -> int:
-        most = self._pace.target(self._loop.time(), 2 * self._pool.workers) + self._coroutines.running
-        return 0 if len(self.held) > most // 2 else most - len(self.held)
+        # A coroutine that runs takes no place from those that wait to begin, or slow ones would keep others out.
+        coroutines = self._coroutines
+        least = 2 * self._pool.workers + min(coroutines.running, coroutines.free)
+        most = self._pace.target(self._loop.time(), least)
+        behind = len(self.held) - coroutines.running
+        return 0 if behind > most // 2 else most - behind
 
     def _claim(self) -> None:
         if self._claiming or self._stopping:
