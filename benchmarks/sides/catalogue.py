@@ -16,7 +16,7 @@ OTP_SOURCES = Path(__file__).parent / "otp"
 ELIXIR_SOURCE = Path(__file__).parent / "elixir_side.exs"
 COMPILE_SECONDS = 60.0
 ENVIRONMENTS = Path(__file__).resolve().parents[2] / ".run" / "sides"
-APART = {"dbos": "dbos==3.4.0"}
+APART = {"dbos": "dbos==3.4.0", "eventsourcing": "eventsourcing==9.5.6"}
 """Sides with an environment of their own, and what is installed in it."""
 
 
@@ -43,11 +43,11 @@ def _python(name: str, needs: str | None = None) -> Side:
     return Side(name, variants={"": (sys.executable, "-m", f"sides.{name}_side")})
 
 
-def _apart(name: str, environments: Path, requirement: str) -> Side:
+def _apart(name: str) -> Side:
     """A side whose package has an environment of its own, because it is no part of the development install."""
-    python = environments / name / "bin" / "python"
+    python = ENVIRONMENTS / name / "bin" / "python"
     if not python.exists():
-        return Side(name, absent=f"the package {requirement} is not installed; --install does it")
+        return Side(name, absent=f"the package {APART[name]} is not installed; --install does it")
     return Side(name, variants={"": (str(python), "-m", f"sides.{name}_side")})
 
 
@@ -104,8 +104,8 @@ _SIDES: Mapping[str, Callable[[], Side]] = {
     "loky": lambda: _python("loky", needs="loky"),
     "xoscar": lambda: _python("xoscar", needs="xoscar"),
     "ray": lambda: _python("ray", needs="ray"),
-    "eventsourcing": lambda: _python("eventsourcing", needs="eventsourcing"),
-    "dbos": lambda: _apart("dbos", ENVIRONMENTS, APART["dbos"]),
+    "eventsourcing": lambda: _apart("eventsourcing"),
+    "dbos": lambda: _apart("dbos"),
     "limit": lambda: _python("limit"),
     "sqlite": lambda: _python("sqlite"),
     "elixir": _elixir,
