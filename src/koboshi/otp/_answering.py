@@ -93,15 +93,17 @@ def on_this_loop(ref: ActorRef[Any], cls: type[AA], what: str) -> AA | None:
         WrongThread: this is not its loop's thread.
     """
     cell = ref._target()
-    if cell.info.cls is not cls:  # looked at here as well, since nearly always that is all
-        expect(ref, cls)
+    actor: AA | None = cell.actor
+    # Nearly always all is well, and that is found out first; who has ended or is elsewhere has no actor here.
+    if actor is not None and cell.info.cls is cls and get_ident() == cell.node.thread:
+        return actor
+    expect(ref, cls)
     if cell.state == DEAD:
         raise ref._not_running(what)
     if get_ident() != cell.node.thread:
         raise WrongThread(f"{ref!r} was used on another thread than its event loop's")
     if cell.state == REMOTE:
         return None
-    actor: AA | None = cell.actor
     if actor is None:
         raise ref._not_running(what)
     return actor

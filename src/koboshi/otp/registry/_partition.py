@@ -127,7 +127,13 @@ class Partition(Actor):
 
     def shown_under(self, key: Any) -> list[Registration]:
         """The same as users see them."""
-        return [entry.shown for entry in self._by_key.get(key, ()) if entry.cell.state != DEAD]
+        entries = self._by_key.get(key)
+        if entries is None:
+            return []
+        if len(entries) == 1:  # as every key of a unique registry; a list of one is made faster by hand
+            (entry,) = entries
+            return [] if entry.cell.state == DEAD else [entry.shown]
+        return [entry.shown for entry in entries if entry.cell.state != DEAD]
 
     def of(self, cell: Cell) -> list[Entry]:
         """The entries of a process."""
