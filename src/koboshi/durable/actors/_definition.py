@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ..._kernel._cell import DEAD, DOOMED, Cell
-from ..._kernel._errors import NameTaken, NotRunning
+from ..._kernel._errors import NameTaken, NotRunning, UsageError
 from ..._kernel._node import this_node
 from .._failures import UnknownType
 from ..stores import Session, StoreURL
@@ -68,6 +70,8 @@ class Definition:
     live: Kind | None = None
     supervisor: Cell | None = None
     awaited: list[asyncio.Future[None]] = field(default_factory=list)
+    # Where it was made.
+    module: str = ""
     _protocol: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
@@ -81,6 +85,30 @@ class Definition:
         """What brings older states up to date."""
         found: Upcasters = self.cls.upcasters
         return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _known, (self.cls, self.module, self.key)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it apart in a program."""
+        return str(self.store), self.system, self.type
+
+    def known(self, module: str) -> None:
+        """Be found by programs, such as worker nodes, that import this module."""
+        self.module = module
+        _KNOWN[self.key] = self
+
+    def message_named(self, name: str) -> Callable[..., Any]:
+        """The message of that name.
+
+        Raises:
+            UsageError: there is none; the sender is of another version of the program.
+        """
+        fn = self.message(name)
+        if fn is None:
+            raise UsageError(f"{self.type} has no message {name!r} on this node")
+        return fn
 
     def check_free(self) -> None:
         """Raise `NameTaken` if it runs already: two would take each other's actors away."""
@@ -174,3 +202,20 @@ class Definition:
             return stored, write.after, self.codec.name, key_id, self.schema_version
 
         return sealed
+
+
+#: Those of this program, by what tells them apart.
+_KNOWN: WeakValueDictionary[tuple[str, str, str], Definition] = WeakValueDictionary()
+
+
+def _known(cls: Any, module: str, key: tuple[str, str, str]) -> Definition:
+    """The definition that this program has, made by importing the module."""
+    if key not in _KNOWN:
+        importlib.import_module(module)
+    found = _KNOWN.get(key)
+    if found is None:
+        raise UsageError(
+            f"durable {cls.__qualname__} of {key[0]} is not known on this node; call kb.durable at the top of the "
+            f"module {module}, outside of functions and with the same store"
+        )
+    return found

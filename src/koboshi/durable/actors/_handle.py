@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -146,6 +147,15 @@ def _ring(keys: Any) -> KeyRing:
     return keys
 
 
+def _calling_module() -> str:
+    """The module outside of this library that makes a kind known."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "koboshi":
+        frame = frame.f_back
+    name: str = frame.f_globals.get("__name__", "__main__")
+    return name
+
+
 def durable(
     cls: Callable[[], A] | ChildSpec[A],
     *,
@@ -230,4 +240,5 @@ def durable(
         snapshot_every_events=snapshot_every_events,
     )
     target._kb_define(definition)
+    definition.known(_calling_module())
     return Durable(definition)

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 from ..._kernel import _bonds
-from ..._kernel._actor import Actor
 from ..._kernel._cell import DEAD, IDLE, NO_KWARGS, Cell
 from ..._kernel._errors import ActorExited, NotRunning
 from ..._kernel._lifecycle import launch
@@ -30,6 +29,7 @@ from ._delivery import Deliveries
 from ._forward import Relays
 from ._identity import Identity
 from ._letter import Letter
+from ._routing import Routing, elsewhere
 from ._statistics import DurableStatistics
 from ._write import Write
 
@@ -45,7 +45,7 @@ _AGAIN = 0.2
 _log = logging.getLogger("koboshi.durable")
 
 
-class Kind(Actor):
+class Kind(Routing):
     """See the module."""
 
     def __init__(self, definition: Definition) -> None:
@@ -75,6 +75,7 @@ class Kind(Actor):
         self._kinds()[definition.system, definition.type] = self
         self._arm()
         self.deliveries.begin()
+        self.announce(self.store.host)
         definition.begin(self)
         if definition.name is not None:
             self.wake(definition.name, _reported)
@@ -92,6 +93,7 @@ class Kind(Actor):
             self._save_all(use.store)
             await self._end_all()
             self.relays.end()
+            self.end_routed()
             await use.store.settled()
             definition = self.definition
             who = (use.store.host, definition.system, definition.type)
@@ -128,6 +130,7 @@ class Kind(Actor):
                 timer.cancel()
         self.deliveries.end()
         self.relays.end()
+        self.end_routed()
         self._gone()
         for key in tuple(self._waking):
             self._woken(key, None, self._ended(key))
@@ -192,6 +195,12 @@ class Kind(Actor):
         owner = claimed.owner or "?"
         self.store.forget_lost([(owner, claimed.incarnation)] if claimed.incarnation else [])
         waiting = self._waking.get(who.key, [])
+        other = elsewhere(self.definition, owner)
+        if other is not None:
+            for ready in waiting:
+                route = getattr(ready, "route", None)
+                if route is not None:
+                    route(other)
         still = [each for each in waiting if not (self._stopping or getattr(each, "given_up", False))]
         if still:
             self._waking[who.key] = still

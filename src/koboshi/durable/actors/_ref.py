@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._reasons import Shutdown
 from ..._kernel._ref import ActorRef
-from .._failures import Fenced, OutcomeUnknown, StoreUnavailable
+from .._failures import Fenced, HostLost, OutcomeUnknown, StoreUnavailable
 from ..stores import Session
 from ..stores._tables import OUTBOX, REQUEST
 from ._actor import DurableActor
@@ -23,6 +24,7 @@ from ._letter import Letter, put_source
 from ._past import Past
 from ._publication import ROW
 from ._query import check_turn
+from ._routing import elsewhere, was_relayed
 from ._rows import erase_rows
 from ._turn import REQUEST_ID
 
@@ -99,23 +101,23 @@ class DurableRef(Past[A_co], Generic[A_co]):
         sends, delay = 0, _FIRST_DELAY
         while True:
             kind = self._definition.live
-            if kind is None or (kind.ends and self.key not in kind.active):
-                kind = await self._definition.started(describe(message), deadline)
+            found: Activation | ActorRef[Kind] | None = None if kind is None else kind.active.get(self.key)
             try:
-                activation = kind.active.get(self.key)
-                if activation is None:
-                    activation = await self._awake(kind, message, began, deadline)
-                activation.used = kind.tick
+                if found is None:
+                    found = await self._found(message, began, deadline)
+                if isinstance(found, ActorRef):
+                    return cast("R", await self._routed(found, "call", message, deadline, args, kwargs))
+                found.used = found.kind.tick
                 left = None if deadline is None else max(0.0, deadline - loop.time())
                 if self._request is None:
-                    return await activation.ref.within(left).call(message, *args, **kwargs)
-                return cast("R", await self._with_id(activation, left, message, args, kwargs))
+                    return await found.ref.within(left).call(message, *args, **kwargs)
+                return cast("R", await self._with_id(found, left, message, args, kwargs))
             except (ActorExited, NotRunning) as error:
                 # It was put to sleep, or ended, before this message had its turn: that can be sent again.
                 sends += 1
                 if error.maybe_executed or sends >= _MOST_SENDS:
                     raise
-            except (OutcomeUnknown, Fenced, StoreUnavailable):
+            except (OutcomeUnknown, Fenced, StoreUnavailable, HostLost):
                 if self._request is None or (deadline is not None and loop.time() + delay >= deadline):
                     raise
                 await asyncio.sleep(delay)
@@ -132,9 +134,39 @@ class DurableRef(Past[A_co], Generic[A_co]):
         finally:
             REQUEST_ID.reset(outer)
 
-    async def _awake(self, kind: Kind, message: Any, began: float, deadline: float | None) -> Activation:
+    async def _found(self, message: Any, began: float, deadline: float | None) -> Activation | ActorRef[Kind]:
+        """The actor, awake; or the kind on another node of this program that has it, or may."""
+        kind = self._definition.live
+        other = elsewhere(self._definition, None) if kind is None else None
+        if other is not None:
+            return other
+        if kind is None or (kind.ends and self.key not in kind.active):
+            kind = await self._definition.started(describe(message), deadline)
+        return kind.active.get(self.key) or await self._awake(kind, message, began, deadline)
+
+    async def _routed(
+        self, other: ActorRef[Kind], verb: str, message: Any, deadline: float | None, args: Any, kwargs: Any
+    ) -> Any:
+        """Have the kind on another node do it."""
+        left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+        name = getattr(message, "__name__", verb)
+        try:
+            return await other.within(left).call(
+                Kind.routed, verb, self.key, name, args, kwargs, left, self._request
+            )
+        except (ActorExited, NotRunning) as error:
+            if was_relayed(error):
+                raise
+            if error.maybe_executed:
+                raise HostLost(str(self.who), describe(message)) from error
+            await asyncio.sleep(_FIRST_DELAY)  # until its end is known everywhere
+            raise
+
+    async def _awake(
+        self, kind: Kind, message: Any, began: float, deadline: float | None
+    ) -> Activation | ActorRef[Kind]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Activation] = loop.create_future()
+        future: asyncio.Future[Activation | ActorRef[Kind]] = loop.create_future()
         waiting = _Waiting(future)
         kind.wake(self.key, waiting)
         if future.done():
@@ -161,19 +193,28 @@ class DurableRef(Past[A_co], Generic[A_co]):
         Raises:
             NotRunning, MailboxFull, UsageError: as `call`.
         """
-        kind = live(self._definition, message)
         self.check(message)
+        other = elsewhere(self._definition, None) if self._definition.live is None else None
+
+        def route(other: ActorRef[Kind]) -> None:
+            name = cast("Any", message).__name__
+            other.cast(Kind.routed, "cast", self.key, name, args, kwargs, None, self._request)
+
+        if other is not None:
+            route(other)
+            return
+        kind = live(self._definition, message)
         activation = kind.active.get(self.key)
         if activation is not None:
             activation.used = kind.tick
             activation.ref.cast(message, *args, **kwargs)
             return
 
-        def ready(found: Activation | None, error: BaseException | None) -> None:
+        def ready(found: Activation | None) -> None:
             if found is not None:
                 found.ref.cast(message, *args, **kwargs)
 
-        kind.wake(self.key, ready)
+        kind.wake(self.key, _Casting(ready, route))
 
     async def awake(self) -> ActorRef[A]:
         """Wake the actor; the address of this activation, to monitor or link it.
@@ -184,9 +225,10 @@ class DurableRef(Past[A_co], Generic[A_co]):
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = None if self._within is None else began + self._within
-        kind = await self._definition.started("awake", deadline)
-        activation = kind.active.get(self.key) or await self._awake(kind, "awake", began, deadline)
-        return activation.ref
+        found = await self._found("awake", began, deadline)
+        if isinstance(found, ActorRef):
+            return cast("ActorRef[A]", await self._routed(found, "awake", "awake", deadline, (), {}))
+        return found.ref
 
     async def erase(self) -> int:
         """Take the actor and everything that is stored of it away, in one transaction; how many rows that were.
@@ -196,6 +238,8 @@ class DurableRef(Past[A_co], Generic[A_co]):
         Raises:
             NotRunning, StoreUnavailable, OutcomeUnknown: as `call`.
         """
+        if self._definition.live is None and (other := elsewhere(self._definition, None)) is not None:
+            return cast("int", await self._routed(other, "erase", "erase", None, (), {}))
         kind, who = live(self._definition, "erase"), self.who
         rows = await kind.store.change(lambda session: erase_rows(session, who))
         activation = kind.active.get(self.key)
@@ -218,6 +262,9 @@ class DurableRef(Past[A_co], Generic[A_co]):
         self.check(message)
         check_turn(message)
         deadline = None if self._within is None else asyncio.get_running_loop().time() + self._within
+        if self._definition.live is None and (other := elsewhere(self._definition, None)) is not None:
+            await self._routed(other, "put", message, deadline, args, kwargs)
+            return
         kind = await self._definition.started(describe(message), deadline)
         # The time in front: what was put first is read first.
         request = self._request or f"{time.time_ns():016x}-{secrets.token_hex(8)}"
@@ -252,9 +299,15 @@ class _Waiting:
 
     __slots__ = ("_future", "given_up")
 
-    def __init__(self, future: asyncio.Future[Activation]) -> None:
+    def __init__(self, future: asyncio.Future[Activation | ActorRef[Kind]]) -> None:
         self._future = future
         self.given_up = False
+
+    def route(self, other: ActorRef[Kind]) -> None:
+        """Another node of this program has it."""
+        self.given_up = True
+        if not self._future.done():
+            self._future.set_result(other)
 
     def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
         if self._future.done():
@@ -263,6 +316,28 @@ class _Waiting:
             self._future.set_result(activation)
         elif error is not None:
             self._future.set_exception(error)
+
+
+class _Casting:
+    """A cast that waits for an actor to wake."""
+
+    __slots__ = ("_ready", "_route", "given_up")
+
+    def __init__(
+        self, ready: Callable[[Activation | None], None], route: Callable[[ActorRef[Kind]], None]
+    ) -> None:
+        self._ready = ready
+        self._route = route
+        self.given_up = False
+
+    def route(self, other: ActorRef[Kind]) -> None:
+        """Another node of this program has it."""
+        self.given_up = True
+        self._route(other)
+
+    def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
+        if not self.given_up:
+            self._ready(activation)
 
 
 def live(definition: Definition, message: Any) -> Kind:

@@ -1,0 +1,111 @@
+"""Calls to an actor that another node of this program keeps: they are handed to the kind there.
+
+Each node that runs a kind claims its own actors, as another program would. A kind has a name on all nodes, made of
+what it runs and of its host in the store; a claim that is refused says which host holds the actor, so whom to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..._kernel import _bonds
+from ..._kernel._actor import Actor
+from ..._kernel._cell import REMOTE
+from ..._kernel._errors import KoboshiError
+from ..._kernel._message import message
+from ..._kernel._node import this_node
+from ..._kernel._ref import ActorRef
+from ..._kernel._reply import ReplyTo, defer
+
+if TYPE_CHECKING:
+    from ._definition import Definition
+    from ._kind import Kind
+
+__all__ = ["Routing", "elsewhere", "was_relayed"]
+
+_NAME = "koboshi.durable"
+_RELAYED = "_koboshi_relayed"
+
+
+def _name(definition: Definition, host: str) -> tuple[str, ...]:
+    return (_NAME, str(definition.store), definition.system, definition.type, host)
+
+
+def elsewhere(definition: Definition, host: str | None) -> ActorRef[Kind] | None:
+    """The kind on another node of this program, if there is one: that of a host, or any."""
+    names = this_node().names
+    if host is not None:
+        cell = names.get(_name(definition, host))
+        return ActorRef(cell) if cell is not None and cell.state == REMOTE else None
+    prefix = _name(definition, "")[:-1]
+    for name, cell in names.items():
+        if isinstance(name, tuple) and name[:-1] == prefix and cell.state == REMOTE:
+            return ActorRef(cell)
+    return None
+
+
+def was_relayed(error: BaseException) -> bool:
+    """Whether it is what the actor's call there came to, and not the end of the kind or node that was asked."""
+    return getattr(error, _RELAYED, False)
+
+
+class Routing(Actor):
+    """What a kind does for other nodes."""
+
+    definition: Definition
+
+    def announce(self, host: str) -> None:
+        """Be found by other nodes."""
+        self._routed: set[asyncio.Task[None]] = set()
+        _bonds.register(self._kb_cell, _name(self.definition, host))
+
+    def end_routed(self) -> None:
+        """Answer nobody any more; who waits is told with the end of this kind."""
+        for task in self._routed:
+            task.cancel()
+
+    @message
+    def routed(
+        self,
+        verb: str,
+        key: str,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        within: float | None,
+        request: str | None,
+    ) -> Any:
+        """Do for another node what `DurableRef.<verb>` does here; the reply comes when it is done."""
+        reply = defer()
+        task = asyncio.get_running_loop().create_task(
+            self._route(reply, verb, key, name, args, kwargs, within, request)
+        )
+        self._routed.add(task)
+        task.add_done_callback(self._routed.discard)
+
+    async def _route(
+        self,
+        reply: ReplyTo[Any],
+        verb: str,
+        key: str,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        within: float | None,
+        request: str | None,
+    ) -> None:
+        from ._ref import DurableRef  # it needs kinds, and so this module
+
+        ref: DurableRef[Any] = DurableRef(self.definition, key, within, request)
+        try:
+            if verb in ("call", "cast", "put"):
+                fn: Any = self.definition.message_named(name)
+                value = getattr(ref, verb)(fn, *args, **kwargs)
+            else:
+                value = getattr(ref, verb)()
+            reply.send(await value if asyncio.iscoroutine(value) else value)
+        except Exception as error:
+            if isinstance(error, KoboshiError):
+                setattr(error, _RELAYED, True)
+            reply.fail(error)
