@@ -16,6 +16,7 @@ import koboshi as kb
 
 from . import node_bank
 from .node_bank import Account, Overdrawn, Teller
+from .test_restarts import kind_of
 
 pytestmark = pytest.mark.slow  # two OS processes are started for each
 
@@ -84,6 +85,11 @@ async def test_each_node_keeps_the_actors_that_it_has_woken_and_is_asked_for_the
             assert where == await bank[key].call(Account.pid)
             assert where == await one.call(Teller.ask, key, "pid")
             assert where == await two.call(Teller.ask, key, "pid")
+        # Who keeps it is asked of the store once, and not with each call.
+        before = kind_of(bank).store.statistics().operations
+        for _ in range(50):
+            await bank["a"].call(Account.balance)
+        assert kind_of(bank).store.statistics().operations - before < 25
         # What a turn sends finds its target on whatever node it is.
         await bank["c"].call(Account.transfer, "a", 3)
         await one.call(Teller.ask, "a", "transfer", "b", 1)

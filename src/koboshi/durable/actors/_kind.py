@@ -197,6 +197,7 @@ class Kind(Routing):
         waiting = self._waking.get(who.key, [])
         other = elsewhere(self.definition, owner)
         if other is not None:
+            self.remember(who.key, other)
             for ready in waiting:
                 route = getattr(ready, "route", None)
                 if route is not None:

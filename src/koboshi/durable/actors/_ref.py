@@ -47,9 +47,18 @@ _FIRST_DELAY = 0.05
 class DurableRef(Past[A_co], Generic[A_co]):
     """The address of one durable actor. It is awake when a message reaches it, wherever it was before."""
 
-    __slots__ = ("_definition", "_request", "_within", "key")
+    __slots__ = ("_definition", "_is_routed", "_request", "_within", "key")
 
-    def __init__(self, definition: Definition, key: str, within: float | None, request: str | None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        key: str,
+        within: float | None,
+        request: str | None,
+        *,
+        is_routed: bool = False,
+    ) -> None:
+        self._is_routed = is_routed
         self._definition = definition
         self.key = key
         self._within = within
@@ -142,7 +151,10 @@ class DurableRef(Past[A_co], Generic[A_co]):
             return other
         if kind is None or (kind.ends and self.key not in kind.active):
             kind = await self._definition.started(describe(message), deadline)
-        return kind.active.get(self.key) or await self._awake(kind, message, began, deadline)
+        activation = kind.active.get(self.key)
+        if activation is None and not self._is_routed:
+            other = kind.keeper(self.key)
+        return activation or other or await self._awake(kind, message, began, deadline)
 
     async def _routed(
         self, other: ActorRef[Kind], verb: str, message: Any, deadline: float | None, args: Any, kwargs: Any
@@ -157,6 +169,8 @@ class DurableRef(Past[A_co], Generic[A_co]):
         except (ActorExited, NotRunning) as error:
             if was_relayed(error):
                 raise
+            if self._definition.live is not None:
+                self._definition.live.forget_keeper(self.key)
             if error.maybe_executed:
                 raise HostLost(str(self.who), describe(message)) from error
             await asyncio.sleep(_FIRST_DELAY)  # until its end is known everywhere

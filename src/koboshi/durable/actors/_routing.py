@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Routing", "elsewhere", "was_relayed"]
 
 _NAME = "koboshi.durable"
+# Of how many actors it is remembered which node keeps them.
+_MOST_KEPT = 10_000
 _RELAYED = "_koboshi_relayed"
 
 
@@ -57,8 +59,24 @@ class Routing(Actor):
 
     def announce(self, host: str) -> None:
         """Be found by other nodes."""
+        self._keepers: dict[str, ActorRef[Kind]] = {}
         self._routed: set[asyncio.Task[None]] = set()
         _bonds.register(self._kb_cell, _name(self.definition, host))
+
+    def remember(self, key: str, other: ActorRef[Kind]) -> None:
+        """That node keeps an actor: it is asked at once the next time."""
+        self._keepers.pop(key, None)
+        while len(self._keepers) >= _MOST_KEPT:
+            del self._keepers[next(iter(self._keepers))]
+        self._keepers[key] = other
+
+    def keeper(self, key: str) -> ActorRef[Kind] | None:
+        """The node that was last known to keep an actor. If it does not any more, it finds out who does."""
+        return self._keepers.get(key)
+
+    def forget_keeper(self, key: str) -> None:
+        """That node could not be asked."""
+        self._keepers.pop(key, None)
 
     def end_routed(self) -> None:
         """Answer nobody any more; who waits is told with the end of this kind."""
@@ -97,7 +115,8 @@ class Routing(Actor):
     ) -> None:
         from ._ref import DurableRef  # it needs kinds, and so this module
 
-        ref: DurableRef[Any] = DurableRef(self.definition, key, within, request)
+        # What is remembered is not asked: two nodes that remember each other would hand a call to and fro.
+        ref: DurableRef[Any] = DurableRef(self.definition, key, within, request, is_routed=True)
         try:
             if verb in ("call", "cast", "put"):
                 fn: Any = self.definition.message_named(name)
