@@ -55,5 +55,6 @@ gauges = kb.durable(Gauge, store="memory://")
 async def main() -> None:
     await gauges["a"].call(Gauge.newest, "3")  # refused
     text: str = await gauges["a"].call(Gauge.newest, 3)  # refused
+    await gauges.any.call(Other.other_level, 1.5)  # refused
     await levels.publish("high")  # refused
     print(text)

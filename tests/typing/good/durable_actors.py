@@ -46,7 +46,17 @@ levels = kb.Channel("levels", float, store="memory://")
 gauges = kb.durable(Gauge, store="memory://")
 
 
+class Clerk(kb.DurableActor[None]):
+    @kb.message
+    def add(self, one: int, other: int) -> int:
+        return one + other
+
+
+clerks = kb.durable(Clerk, store="memory://", pooled=4)
+
+
 async def main() -> None:
+    assert_type(await clerks.any.call(Clerk.add, 1, 2), int)
     assert_type(await gauges["a"].call(Gauge.level), int)
     assert_type(await gauges["a"].call(Gauge.newest, 3), int)
     assert_type(await gauges["a"].call(Gauge.newest_later), str)

@@ -42,6 +42,10 @@ R = TypeVar("R")
 D = TypeVar("D", bound="DurableActor[Any]")
 
 
+# What is recorded under the actor's own key.
+_NEED_ROW = ("subscribe", "unsubscribe", "remind", "forget", "tag")
+
+
 class DurableActor(Actor, Generic[S]):
     """Has a `state` that is committed before the reply to any message leaves; started by its first message.
 
@@ -171,6 +175,10 @@ class DurableActor(Actor, Generic[S]):
         if activation is None:
             raise UsageError(
                 f"{what} is recorded with a turn, and this {type(self).__qualname__} has no store"
+            )
+        if activation.kind.definition.pooled and what in _NEED_ROW:
+            raise UsageError(
+                f"{what} is recorded for an actor, and {activation.who} is a pooled one without a row"
             )
         return activation
 

@@ -55,6 +55,8 @@ class Definition:
     lease: float
     mailbox: int | None
     max_attempts: int
+    # How many workers without a state there are, if that is what it is.
+    pooled: int = 0
     activates: Callable[..., Activation] = Activation
     read_more: ReadMore | None = None
     # Of an event-sourced kind: a snapshot every so many events.

@@ -14,12 +14,14 @@ from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._spec import ChildSpec, child
 from ..stores import LEASE, Select, Session, StoreURL, check_url
 from ..stores._tables import TAG
+from ._activation import Activation
 from ._actor import DurableActor
 from ._codec import codec_of
 from ._definition import DURABILITIES, Definition
 from ._identity import MOST_KEY, Identity, checked_name
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics, Kind
+from ._pooled import ANY, PooledActivation, PooledKind
 from ._ref import DurableRef, live
 from ._rows import keys_in_use, reseal_events, reseal_states
 from ._seal import CHECKSUM
@@ -40,11 +42,22 @@ class Durable(Generic[A]):
         self._definition = definition
 
     def __getitem__(self, key: str) -> DurableRef[A]:
+        if self._definition.pooled:
+            raise UsageError(f"the workers of {self._definition.type} have no keys; use `.any`")
         return DurableRef(self._definition, checked_name("key", key, MOST_KEY), DEFAULT_DEADLINE, None)
+
+    @property
+    def any(self) -> DurableRef[A]:
+        """The address of whichever worker is free, of a kind that is pooled."""
+        if not self._definition.pooled:
+            raise UsageError(f"durable {self._definition.type} is not pooled; address one by its key")
+        return DurableRef(self._definition, ANY, DEFAULT_DEADLINE, None)
 
     def child(self) -> ChildSpec[Kind]:
         """What a supervisor starts to run this kind: it wakes actors, delivers to them, and puts them to sleep."""
-        return child(Kind, self._definition).options(id=f"durable {self._definition.type}")
+        return child(PooledKind if self._definition.pooled else Kind, self._definition).options(
+            id=f"durable {self._definition.type}"
+        )
 
     def statistics(self) -> DurableStatistics:
         """The kind as it is now.
@@ -147,6 +160,16 @@ def _ring(keys: Any) -> KeyRing:
     return keys
 
 
+def _pool(definition: Definition, count: int) -> None:
+    """Make it a kind of workers without a state."""
+    if definition.name is not None or definition.history or definition.durability != "commit":
+        raise UsageError("a pooled kind has no state, and so no name, history or durability of its own")
+    if definition.activates is not Activation:
+        raise UsageError(f"{definition.cls.__qualname__} keeps events, and a pooled kind keeps nothing")
+    definition.pooled, definition.activates, definition.deactivate_after = count, PooledActivation, None
+    definition.max_active = max(definition.max_active, count)
+
+
 def _calling_module() -> str:
     """The module outside of this library that makes a kind known."""
     frame = sys._getframe(1)
@@ -163,6 +186,7 @@ def durable(
     system: str = "default",
     type: str | None = None,
     name: str | None = None,
+    pooled: int | None = None,
     durability: str = "commit",
     snapshot_every: float = 1.0,
     deactivate_after: float | None = 300.0,
@@ -182,6 +206,7 @@ def durable(
         system: a name that keeps programs apart which share a store (default "default").
         type: the name of the kind in the store (default the class's name). Rename the class, not this.
         name: there is one actor only, with this key, and it is started with the kind.
+        pooled: so many workers without a state or a row; `kind.any` is whichever is free (default None).
         durability: "commit" (default): saved before the reply; "snapshot": replied first and saved every
             `snapshot_every` seconds, so that a crash loses up to so much; "memory": never saved.
         snapshot_every: see there, in seconds (default 1.0).
@@ -240,5 +265,7 @@ def durable(
         snapshot_every_events=snapshot_every_events,
     )
     target._kb_define(definition)
+    if pooled is not None:
+        _pool(definition, whole("pooled", pooled, 1))
     definition.known(_calling_module())
     return Durable(definition)

@@ -76,6 +76,10 @@ class DurableRef(Past[A_co], Generic[A_co]):
         The reply is kept under the id for a day; who asks again gets it. A call whose outcome is unknown, or that met
         a store which was down, is repeated by itself until its deadline.
         """
+        if self._definition.pooled:
+            raise UsageError(
+                f"{self._definition.type} is pooled and files no replies, so it takes no request's id"
+            )
         return DurableRef(self._definition, self.key, self._within, checked_name("request id", id, 128))
 
     def check(self, message: Any, sender: Definition | None = None) -> None:
@@ -86,9 +90,16 @@ class DurableRef(Past[A_co], Generic[A_co]):
                 f"{sender.store}; what a turn sends is one transaction with it, so both need one store"
             )
         if sender is not None:
-            check_turn(message)
+            self._check_recorded(message)
         if message not in self._definition.cls._kb_info.protocol:
             raise _no_message(self._definition, message)
+
+    def _check_recorded(self, message: Any) -> None:
+        check_turn(message)
+        if self._definition.pooled:
+            raise UsageError(
+                f"{self._definition.type} is pooled and keeps no messages; call it, or put a task into a kb.Queue"
+            )
 
     async def call(
         self: DurableRef[AA], message: Message[AA, P, R, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -274,7 +285,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
             StoreUnavailable, OutcomeUnknown, NotRunning, UsageError: as `call`.
         """
         self.check(message)
-        check_turn(message)
+        self._check_recorded(message)
         deadline = None if self._within is None else asyncio.get_running_loop().time() + self._within
         if self._definition.live is None and (other := elsewhere(self._definition, None)) is not None:
             await self._routed(other, "put", message, deadline, args, kwargs)

@@ -167,21 +167,23 @@ class Write(Operation[None]):
 
 def _fence(session: Session, writes: Sequence[Write]) -> None:
     now = session.now
+    # One without a token has no row, and so nothing to be fenced.
+    fenced = [each for each in writes if each.token]
     with_state = [
         (
             *(*each.who, each.token, each.revision, each.after),
             *(*each.stored, json.dumps(each.tags) if each.tags else None, now),
         )
-        for each in writes
+        for each in fenced
         if each.stored is not None
     ]
     without = [
-        (*each.who, each.token, each.revision, each.after, now) for each in writes if each.stored is None
+        (*each.who, each.token, each.revision, each.after, now) for each in fenced if each.stored is None
     ]
     found = session.update(ACTOR, _FENCE, _STATE, with_state)
     found += session.update(ACTOR, _FENCE, ("revision", "updated_at"), without)
-    if found != len(writes):
-        raise Fenced(", ".join(str(each.who) for each in writes[:3]))
+    if found != len(fenced):
+        raise Fenced(", ".join(str(each.who) for each in fenced[:3]))
 
 
 def _consume(session: Session, writes: Sequence[Write]) -> None:
