@@ -179,3 +179,27 @@ async def say_in_the_loop(text: str) -> str:
 @kb.task(retries=1, backoff=QUICK)
 def complain(text: str) -> None:
     raise ValueError(text)
+
+
+#: What `gate` has begun, and what lets it end.
+BEGUN: list[int] = []
+OPEN = asyncio.Event()
+
+
+@kb.task(retries=0)
+async def gate(number: int) -> int:
+    BEGUN.append(number)
+    try:
+        await OPEN.wait()
+    except asyncio.CancelledError:
+        BEGUN.append(-number)
+        raise
+    return number
+
+
+@kb.task
+async def linger(number: int) -> None:
+    """Takes its time, and says so when it has come to its end."""
+    RUNS.append(str(number))
+    await asyncio.sleep(0.3)
+    print("ended", number, flush=True)

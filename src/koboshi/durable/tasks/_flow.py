@@ -167,6 +167,8 @@ class Flow:
     # -- running -----------------------------------------------------------------------------------
 
     def _begin(self, claimed: Claimed) -> None:
+        # It was lost to another program, which is gone as well, and what runs it here does not know yet.
+        self.drop(claimed.id)
         task = registered(claimed.function)
         if task is None:
             self._put_off(claimed, UnknownTask(self._plan.name, claimed.function), TaskUnknown)

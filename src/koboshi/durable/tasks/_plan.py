@@ -40,7 +40,7 @@ class Plan:
         if self.limit is not None:
             whole("limit", self.limit, 1)
         if self.rate is not None and not isinstance(self.rate, Rate):
-            raise UsageError(f"rate takes a kb.durable.Rate such as Rate(100, per=60.0), got {self.rate!r}")
+            raise UsageError(f"rate takes a kb.Rate such as kb.Rate(100, per=60.0), got {self.rate!r}")
         seconds("keep_results", self.keep_results, none=True)
         whole("max_bytes", self.max_bytes, 1)
         seconds("lease", self.lease)
