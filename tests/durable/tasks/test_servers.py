@@ -87,6 +87,55 @@ class ServerContract:
         assert PROGRAMS == len(recorded)
         assert (TASKS, 0, 0) == (statistics.done, statistics.claimed, statistics.waiting)
 
+    async def test_a_queue_lives_on_a_server_as_it_does_in_a_file(self, server: str) -> None:
+        keys = kb.KeyRing({"old": bytes(32)}, current="old")
+        queue = kb.Queue("life", store=server, limit=20, keys=keys)
+        async with kb.Supervisor(queue.child(workers=1)):
+            store = queue._live().store
+            for sql in (
+                "CREATE TABLE account (name VARCHAR(255) PRIMARY KEY, cents INTEGER NOT NULL)",
+                "INSERT INTO account VALUES ('alice', 100)",
+            ):
+                await store.change(lambda session, sql=sql: session.execute(sql, {}))  # type: ignore[misc]
+            in_worker = await queue.put(work.double, 4, id="one")
+            again = await queue.put(work.double, 5, id="one")
+            spent = await queue.put(work.spend, "alice", 30)
+            odd = await queue.put(work.halve, 3)
+            with pytest.raises(kb.TaskFailed, match="attempt 3: ValueError: 3 is odd"):
+                await odd.result(timeout=30.0)
+            results = [await each.result(timeout=30.0) for each in (in_worker, again, spent)]
+            requeued = await queue.requeue(odd.id)
+            with pytest.raises(kb.TaskFailed):
+                await odd.result(timeout=30.0)
+            await queue.pause()
+            rows = [queue.options(id=f"b{number}").row(work.halve, number) for number in range(4)]
+            await queue.put_batch(rows, id="b", then=queue.row(work.add, 1))
+            cancelled = await queue.job(work.halve, "b0").cancel()
+            with pytest.raises(kb.QueueFull):
+                await queue.put_many(work.double, range(18))
+        rotated = kb.KeyRing({"old": bytes(32), "new": bytes([1]) * 32}, current="new")
+        later = kb.Queue("life", store=server, keys=rotated)
+        async with kb.Supervisor(later.child(workers=1)):
+            sealed = await later.rotate_keys(portion=3)
+            await later.resume()
+            await ended(later, "b")
+            followed = await later.job(work.add, "b.then").result(timeout=30.0)
+            batch = await later.batch("b")
+            [(cents,)] = await later._live().store.read(
+                lambda session: session.execute("SELECT cents FROM account", {})
+            )
+            gone = await later.discard(odd.id)
+            letters = [each.id async for each in later.tasks("dead")]
+
+        assert [8, 8, 30] == results
+        assert (False, 1, True, 1) == (again.new, requeued, cancelled, gone)
+        # Three that have ended, four of the batch, and what follows it.
+        assert 3 + 4 + 1 == sealed
+        assert (2, 70) == (followed, cents)
+        assert batch is not None
+        assert (4, 0, 3) == (batch.total, batch.pending, batch.failed)
+        assert ["b1", "b3"] == letters
+
     async def test_programs_that_look_at_a_schedule_at_the_same_time_put_each_occurrence_once(
         self, server: str
     ) -> None:
