@@ -229,3 +229,31 @@ async def test_a_run_whose_tests_do_not_use_koboshi_does_not_import_it(tmp_path:
 
     assert 0 == code, output
     assert "1 passed" in output
+
+
+@testing.virtual_time(autojump=False)
+async def test_an_open_socket_does_not_keep_advance_from_moving_the_clock() -> None:
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    with reader, writer:
+        waiting = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(reader, 1))
+        await testing.clock().advance(3)
+
+        assert 1003.0 == testing.clock().time()
+        writer.send(b"x")
+        assert b"x" == await waiting
+
+
+def test_a_wait_that_nobody_is_left_to_end_is_refused_and_does_not_hang() -> None:
+    @testing.virtual_time(autojump=False)
+    async def sleeps() -> None:
+        await asyncio.sleep(1)
+
+    @testing.virtual_time()
+    async def waits() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(kb.UsageError, match="autojump=False leaves the clock"):
+        sleeps()
+    with pytest.raises(kb.UsageError, match="nobody is left to do"):
+        waits()

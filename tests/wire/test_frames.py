@@ -63,3 +63,12 @@ def test_errors_survive_pickling(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))
 
     assert (type(error), str(error), vars(error)) == (type(again), str(again), vars(again))
+
+
+def test_a_function_that_has_no_name_to_travel_by_is_told_where_to_define_it() -> None:
+    for problem in (
+        "PicklingError: Can't pickle <function <lambda> at 0x7>",
+        "AttributeError: Can't pickle local object 'test.<locals>.fn'",
+    ):
+        assert "define what is passed at the top level of a module" in str(NotPicklable("f", "fn", problem))
+    assert "open files, locks" in str(NotPicklable("f", "fn", "TypeError: cannot pickle a lock"))

@@ -65,8 +65,13 @@ class CallError(KoboshiError):
 class CallTimeout(CallError, TimeoutError):
     """The deadline of a call passed. `elapsed` is in seconds."""
 
-    def __init__(self, target: str, message: str, elapsed: float, *, maybe_executed: bool) -> None:
-        began = "the callee had begun on it" if maybe_executed else "it had not been started and will not be"
+    def __init__(
+        self, target: str, message: str, elapsed: float, *, maybe_executed: bool, elsewhere: bool = False
+    ) -> None:
+        had = "may have" if elsewhere else "had"  # another node does not tell when it begins
+        began = (
+            f"the callee {had} begun on it" if maybe_executed else "it had not been started and will not be"
+        )
         super().__init__(
             f"{target} did not answer {message} within {elapsed:g} s; {began}",
             target=target,

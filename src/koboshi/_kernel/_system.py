@@ -46,8 +46,11 @@ def serve(actor: Actor, operation: Operation, /, *args: Any) -> Any:
         cell.handled -= 1  # the turn will count it with the messages
 
 
-async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
+async def ask(ref: ActorRef[Any], operation: Operation, *args: Any, shown: object = None) -> Any:
     """Have `operation(cell, *args)` run over the actor at `ref`, on its node, and wait for the result.
+
+    Args:
+        shown: the function that errors name; the operation by default.
 
     Raises:
         CallTimeout, ActorExited, NotRunning, CallCycle: as `ActorRef.call`.
@@ -57,7 +60,8 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
     from ._ref import given_up, own_task, refuse_cycle, set_deadline
 
     cell = ref._target()
-    what = describe(operation)
+    shown = operation if shown is None else shown
+    what = describe(shown)
     if get_ident() != cell.node.thread:
         raise ref._wrong_thread()
     if cell.state == DEAD:
@@ -67,7 +71,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any) -> Any:
     system = server_of(cell, what)
     node = cell.node
     caller = node.current
-    request = Request(cell, operation, node.loop.time(), None)
+    request = Request(cell, shown, node.loop.time(), None)
     beyond = None
     if caller is not None and cell.state != IDLE and cell.state != REMOTE:
         beyond = refuse_cycle(caller, cell, operation)

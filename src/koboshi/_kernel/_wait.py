@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._cell import DOOMED
+from ._cell import DOOMED, REMOTE
 from ._errors import ActorExited, CallTimeout
 from ._reasons import ExitReason
 
@@ -131,7 +131,11 @@ class Request(Wait):
         if not self.done:
             self.fail(
                 CallTimeout(
-                    self.target.label(), _name(self.message), now - self.began, maybe_executed=self.started
+                    self.target.label(),
+                    _name(self.message),
+                    now - self.began,
+                    maybe_executed=self.started,
+                    elsewhere=self.target.state == REMOTE,
                 )
             )
 

@@ -100,8 +100,8 @@ class Backoff:
         return ran_for >= (self.max if self.reset_after is None else self.reset_after)
 
 
-def backoff_of(value: object) -> Backoff | None:
-    """Read the option `backoff`.
+def backoff_of(value: object, option: str = "backoff") -> Backoff | None:
+    """Read an option that takes a backoff.
 
     Raises:
         UsageError: it is neither a `Backoff` nor a tuple of its values.
@@ -113,7 +113,7 @@ def backoff_of(value: object) -> Backoff | None:
         if 2 <= len(given) <= 5:
             return Backoff(*given)
     raise UsageError(
-        "backoff takes kb.Backoff(min, max, factor, jitter, reset_after) or a tuple of its values, "
+        f"{option} takes kb.Backoff(min, max, factor, jitter, reset_after) or a tuple of its values, "
         f"got {value!r}"
     )
 

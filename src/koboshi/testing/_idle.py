@@ -6,9 +6,10 @@ import asyncio
 from time import monotonic
 
 from .._kernel._cell import DOOMED, QUEUED, RUNNING, STOPPING, SUSPENDED, Cell
-from .._kernel._errors import KoboshiError, UsageError
+from .._kernel._errors import KoboshiError
 from .._kernel._node import Node, this_node
 from .._kernel._process import Process
+from .._supervision._options import seconds
 from ._time import VirtualLoop
 
 # Passes of the loop in a row that must find nothing to do. One callback may schedule the next, as the end
@@ -43,8 +44,7 @@ async def wait_idle(timeout: float = 5.0) -> None:
     Raises:
         StillBusy: it is over; the error says what was busy.
     """
-    if not timeout > 0:
-        raise UsageError(f"timeout must be > 0 seconds, got {timeout!r}")
+    seconds("timeout", timeout)
     node = this_node()
     until = monotonic() + timeout
     quiet = 0

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import inspect
 import selectors
+import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from time import monotonic
@@ -35,11 +36,12 @@ class _Selector(selectors.DefaultSelector):
         if ready or (timeout is not None and timeout <= 0):
             return ready
         loop = self.loop
-        if loop.real_operations:
+        if loop.real_operations and loop.autojump:
             return self._wait(timeout)
         room = None if loop.autojump else loop.until - loop.now
         if timeout is None or (room is not None and room <= 0):
-            # Nothing may move the clock: only another thread, or a signal, could go on.
+            # Nothing may move the clock: only what is outside of the loop could go on.
+            loop.refuse_to_hang(timers=timeout is not None)
             return super().select(None)
         loop.now += timeout if room is None else min(timeout, room)
         return ready
@@ -47,9 +49,8 @@ class _Selector(selectors.DefaultSelector):
     def _wait(self, timeout: float | None) -> Any:
         """Wait as any loop does, with the clock running."""
         began = monotonic()
-        ready = super().select(timeout if self.loop.autojump else None)
-        if self.loop.autojump:
-            self.loop.now += monotonic() - began
+        ready = super().select(timeout)
+        self.loop.now += monotonic() - began
         return ready
 
 
@@ -99,6 +100,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             yield
         finally:
             self._outside -= 1
+
+    def refuse_to_hang(self, *, timers: bool) -> None:
+        """Raise `UsageError` where nobody is left who could wake this loop: no other thread, no signal."""
+        if self.real_operations or threading.active_count() > 1 or vars(self)["_signal_handlers"]:
+            return
+        raise UsageError(
+            "the test waits for a timer, and autojump=False leaves the clock to `await clock().advance(...)`"
+            if timers
+            else "the test waits for something that nobody is left to do: there is no timer, no mail and no "
+            "other thread, so it would wait for ever"
+        )
 
     async def advance(self, seconds: float) -> None:
         """Move the clock, timer by timer; each one's consequences are over before the next is due.

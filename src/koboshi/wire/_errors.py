@@ -74,8 +74,11 @@ class NotPicklable(WireError, PicklingError):
                 "define it at the top level of a module"
             )
         else:
-            text = (
-                f"{argument} of {function} cannot be sent to another process ({problem}): "
-                "pass plain data and open files, locks and connections inside the function"
+            inner = "<lambda>" in problem or "<locals>" in problem
+            advice = (
+                "functions and classes travel by name, so define what is passed at the top level of a module"
+                if inner
+                else "pass plain data and open files, locks and connections inside the function"
             )
+            text = f"{argument} of {function} cannot be sent to another process ({problem}): {advice}"
         super().__init__(text)

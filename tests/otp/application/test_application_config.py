@@ -174,7 +174,10 @@ def test_an_error_in_the_file_names_file_path_expectation_and_value(
         ),
         (
             {"SHOP__DB__PORT": "1", "SHOP__HOSTS": "a,b"},
-            "environment variable SHOP__HOSTS: hosts: expected `array`, got 'a,b'",
+            (
+                "environment variable SHOP__HOSTS: hosts: expected `array`, in a variable as JSON such as "
+                """["a", "b"], got 'a,b'"""
+            ),
         ),
         (
             {"SHOP__DB__PROT": "1"},
@@ -266,8 +269,9 @@ def test_a_variable_with_a_secret_is_not_shown_when_it_is_no_json() -> None:
     with pytest.raises(otp.ConfigError) as caught:
         read(SHOP__DB=f'{{"port": 1, "password": "{PASSWORD}"')
 
-    assert "environment variable SHOP__DB: db: expected `object`, got a hidden value of type str" == str(
-        caught.value
+    assert (
+        "environment variable SHOP__DB: db: expected `object`, in a variable as JSON such as "
+        '{"key": "value"}, got a hidden value of type str' == str(caught.value)
     )
 
 
@@ -323,3 +327,11 @@ def test_whatever_the_environment_says_it_is_a_configuration_or_a_config_error(
 
     if refused is not None:
         assert refused.source.startswith(("configuration", "environment variable SHOP__"))
+
+
+def test_a_list_in_a_variable_that_is_no_json_is_told_how_to_write_it() -> None:
+    class Hosts(msgspec.Struct):
+        hosts: list[str]
+
+    with pytest.raises(otp.ConfigError, match=r'in a variable as JSON such as \["a", "b"\]'):
+        otp.load_config(Hosts, env="APP", environ={"APP__HOSTS": "a,b"})

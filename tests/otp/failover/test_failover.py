@@ -416,3 +416,13 @@ def test_not_active_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(otp.NotActive(3)))
 
     assert (otp.NotActive, 3) == (type(error), error.run)
+
+
+async def test_its_options_are_refused_by_their_own_names() -> None:
+    source = otp.Poll("a", print, every=1.0)  # type: ignore[arg-type]
+    sink = await kb.start(Sink)
+
+    with pytest.raises(kb.UsageError, match=r"^retry takes kb\.Backoff.*got 3"):
+        otp.Failover(source, consumer=sink, message=Sink.take, retry=3)  # type: ignore[arg-type]
+    with pytest.raises(kb.UsageError, match=r"kb\.whereis\(name\).*got 'sink'"):
+        otp.Failover(source, consumer="sink", message=Sink.take)  # type: ignore[arg-type]

@@ -440,3 +440,8 @@ def test_the_error_survives_pickling() -> None:
         again.why,
     )
     assert isinstance(again.__cause__, ValueError)
+
+
+async def test_an_error_names_the_upgrade_and_no_step_of_it() -> None:
+    with pytest.raises(kb.NotRunning, match="so upgrade was not delivered"):
+        await kb.upgrade("nobody has this name", Counter2)

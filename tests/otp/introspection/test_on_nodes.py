@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,3 +177,39 @@ async def test_a_process_that_is_gone_or_bare_is_told_apart_across_nodes() -> No
 async def bare() -> None:
     """A process that waits to be ended."""
     await kb.receive()
+
+
+async def test_a_call_that_times_out_at_a_suspended_actor_elsewhere_claims_no_more_than_it_knows() -> None:
+    async with kb.Supervisor(kb.node("n1"), kb.child(Till, 1).options(on="n1", id="far")) as tree:
+        far = tree.ref(Till, "far")
+        await otp.suspend(far)
+        with pytest.raises(kb.CallTimeout, match="the callee may have begun on it") as caught:
+            await far.within(0.05).call(Till.add, 1)
+
+        assert caught.value.maybe_executed
+        await otp.resume(far)
+
+
+SCRIPT = """
+import koboshi as kb
+from koboshi import otp
+
+class Mine(kb.Actor):
+    pass
+
+async def main():
+    async with kb.Supervisor(kb.node("n1"), kb.child(Mine).options(on="n1", id="far"), kb.child(Mine)) as tree:
+        for ref in (tree.ref(Mine, "far"), tree.ref(Mine, "Mine")):
+            print((await otp.get_status(ref)).actor_class)
+
+if __name__ == "__main__":
+    kb.run(main)
+"""
+
+
+def test_a_class_of_the_script_itself_has_one_name_wherever_its_actor_lives(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=30)
+
+    assert ["__main__.Mine"] * 2 == done.stdout.splitlines(), done.stderr

@@ -405,3 +405,10 @@ def test_its_error_survives_a_pickle() -> None:
 
     assert ("lobby", "lobby", None) == (again.key, again.name, again.owner)
     assert isinstance(again, kb.NameTaken)
+
+
+async def test_a_process_is_asked_for_by_its_ref_and_not_by_a_name(rooms: otp.RegistryHandle) -> None:
+    with pytest.raises(kb.UsageError, match=r"keys takes the ref of a process.*got 'x'"):
+        await rooms.keys("x")  # type: ignore[arg-type]
+    with pytest.raises(kb.UsageError, match=r"values takes the ref of a process.*got 'x'"):
+        await rooms.values("lobby", "x")  # type: ignore[arg-type]

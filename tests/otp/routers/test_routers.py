@@ -542,3 +542,8 @@ async def test_the_deadline_of_a_router_is_seconds_or_none(seconds: object) -> N
     router = otp.router([await kb.start(Worker, "a")])
     with pytest.raises(kb.UsageError, match="within takes seconds >= 0 or None, got"):
         router.within(seconds)  # type: ignore[arg-type]
+
+
+def test_a_name_is_refused_and_not_taken_for_a_row_of_letters() -> None:
+    with pytest.raises(kb.UsageError, match=r"'workers' is a name: look it up first"):
+        otp.router("workers")  # type: ignore[call-overload]

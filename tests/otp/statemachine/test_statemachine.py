@@ -522,3 +522,37 @@ async def test_a_machine_on_another_node_is_the_same() -> None:
         with pytest.raises(otp.UnexpectedEvent) as refused:
             await door.call(Door.lock)
         assert ("Door", "OPEN", "lock") == (refused.value.machine, refused.value.state, refused.value.event)
+
+
+class Careless(otp.StateMachine):
+    class State(Enum):
+        ON = 1
+        OFF = 2
+
+    initial = State.ON
+
+    @otp.event
+    def turn(self) -> None: ...
+
+    @otp.when(State.ON, turn, to=State.OFF)
+    @otp.when(State.OFF, turn, to=State.ON)
+    def turned(self) -> None:
+        pass
+
+    @otp.event
+    def name_it(self, name: Any) -> list[str]:
+        refused: list[str] = []
+        for use in (self.cancel_timeout, lambda name: self.set_timeout(name, 1.0)):
+            try:
+                use(name)
+            except kb.UsageError as error:
+                refused.append(str(error))
+        return refused
+
+
+async def test_a_timeout_whose_name_cannot_be_a_key_is_refused_where_it_is_set() -> None:
+    ref = await kb.start(Careless)
+    said = "a timeout's name must be hashable, such as a string or a tuple, got ['a']"
+
+    assert [said, said] == await ref.call(Careless.name_it, ["a"])
+    assert [] == await ref.call(Careless.name_it, ("a",))

@@ -238,3 +238,33 @@ async def test_a_key_that_cannot_be_hashed_is_a_mistake_of_the_caller(public: Ma
     table = await public()
     with pytest.raises(kb.UsageError, match="hashable"):
         getattr(table, ask)([])
+
+
+async def test_a_test_that_changes_the_table_under_a_select_keeps_what_it_did(public: Make) -> None:
+    for kind in KINDS:
+        table = await public(kind=kind)
+        table.insert((1, "old"), (2, "old"), (3, "old"))
+
+        def where(row: Any, table: otp.Table[Any] = table) -> bool:
+            table.delete(2)
+            table.insert((4, "new"))
+            return bool(row[0] != 3)
+
+        assert 1 == table.select_delete(where)
+        expected = 3 if kind == "duplicate_bag" else 1
+        assert [(3, "old")] + [(4, "new")] * expected == sorted(table.rows())
+
+
+async def test_a_change_that_deletes_rows_under_select_replace_brings_none_back(public: Make) -> None:
+    for kind in KINDS:
+        if kind == "bag":
+            continue
+        table = await public(kind=kind)
+        table.insert((1, "old"), (2, "old"))
+
+        def change(row: Any, table: otp.Table[Any] = table) -> Any:
+            table.delete(2)
+            return (row[0], "new")
+
+        assert 1 == table.select_replace(None, change)
+        assert [(1, "new")] == table.rows()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from ..._kernel._processors import processors
+
 __all__ = ["Options", "command"]
 
 
@@ -93,7 +95,7 @@ def command(
         root=root,
         store=None if store is None else os.path.abspath(store),
         resume=resume,
-        workers=workers or os.cpu_count() or 1,
+        workers=workers or processors(),
         kill_every=kill_every,
         seconds=seconds,
         headless=headless,

@@ -75,7 +75,7 @@ class DurableFailover(Failover):
     ) -> None:
         checked_name("failover's name", name, 255)
         _check(sources, message, stale_after)
-        backoff = backoff_of(retry)
+        backoff = backoff_of(retry, "retry")
         if backoff is None:
             raise UsageError("retry takes a kb.Backoff or a tuple of its values, got None")
         DynamicSupervisor.__init__(self)

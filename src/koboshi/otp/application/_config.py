@@ -34,6 +34,8 @@ from ._config_types import (
 )
 from ._secret import Secret
 
+_VARIABLE = "environment variable "
+
 C = TypeVar("C", bound=msgspec.Struct)
 Place = tuple[str | int, ...]
 
@@ -121,7 +123,7 @@ def _merge_environment(
     ours = [name for name in environ if name.upper().startswith(start)]
     taken: dict[Place, str] = {}
     for name in sorted(ours, key=lambda each: (each.count("__"), each)):
-        source = f"environment variable {name}"
+        source = f"{_VARIABLE}{name}"
         place, field = _find(kind, name[len(start) :].split("__"), source)
         if place in taken:
             raise ConfigError(source, dotted(place), f"expected it once, and {taken[place]} has it too")
@@ -217,7 +219,18 @@ def _convert(value: object, kind: Any, place: Place, sources: Sources) -> Any:
         expected = expected[:1].lower() + expected[1:]
         if allowed := choices(kind):
             expected = f"expected one of {', '.join(map(repr, allowed))}"
-        raise ConfigError(sources.of(place), dotted(place), expected, _shown(value, kind)) from None
+        source = sources.of(place)
+        if isinstance(value, str) and not has_text(kind) and source.startswith(_VARIABLE):
+            expected += _as_json(said)
+        raise ConfigError(source, dotted(place), expected, _shown(value, kind)) from None
+
+
+def _as_json(said: str) -> str:
+    """How a variable's text that stands for no such value is written; nothing where it is obvious."""
+    for kind, example in (("`array`", '["a", "b"]'), ("`object`", '{"key": "value"}')):
+        if said.startswith(f"Expected {kind}"):
+            return f", in a variable as JSON such as {example}"
+    return ""
 
 
 def _secret(kind: type, value: object) -> object:

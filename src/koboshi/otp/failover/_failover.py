@@ -112,7 +112,7 @@ class Failover(DynamicSupervisor):
     ) -> None:
         _check(sources, message, stale_after)
         _check_consumer(consumer)
-        backoff = backoff_of(retry)
+        backoff = backoff_of(retry, "retry")
         if backoff is None:
             raise UsageError("retry takes a kb.Backoff or a tuple of its values, got None")
         super().__init__()
@@ -349,7 +349,10 @@ def _not_beyond(cursor: Any, last: Any) -> bool:
 
 def _check_consumer(consumer: object) -> None:
     if not isinstance(consumer, ActorRef):
-        raise UsageError(f"consumer takes the ref of an actor, got {consumer!r}")
+        raise UsageError(
+            "consumer takes the ref of an actor, such as kb.whereis(name) or tree.ref(Sink, id) gives, "
+            f"got {consumer!r}"
+        )
 
 
 def _check(sources: tuple[Any, ...], what: object, stale_after: object) -> None:

@@ -69,7 +69,7 @@ def new_token() -> str:
 async def prepared_for(ref: ActorRef[Any], token: str, operation: Operation, *args: Any) -> Any:
     """Have an actor prepared; if nobody will know whether it has been, it is as it was."""
     try:
-        return await ask(ref, operation, token, *args)
+        return await ask(ref, operation, token, *args, shown=upgrade)
     except (UpgradeFailed, UsageError):
         raise
     except BaseException as error:

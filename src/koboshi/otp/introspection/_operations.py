@@ -10,6 +10,7 @@ from typing import Any
 from ..._kernel._actor import Actor
 from ..._kernel._cell import Cell
 from ..._kernel._errors import UsageError
+from ..._kernel._main_alias import module_of
 from ..._kernel._ref import ActorRef
 from ._debug import add, debug_of, drop
 from ._events import TraceEvent
@@ -82,7 +83,7 @@ def get_status(cell: Cell) -> ActorStatus:
     return ActorStatus(
         ref=ActorRef(cell),
         label=cell.label(),
-        actor_class=f"{cls.__module__}.{cls.__qualname__}",
+        actor_class=f"{module_of(cls)}.{cls.__qualname__}",
         version=getattr(cls, "version", None),
         suspended=cell.traits is not None and cell.traits.suspended,
         mailbox=len(cell.mailbox or ()),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from ..._kernel._actor import Actor
+from ..._kernel._errors import UsageError
 from ..._kernel._ref import ActorRef
 from .._answering import current_ref, on_this_loop, ref_to
 from ._registry import Registry, Where
@@ -179,7 +180,12 @@ class RegistryHandle:
 
 
 def _owner(ref: ActorRef[Any] | None, what: str) -> ActorRef[Any]:
-    return current_ref(what) if ref is None else ActorRef(ref._target())
+    if ref is None:
+        return current_ref(what)
+    given: object = ref
+    if not isinstance(given, ActorRef):
+        raise UsageError(f"{what} takes the ref of a process, or None for the current one, got {ref!r}")
+    return ActorRef(ref._target())
 
 
 def registry(where: ActorRef[Registry] | Any) -> RegistryHandle:

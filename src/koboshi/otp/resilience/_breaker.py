@@ -70,7 +70,7 @@ class CircuitBreaker(Gate):
         if isinstance(reset, int | float):
             seconds("reset", reset)
             reset = Backoff(reset, reset)
-        backoff = backoff_of(reset)
+        backoff = backoff_of(reset, "reset")
         if backoff is None:
             raise UsageError("reset takes seconds > 0 or a kb.Backoff, got None")
         if not callable(counts) and not _are_errors(counts):

@@ -199,6 +199,11 @@ def source_of(routees: Any, cls: Any) -> Given | ChildrenOf:
     if isinstance(routees, Supervisor):
         routees = routees.me
     if not isinstance(routees, ActorRef):
+        if isinstance(routees, str):
+            raise UsageError(
+                f"a router takes refs, or a supervisor and a class; {routees!r} is a name: look it up first, "
+                "such as with kb.whereis"
+            )
         if cls is not None:
             raise UsageError(f"a class goes with a supervisor, not with refs; got {cls!r} beside {routees!r}")
         try:

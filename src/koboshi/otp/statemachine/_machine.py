@@ -143,7 +143,7 @@ class StateMachine(Turns):
 
     def set_timeout(self, name: Hashable, seconds: float, payload: Any = None) -> None:
         """Have `timeout(name)` handled after so many seconds, in whatever state; anew if it is set."""
-        self._ask("set", TimeoutNamed(name), _checked(seconds), payload)
+        self._ask("set", _named(name), _checked(seconds), payload)
 
     def cancel_state_timeout(self) -> None:
         """Take `set_state_timeout` back."""
@@ -151,7 +151,7 @@ class StateMachine(Turns):
 
     def cancel_timeout(self, name: Hashable) -> None:
         """Take `set_timeout` back, even if its end is on its way."""
-        self._ask("cancel", TimeoutNamed(name))
+        self._ask("cancel", _named(name))
 
     def update_state_timeout(self, payload: Any) -> None:
         """Give the state timeout another payload and leave its time; if none is set, it ends at once."""
@@ -159,7 +159,7 @@ class StateMachine(Turns):
 
     def update_timeout(self, name: Hashable, payload: Any) -> None:
         """Give a named timeout another payload and leave its time; if it is not set, it ends at once."""
-        self._ask("update", TimeoutNamed(name), 0.0, payload)
+        self._ask("update", _named(name), 0.0, payload)
 
     @property
     def event_kind(self) -> str:
@@ -276,6 +276,16 @@ class StateMachine(Turns):
 
     def _data(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_kb_")}
+
+
+def _named(name: Any) -> TimeoutNamed:
+    try:
+        hash(name)
+    except TypeError:
+        raise UsageError(
+            f"a timeout's name must be hashable, such as a string or a tuple, got {name!r}"
+        ) from None
+    return TimeoutNamed(name)
 
 
 def _checked(seconds: Any) -> float:

@@ -131,23 +131,21 @@ class TableWrites(TableReads[R]):
         """Take the rows out that are meant; how many they were."""
         self._may_write("select_delete")
         meant = test_of(where, self._key)
+        going: dict[Any, dict[int, Any]] = {}
+        for row in self._candidates(where):
+            if meant(row):
+                going.setdefault(row[self._key], {})[id(row)] = row
+        # `where` may have changed the table: what it took out is gone, and what it put in stays.
         changes: dict[Any, list[Any]] = {}
         deleted = 0
-        for row in self._candidates(where):
-            key = row[self._key]
-            kept = changes.get(key)
-            if meant(row):
-                deleted += 1
-                changes.setdefault(key, [])
-            elif kept is not None:
-                kept.append(row)
-            elif not self._store.single:
-                changes[key] = [row]
-        self._apply({key: rows for key, rows in changes.items() if len(rows) < self._count_of(key)})
+        for key, gone in going.items():
+            rows = self._store.rows_of(key)
+            kept = [row for row in rows if id(row) not in gone]
+            if len(kept) < len(rows):
+                changes[key] = kept
+                deleted += len(rows) - len(kept)
+        self._apply(changes)
         return deleted
-
-    def _count_of(self, key: Any) -> int:
-        return 1 if self._store.single else len(self._store.entries[key])
 
     def _keep(self, key: Any, wanted: Callable[[Any], bool]) -> int:
         rows = self._store.rows_of(key)
@@ -221,20 +219,26 @@ class TableWrites(TableReads[R]):
         self._may_write("select_replace")
         self._only("select_replace", "set", "ordered_set", "duplicate_bag")
         meant = test_of(where, self._key)
+        # By key and row, the rows that come; the old ones are kept so that their ids stay theirs.
+        coming: dict[Any, dict[int, list[Any]]] = {}
+        meant_rows = [row for row in self._candidates(where) if meant(row)]
+        for row in meant_rows:
+            key = row[self._key]
+            new = change(row)
+            if self._key_of(new) != key:
+                raise UsageError(f"select_replace must keep the key of a row, and made {new!r} of {row!r}")
+            coming.setdefault(key, {}).setdefault(id(row), []).append(new)
+        # The functions may have changed the table: what they took out is gone, and what they put in stays.
         changes: dict[Any, list[Any]] = {}
         replaced = 0
-        for row in self._candidates(where):
-            key = row[self._key]
-            new: Any = row
-            if meant(row):
-                replaced += 1
-                new = change(row)
-                if self._key_of(new) != key:
-                    raise UsageError(
-                        f"select_replace must keep the key of a row, and made {new!r} of {row!r}"
-                    )
-            changes.setdefault(key, []).append(new)
-        self._apply(changes)
+        for key, news in coming.items():
+            rows = self._store.rows_of(key)
+            for place, row in enumerate(rows):
+                if found := news.get(id(row)):
+                    rows[place] = found.pop(0)
+                    replaced += 1
+            changes[key] = rows
+        self._apply({key: rows for key, rows in changes.items() if rows})
         return replaced
 
     def _row_to_change(self, operation: str, key: Any, default: Any) -> Any:

@@ -7,7 +7,6 @@ other without reading it. What is sent in one tick to one node leaves in one fra
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import socket
 import struct
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from ..._kernel._processors import processors
 from ...wire import Descriptor, DescriptorFrameReader, WireError, pack_fd_frame
 from ...wire._buffers import BufferedPickle, attach
 from ...wire._fd_frames import CONTROL
@@ -44,7 +44,7 @@ CONGESTED = 32 * 1024 * 1024
 _LINGER = 60e-6
 _AT_ONCE = 1e-3
 _MOST_IN_VAIN = 1023
-_CORES = os.cpu_count() or 1
+_CORES = processors()
 
 OnOps = Callable[[int, list[Op]], None]
 OnForward = Callable[[int, int, bytes, Sequence[Descriptor]], None]

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MAIN_ALIAS", "alias_main", "install_main", "is_importing_main", "main_source"]
+from ..._kernel._main_alias import MAIN_ALIAS
 
-MAIN_ALIAS = "__koboshi_main__"
+__all__ = ["MAIN_ALIAS", "alias_main", "install_main", "is_importing_main", "main_source"]
 
 _importing = False
 
