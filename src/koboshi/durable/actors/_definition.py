@@ -72,6 +72,8 @@ class Definition:
     live: Kind | None = None
     supervisor: Cell | None = None
     awaited: list[asyncio.Future[None]] = field(default_factory=list)
+    # The name of a kind of it on another node.
+    found_as: Any = None
     # Where it was made.
     module: str = ""
     _protocol: dict[str, Callable[..., Any]] = field(default_factory=dict)

@@ -40,9 +40,14 @@ def elsewhere(definition: Definition, host: str | None) -> ActorRef[Kind] | None
     if host is not None:
         cell = names.get(_name(definition, host))
         return ActorRef(cell) if cell is not None and cell.state == REMOTE else None
+    # The one that was found before, as long as it is there: a node may have very many names.
+    cell = names.get(definition.found_as)
+    if cell is not None and cell.state == REMOTE:
+        return ActorRef(cell)
     prefix = _name(definition, "")[:-1]
     for name, cell in names.items():
         if isinstance(name, tuple) and name[:-1] == prefix and cell.state == REMOTE:
+            definition.found_as = name
             return ActorRef(cell)
     return None
 
