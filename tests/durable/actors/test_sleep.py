@@ -109,6 +109,37 @@ async def test_a_durable_actor_can_be_monitored_and_its_crash_is_seen(store: str
         assert isinstance(await down, kb.Crashed)
 
 
+async def test_a_durable_actor_can_be_linked_and_an_exit_goes_both_ways(store: str) -> None:
+    bank = bank_of(store)
+    heard: asyncio.Queue[object] = asyncio.Queue()
+
+    class Partner(kb.Actor):
+        def on_start(self) -> None:
+            self.trap_exits()
+
+        @kb.message
+        async def tie(self, key: str) -> None:
+            kb.link(await bank[key].awake())
+
+        def on_exit(self, exit: kb.Exit) -> None:
+            heard.put_nowait(exit.reason)
+
+    async with kb.Supervisor(bank.child(), kb.child(Partner)) as tree:
+        partner = tree.ref(Partner, "Partner")
+        await bank["a"].call(Account.deposit, 5)
+        await partner.call(Partner.tie, "a")
+        with pytest.raises(kb.ActorExited):
+            await bank["a"].call(Account.break_after, 1)
+        assert isinstance(await heard.get(), kb.Crashed)
+
+        await partner.call(Partner.tie, "a")
+        activation = await bank["a"].awake()
+        partner.kill()
+        assert isinstance(await activation.wait_exit(), kb.Killed)
+        # The next message wakes it, with what was committed.
+        assert 5 == await bank["a"].call(Account.balance)
+
+
 async def test_two_kinds_may_share_a_store_and_one_may_not_run_twice(store: str) -> None:
     bank = bank_of(store)
     other = bank_of(store, type="Other")
