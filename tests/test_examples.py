@@ -20,6 +20,10 @@ EXPECTED = {
         [],
         r"5 kills, \d+ payments acknowledged, 0 lost, the sum is 10000 of 10000\n",
     ),
+    "durable_indexer.py": (
+        [],
+        r"killed [2-9] times; 400 of 400 blocks, the sum is 80200 of 80200\n",
+    ),
     "game.py": (
         [],
         (
