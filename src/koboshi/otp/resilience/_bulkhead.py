@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from ..._kernel._bonds import bonds_of
+from ..._kernel._bonds import hold, let_go
 from ..._kernel._cell import Cell
+from ..._kernel._errors import ActorExited
 from ..._kernel._node import this_node
 from ..._supervision._options import seconds, whole
 from ._gate import Gate, patience
@@ -33,11 +34,7 @@ class BulkheadPlace:
         self._bulkhead: Bulkhead | None = bulkhead
         self._owner = owner
         if owner is not None:
-            bonds = bonds_of(owner)
-            if bonds.aliases is None:
-                bonds.aliases = {}
-            # Among what vanishes with the process before anybody hears of its end: `release` calls `cancel`.
-            bonds.aliases[self] = None
+            hold(owner, self)
 
     @property
     def held(self) -> bool:
@@ -50,12 +47,12 @@ class BulkheadPlace:
         owner, self._owner = self._owner, None
         if bulkhead is None:
             return False
-        if owner is not None and owner.bonds is not None and owner.bonds.aliases is not None:
-            owner.bonds.aliases.pop(self, None)
+        if owner is not None:
+            let_go(owner, self)
         bulkhead._freed()
         return True
 
-    def cancel(self) -> None:
+    def owner_ended(self, cell: Cell) -> None:
         """The owner has ended."""
         self.release()
 
@@ -105,9 +102,14 @@ class Bulkhead(Gate):
             )
         else:
             await self._wait()
+        try:
+            place = BulkheadPlace(self, owner)
+        except ActorExited:  # nothing would ever give the place of a dead process back
+            self._freed()
+            raise
         self._passed_in += 1
         self._passed()
-        return BulkheadPlace(self, owner)
+        return place
 
     async def _wait(self) -> None:
         """Wait until a place has been handed over, which is counted as taken all the while."""
