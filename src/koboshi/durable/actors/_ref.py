@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._reasons import Shutdown
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DurableRef", "live"]
 
-A = TypeVar("A", bound=DurableActor[Any])
 A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
 AA = TypeVar("AA", bound=DurableActor[Any])
 P = ParamSpec("P")
@@ -163,6 +163,8 @@ class DurableRef(Past[A_co], Generic[A_co]):
         if kind is None or (kind.ends and self.key not in kind.active):
             kind = await self._definition.started(describe(message), deadline)
         activation = kind.active.get(self.key)
+        if activation is not None and activation.cell.state == DEAD:
+            activation = None  # it has just ended, and the kind is yet to hear of it
         if activation is None and not self._is_routed:
             other = kind.keeper(self.key)
         return activation or other or await self._awake(kind, message, began, deadline)
@@ -241,7 +243,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
 
         kind.wake(self.key, _Casting(ready, route))
 
-    async def awake(self) -> ActorRef[A]:
+    async def awake(self: DurableRef[AA]) -> ActorRef[AA]:
         """Wake the actor; the address of this activation, to monitor or link it.
 
         Raises:
@@ -252,7 +254,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
         deadline = None if self._within is None else began + self._within
         found = await self._found("awake", began, deadline)
         if isinstance(found, ActorRef):
-            return cast("ActorRef[A]", await self._routed(found, "awake", "awake", deadline, (), {}))
+            return cast("ActorRef[AA]", await self._routed(found, "awake", "awake", deadline, (), {}))
         return found.ref
 
     async def erase(self) -> int:
