@@ -55,7 +55,7 @@ def _otp_version() -> str | None:
 
 
 def _filesystem(path: Path) -> str:
-    """The type of the file system that temporary files, and so the ledgers, are on."""
+    """The type of the file system that temporary files, and so the stores, are on."""
     best, found = "", "unknown"
     for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
         _, mount, kind, *_ = line.split()

@@ -296,15 +296,6 @@ _ALL = (
         checksum=_squares_below,
         goals=(Goal(0.1),),
     ),
-    Row(
-        name="ledger",
-        what="durable tasks from put to acknowledged, full fsync",
-        unit=Unit.RATE,
-        size=5_000,
-        sides=(MEASURED, "limit"),
-        checksum=_squares_below,
-        goals=(Goal(5_000.0),),
-    ),
 )
 
 ROWS: dict[str, Row] = {row.name: row for row in (*_ALL, *DURABLE_ROWS)}

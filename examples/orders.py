@@ -12,7 +12,6 @@ from typing import ClassVar
 import msgspec
 
 import koboshi as kb
-from koboshi.durable import Backoff
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -71,7 +70,9 @@ class Checkout(kb.Saga[Order, str]):
     async def run(self, order: Order) -> str:
         reserve = kb.exactly_once(inventory["tea"], Inventory.reserve)
         await self.step("reserve", reserve, self.id, order.count, undo=put_back)
-        paid = await self.step("charge", provider.charge, order.cents, retries=3, backoff=Backoff(first=0.05))
+        paid = await self.step(
+            "charge", provider.charge, order.cents, retries=3, backoff=kb.Backoff(0.05, 300.0, 2.0, 0.5)
+        )
         return f"{order.count} tea for {paid}"
 
 

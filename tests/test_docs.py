@@ -256,7 +256,7 @@ def names_of_tests() -> set[str]:
     """The names of all tests of the suite."""
     found: set[str] = set()
     for path in ROOT.joinpath("tests").rglob("*.py"):
-        found.update(re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M))
+        found.update(re.findall(r"^ *(?:async )?def (test_\w+)", path.read_text(), re.M))
     return found
 
 

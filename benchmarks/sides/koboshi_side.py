@@ -1,18 +1,14 @@
-"""The koboshi side: actors, supervisors, the process pool and the ledger, with their defaults."""
+"""The koboshi side: actors, supervisors and the process pool, with their defaults."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import koboshi as kb
 from koboshi import otp
-from koboshi.durable import Claim, Ledger
 from rows import CALLERS, FANOUT_ACTORS, KEYS, RING_ACTORS, ROUTEES, STREAM_CONCURRENCY
 from sides.koboshi_durable import DURABLE
 from sides.koboshi_events import ROWS as EVENTS
@@ -426,46 +422,6 @@ async def pool_tiny(size: int) -> AsyncBatches:
             yield rate(size, time.perf_counter() - began, total)
 
 
-async def _put(ledger: Ledger, tasks: Iterator[int], arrived: asyncio.Event) -> None:
-    for task in tasks:
-        await ledger.put(f"{task}", b"%d" % task)
-        arrived.set()
-
-
-async def _acknowledge(ledger: Ledger, claim: Claim) -> None:
-    await ledger.acknowledge(claim, b"%d" % square(int(claim.payload)))
-
-
-async def _work(ledger: Ledger, size: int, arrived: asyncio.Event) -> None:
-    """Claim, run and acknowledge until `size` acknowledgements are committed."""
-    acknowledged = 0
-    while acknowledged < size:
-        arrived.clear()
-        claims = await ledger.claim("bench", limit=CLAIMED_AT_ONCE)
-        if not claims:
-            await arrived.wait()
-            continue
-        await asyncio.gather(*[_acknowledge(ledger, claim) for claim in claims])
-        acknowledged += len(claims)
-
-
-async def ledger(size: int) -> AsyncBatches:
-    number = 0
-    with tempfile.TemporaryDirectory(prefix="koboshi-bench-") as directory:
-        while True:
-            number += 1
-            async with Ledger(Path(directory, f"{number}.db")) as opened:
-                tasks, arrived = iter(range(size)), asyncio.Event()
-                began = time.perf_counter()
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(PRODUCERS):
-                        group.create_task(_put(opened, tasks, arrived))
-                    group.create_task(_work(opened, size, arrived))
-                seconds = time.perf_counter() - began
-                total = sum([int(result.value) async for result in opened.results()])
-            yield rate(size, seconds, total)
-
-
 if __name__ == "__main__":
     serve(
         {
@@ -485,7 +441,6 @@ if __name__ == "__main__":
             "xcast": xcast,
             "many": many,
             "stream": stream,
-            "ledger": ledger,
             **BEHAVIOURS,
             **DURABLE,
             **EVENTS,

@@ -60,7 +60,7 @@ def _put_claim_acknowledge(db: sqlite3.Connection, tasks: range) -> None:
     )
 
 
-def ledger(size: int) -> Batches:
+def tasks(size: int) -> Batches:
     with tempfile.TemporaryDirectory(prefix="koboshi-bench-") as directory:
         number = 0
         while True:
@@ -144,4 +144,4 @@ def _add_up(stream: BufferedRWPair) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve({"ledger": ledger, "tasks": ledger, "xcall": xcall, "xcast": xcast, **PLAIN_PROCESSES})
+    serve({"tasks": tasks, "xcall": xcall, "xcast": xcast, **PLAIN_PROCESSES})

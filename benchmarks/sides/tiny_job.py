@@ -1,4 +1,4 @@
-"""The job of the `pool_tiny` and `ledger` rows: so small that only the way to it is measured."""
+"""The job of the `pool_tiny` and `tasks` rows: so small that only the way to it is measured."""
 
 from __future__ import annotations
 

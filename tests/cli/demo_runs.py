@@ -20,25 +20,35 @@ if __name__ == "__main__":
     main()
 """
 
-# Dies with SIGKILL when the connection of the ledger comes to its statement number `at`.
+# Dies with SIGKILL when the connections of the store come to statement number `at` of the run proper.
 DIE_AT = """
-import functools, sqlite3
-from koboshi.durable import Ledger, _keeper
+import sqlite3
 
-left = {at}
+left, begun = {at}, False
+real = sqlite3.connect
 
 def count(statement):
     global left
-    left -= 1
+    left -= begun
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
 
 def connect(*args, **kwargs):
-    connection = sqlite3.connect(*args, **kwargs)
+    connection = real(*args, **kwargs)
     connection.set_trace_callback(count)
     return connection
 
-_keeper.Ledger = functools.partial(Ledger, connect=connect)
+sqlite3.connect = connect
+
+from koboshi.cli.demo import _main
+
+class Run(_main.Run):
+    def __init__(self, *arguments):
+        global begun
+        begun = True
+        super().__init__(*arguments)
+
+_main.Run = Run
 """
 
 

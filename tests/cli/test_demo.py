@@ -81,7 +81,7 @@ def test_killed_workers_are_replaced_and_every_pass_is_proved(tree: Path) -> Non
 FAULTS = {
     "altered": (
         (
-            "value = result.value.replace(b'\"lines\": ', b'\"lines\": 1')\n"
+            "value = result.value.replace('\"lines\": ', '\"lines\": 1')\n"
             "    return real(totals, Result(result.position, result.id, value))"
         ),
         {"lost": 0, "duplicated": 0},
@@ -119,11 +119,13 @@ def test_a_planted_fault_makes_the_proof_fail(tree: Path, tmp_path: Path, fault:
     assert "koboshi demo: the proof fails: pass 1: " in run.err
 
 
-def test_a_result_row_that_vanished_is_counted_as_lost(tree: Path, tmp_path: Path) -> None:
+def test_a_task_that_ended_without_a_result_or_a_dead_letter_is_counted_as_lost(
+    tree: Path, tmp_path: Path
+) -> None:
     store = tmp_path / "demo.db"
     assert 0 == demo("--input", tree, "--json", "--store", store).process.returncode
     with sqlite3.connect(store) as connection:
-        connection.execute("DELETE FROM result WHERE position = 20")
+        connection.execute("UPDATE kb_task SET state = 'cancelled' WHERE state = 'done' AND turn = 20")
     connection.close()
     run = demo("--json", "--store", store, "--resume")
 
@@ -178,9 +180,21 @@ def test_a_signal_stops_in_good_order_and_says_how_to_resume(
     assert 130 == run.wait()
     hint = f"continue with: koboshi demo --store {store} --resume"
     assert f"koboshi demo: stopped in good order before the end; {hint}\n" == run.err
-    # The ledger was closed: its write-ahead log and its lock are gone.
+    # The store was closed: its write-ahead log is gone.
     assert ["demo.db"] == sorted(path.name for path in tmp_path.glob("demo.db*"))
     assert 0 == demo("--json", "--store", store, "--resume").process.returncode
+
+
+def test_a_database_on_a_server_keeps_a_run_as_a_file_does(tree: Path, postgres_url: str) -> None:
+    cut = DemoRun("--input", tree, "--headless", "--seconds", "60", "--store", postgres_url)
+    cut.read_line()
+    cut.read_line()
+    cut.process.kill()
+    cut.wait()
+    resumed = demo("--json", "--store", postgres_url, "--resume")
+
+    assert 0 == resumed.process.returncode, resumed.err
+    assert 0 == proof_of(resumed)["lost"] == proof_of(resumed)["duplicated"]
 
 
 def test_a_finished_run_is_proved_again_by_resume(tree: Path, tmp_path: Path) -> None:
@@ -252,15 +266,14 @@ def test_a_reader_that_leaves_ends_the_demo_without_a_traceback(tree: Path) -> N
         (["--input", "{tmp}/missing"], "missing' does not exist; give a folder with Python files", 2),
         (["--input", "{tmp}/text"], "text' is not a folder; give a folder with Python files", 2),
         (["--input", "{tmp}/empty"], "empty' has no Python files (*.py) in it or below it", 2),
-        (["--resume"], "--resume needs --store FILE", 2),
+        (["--resume"], "--resume needs --store STORE", 2),
         (["--resume", "--store", "{tmp}/missing.db"], "nothing to resume: there is no file", 2),
-        (["--store", "{tmp}/text"], "text' as a ledger: it is not an SQLite database", 2),
-        (["--store", "{tmp}/foreign.db"], "it is a database of another program", 2),
+        (["--store", "{tmp}/text"], "text as a store: it is not an SQLite database", 2),
         (["--store", "{tmp}/no/demo.db"], "there is no folder", 2),
         (["--store", "{tmp}/empty"], "it is a directory", 2),
         (["--store", "{tmp}/used.db"], "holds the jobs of an earlier run; add --resume", 2),
         (["--resume", "--store", "{tmp}/text"], "it is not an SQLite database", 2),
-        (["--resume", "--store", "{tmp}/ledger.db"], "is a ledger of something else", 2),
+        (["--store", "postgresql+asyncpg://nobody@127.0.0.1:1/none"], "cannot be reached", 1),
         (["--resume", "--store", "{tmp}/used.db", "--input", "{tmp}/empty"], "is of a run over", 2),
     ],
 )
@@ -287,12 +300,6 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text").write_text(
         "this is no database, and long enough not to be taken for an empty one\n" * 20
     )
-    with sqlite3.connect(folder / "foreign.db") as connection:
-        connection.execute("CREATE TABLE other (x)")
-    connection.close()
-    put = "import asyncio, sys\nfrom koboshi.durable import Ledger\nasync def main():\n"
-    put += "    async with Ledger(sys.argv[1]) as ledger: await ledger.put('x', b'')\nasyncio.run(main())\n"
-    subprocess.run([sys.executable, "-c", put, str(folder / "ledger.db")], check=True)
     run = demo("--input", folder / "input", "--json", "--store", folder / "used.db", "--kill-every", "0")
     assert 0 == run.process.returncode, run.err
     return folder

@@ -5,6 +5,7 @@ Nothing here starts, stops or waits for anything; `_restarting` does that with t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,19 +81,21 @@ class Backoff:
     reset_after: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min <= self.max:
-            raise UsageError(f"backoff needs 0 <= min <= max, got min={self.min!r}, max={self.max!r}")
-        if self.factor < 1 or not 0 <= self.jitter <= 1:
+        # Written so that NaN fails each test.
+        if not 0 <= self.min <= self.max < math.inf:
+            raise UsageError(f"backoff needs 0 <= min <= max < inf, got min={self.min!r}, max={self.max!r}")
+        if not (1 <= self.factor < math.inf and 0 <= self.jitter <= 1):
             raise UsageError(
-                "backoff needs factor >= 1 and 0 <= jitter <= 1, "
+                "backoff needs a finite factor >= 1 and 0 <= jitter <= 1, "
                 f"got factor={self.factor!r}, jitter={self.jitter!r}"
             )
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         """Seconds to wait after `failures` failures in a row, the first of which is number 1."""
-        # The power is bounded before it is taken: a float overflows at a few hundred failures.
-        steps = min(failures - 1, 64)
-        wait = float(min(self.max, self.min * self.factor**steps))
+        try:
+            wait = float(min(self.max, self.min * self.factor ** (failures - 1)))
+        except OverflowError:  # a float reaches no further than a few hundred failures
+            wait = float(self.max if self.min else 0.0)
         return wait * (1 - self.jitter) + wait * self.jitter * random()
 
     def forgets(self, ran_for: float) -> bool:

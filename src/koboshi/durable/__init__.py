@@ -1,52 +1,21 @@
-"""Work that survives any crash: durable actors, and the task ledger with the task processor built on it."""
+"""Work that survives any crash: durable actors, queues of tasks, and what is built on them."""
 
 import sys
 from types import ModuleType
 from typing import Any
 
-from ._backoff import Backoff
-from ._errors import (
-    LedgerClosed,
-    LedgerDamaged,
-    LedgerError,
-    LedgerInUse,
-    LedgerUnusable,
-    NotALedger,
-    OutcomeUnknown,
-    StaleClaim,
-    StoreUnavailable,
-    WrongLedgerVersion,
-)
-from ._fold import Fold
-from ._jobs import Claim, Counts, DeadLetter, Job, JobState, LedgerStatistics, Result
-from ._ledger import MAX_BYTES, Ledger
-from ._processor import ProcessorStatistics, TaskProcessor
 from .actors import durable
+from .processor import Result, TaskProcessor
+from .tasks import QueueStatistics, TaskDied, TaskInfo, TaskInterrupted, TaskRetried
 
 __all__ = [
-    "MAX_BYTES",
-    "Backoff",
-    "Claim",
-    "Counts",
-    "DeadLetter",
-    "Fold",
-    "Job",
-    "JobState",
-    "Ledger",
-    "LedgerClosed",
-    "LedgerDamaged",
-    "LedgerError",
-    "LedgerInUse",
-    "LedgerStatistics",
-    "LedgerUnusable",
-    "NotALedger",
-    "OutcomeUnknown",
-    "ProcessorStatistics",
+    "QueueStatistics",
     "Result",
-    "StaleClaim",
-    "StoreUnavailable",
+    "TaskDied",
+    "TaskInfo",
+    "TaskInterrupted",
     "TaskProcessor",
-    "WrongLedgerVersion",
+    "TaskRetried",
     "durable",
 ]
 

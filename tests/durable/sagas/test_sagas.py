@@ -14,9 +14,8 @@ from tests.durable.sagas.lives import after, within, world
 from tests.virtual import run_virtual
 
 import koboshi as kb
-from koboshi.durable import Backoff
 
-SLOW = Backoff(first=10.0, factor=2.0, limit=1_000.0, jitter=0.0)
+SLOW = kb.Backoff(10.0, 1_000.0, 2.0, 0.0)
 
 
 class Declined(Exception):

@@ -10,9 +10,8 @@ from tests.durable.kept import KeptStore
 from tests.durable.sagas.lives import after, do, undo, within, world
 
 import koboshi as kb
-from koboshi.durable import Backoff
 
-SLOW = Backoff(first=10.0, factor=2.0, limit=1_000.0, jitter=0.0)
+SLOW = kb.Backoff(10.0, 1_000.0, 2.0, 0.0)
 
 
 class Doing(kb.Saga[str, str]):

@@ -63,7 +63,7 @@ MISTAKES: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (task, {"retries": -1}, "retries takes a whole number >= 0, got -1"),
     (task, {"timeout": 0}, "timeout takes seconds > 0 or None, got 0"),
     (task, {"max_interruptions": None}, "max_interruptions takes a whole number >= 0, got None"),
-    (task, {"backoff": 2.0}, "backoff takes a koboshi.durable.Backoff, got 2.0"),
+    (task, {"backoff": 2.0}, r"backoff takes kb\.Backoff\(min, max, .*got 2\.0"),
     (task, {"name": ""}, "name takes 1 to 255 characters and no zero, got ''"),
     (task, {"name": work.double.name}, r"the name '.*work.double' is that of .*; give one of them another"),
 ]

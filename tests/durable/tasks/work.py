@@ -12,10 +12,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 import koboshi as kb
-from koboshi.durable import Backoff
 from koboshi.durable.tasks import current
 
-QUICK = Backoff(first=0.01, factor=1.0, limit=0.01, jitter=0.0)
+QUICK = kb.Backoff(0.01, 0.01, 1.0, 0.0)
 
 
 class Size(msgspec.Struct, frozen=True):

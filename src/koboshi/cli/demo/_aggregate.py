@@ -35,7 +35,7 @@ class PassTotal:
     definitions: int = 0
     importers: Counter[str] = field(default_factory=Counter)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result[str]) -> None:
         """Count one file."""
         found = json.loads(result.value)
         names = ("path", "sha256", "lines", "tokens", "definitions", "imports")
@@ -58,11 +58,9 @@ class PassTotal:
 Totals = dict[int, PassTotal]
 
 
-def fold(totals: Totals, result: Result) -> Totals:
+def fold(totals: Totals, result: Result[str]) -> Totals:
     """Adds one result to the totals of its pass."""
-    number = pass_of(result.id)
-    if number:  # the manifest is no file
-        totals.setdefault(number, PassTotal()).add(result)
+    totals.setdefault(pass_of(result.id), PassTotal()).add(result)
     return totals
 
 

@@ -32,7 +32,7 @@ def run(options: Options) -> int:
     if status is not None:
         return status
     if options.store is None:
-        hint = "nothing was kept; with --store FILE it could be resumed"
+        hint = "nothing was kept; with --store STORE it could be resumed"
     else:
         hint = f"continue with: koboshi demo --store {shlex.quote(options.store)} --resume"
     _complain(f"stopped in good order before the end; {hint}")
@@ -82,12 +82,12 @@ def _complain(text: str) -> None:
 
 @contextlib.contextmanager
 def _store(options: Options) -> Generator[str]:
-    """The ledger's path: the one asked for, or one in a temporary folder that is removed afterwards."""
-    if options.store is not None:
-        yield options.store
+    """The store's URL: the one asked for, or one in a temporary folder that is removed afterwards."""
+    if options.url is not None:
+        yield options.url
         return
     folder = tempfile.mkdtemp(prefix="koboshi-demo-")
     try:
-        yield str(Path(folder, "demo.db"))
+        yield f"sqlite:///{Path(folder, 'demo.db')}"
     finally:
         shutil.rmtree(folder)

@@ -20,7 +20,7 @@ class Options:
 
     Attributes:
         root: the folder whose Python files are the input; None: the one of the run to be resumed.
-        store: the ledger's file; None: a temporary one.
+        store: a file, or the URL of a database; None: a temporary file.
         seconds: passes are repeated until so much time is over; None: one pass.
         kill_every: time between two kills; 0: none.
     """
@@ -33,6 +33,13 @@ class Options:
     seconds: float | None
     headless: bool
     json: bool
+
+    @property
+    def url(self) -> str | None:
+        """The store as a URL."""
+        if self.store is None or "://" in self.store:
+            return self.store
+        return f"sqlite:///{self.store}"
 
     @property
     def input(self) -> str:
@@ -64,8 +71,13 @@ def standard_library() -> str:
     type=click.FloatRange(0.0, 86_400.0),
     help="Repeat passes over the input until S seconds are over (default: one pass).",
 )
-@click.option("--store", metavar="FILE", help="Keep the ledger in FILE (default: a temporary file).")
-@click.option("--resume", is_flag=True, help="Continue the run in FILE that was cut off.")
+@click.option(
+    "--store",
+    metavar="STORE",
+    help="Keep everything in a file, or in a database such as postgresql+asyncpg://user@host/name "
+    "(default: a temporary file).",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in STORE that was cut off.")
 @click.option("--headless", is_flag=True, help="Print lines instead of the live view.")
 @click.option("--json", is_flag=True, help="Print one JSON object at the end, and nothing else.")
 def command(
@@ -88,12 +100,13 @@ def command(
     if root is not None:
         root = _checked_root(root)
     if resume and store is None:
-        raise click.UsageError("--resume needs --store FILE, the ledger of the run to continue")
-    if resume and store is not None and not os.path.lexists(store):
-        raise click.UsageError(f"nothing to resume: there is no file {store!r}")
+        raise click.UsageError("--resume needs --store STORE, where the run to continue is kept")
+    path = None if store is None else _path(store)
+    if resume and path is not None and not os.path.lexists(path):
+        raise click.UsageError(f"nothing to resume: there is no file {path!r}")
     options = Options(
         root=root,
-        store=None if store is None else os.path.abspath(store),
+        store=store if path is None else os.path.abspath(path),
         resume=resume,
         workers=workers or processors(),
         kill_every=kill_every,
@@ -104,6 +117,13 @@ def command(
     from ._main import run  # click's help and errors should not wait for the runtime's import
 
     return run(options)
+
+
+def _path(store: str) -> str | None:
+    """The file that is meant; None: a database on a server."""
+    if store.startswith("sqlite:///"):
+        return store.removeprefix("sqlite:///")
+    return None if "://" in store else store
 
 
 def _checked_root(root: str) -> str:

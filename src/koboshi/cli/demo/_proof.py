@@ -1,7 +1,7 @@
-"""The proof: each pass held against the input, the ledger and the serial run.
+"""The proof: each pass held against the input, the store and the serial run.
 
 Nothing is taken from the aggregator alone. Lost and twice are counted by job id: what the input asks for,
-what the ledger holds a result or a dead letter for, and what was folded. The digest is compared with the
+what the store holds a result or a dead letter for, and what was folded. The digest is compared with the
 one of a program that knows none of them.
 """
 
@@ -16,10 +16,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from koboshi.durable import Ledger
+import koboshi as kb
 
 from ._aggregate import PassTotal, digest, unparsable_hash
-from ._source import job_id, pass_of
+from ._source import job_id, pass_of, path_of
 
 __all__ = ["Evidence", "PassProof", "Proof", "SerialRun", "prove_pass", "read_evidence", "serial_run"]
 
@@ -34,7 +34,7 @@ class SerialRun:
 
 @dataclass(slots=True)
 class Evidence:
-    """What the ledger holds for one pass: results by job id, and the paths and reasons of dead letters."""
+    """What the store holds for one pass: results by job id, and the paths and reasons of dead letters."""
 
     results: Counter[str] = field(default_factory=Counter)
     dead: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Proof:
 
     @property
     def jobs(self) -> int:
-        """Jobs in the ledger."""
+        """Jobs in the store."""
         return sum(each.jobs for each in self.passes)
 
     @property
@@ -84,12 +84,12 @@ class Proof:
 
     @property
     def lost(self) -> int:
-        """Jobs that are missing from the ledger or from the totals."""
+        """Jobs that are missing from the store or from the totals."""
         return sum(each.lost for each in self.passes)
 
     @property
     def twice(self) -> int:
-        """Results too many in the ledger or in the totals."""
+        """Results too many in the store or in the totals."""
         return sum(each.twice for each in self.passes)
 
     @property
@@ -111,7 +111,7 @@ class Proof:
         for each in self.passes:
             where = f"pass {each.number}"
             if each.jobs != self.files:
-                found.append(f"{where}: the ledger has {each.jobs} jobs for {self.files} files")
+                found.append(f"{where}: the store has {each.jobs} jobs for {self.files} files")
             if each.lost:
                 found.append(f"{where}: {each.lost} jobs were lost")
             if each.twice:
@@ -161,15 +161,14 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-async def read_evidence(ledger: Ledger) -> dict[int, Evidence]:
-    """All results and dead letters of the ledger, by pass."""
+async def read_evidence(queue: kb.Queue) -> dict[int, Evidence]:
+    """All results and dead letters of the queue, by pass."""
     found: dict[int, Evidence] = {}
-    async for result in ledger.results():
-        found.setdefault(pass_of(result.id), Evidence()).results[result.id] += 1
-    async for letter in ledger.dead_letters():
-        path = json.loads(letter.payload)["path"]
-        reason = letter.report.partition("\n")[0]
-        found.setdefault(pass_of(letter.id), Evidence()).dead[letter.id] = (path, reason)
+    async for task in queue.tasks("done"):
+        found.setdefault(pass_of(task.id), Evidence()).results[task.id] += 1
+    async for task in queue.tasks("dead"):
+        reason = (task.report or "").partition("\n")[0]
+        found.setdefault(pass_of(task.id), Evidence()).dead[task.id] = (path_of(task.id), reason)
     return found
 
 

@@ -8,14 +8,13 @@ import time
 from collections.abc import AsyncGenerator
 
 import koboshi as kb
-from koboshi.durable import LedgerError, TaskProcessor
 
-from ._aggregate import PassTotal, Totals
+from ._aggregate import PassTotal
 from ._options import Options
 from ._prepare import Plan
 from ._proof import Evidence, PassProof, Proof, prove_pass, read_evidence, serial_run
 from ._source import Passes
-from ._tree import Crashes, Killer, Snapshot, demo_tree, make_processor
+from ._tree import Crashes, Killer, Processor, Snapshot, demo_tree, make_processor
 from ._view import View
 
 __all__ = ["Run"]
@@ -35,7 +34,7 @@ class Run:
         self._began = time.monotonic()
         self._crashes = Crashes()
         self._passes = Passes(plan.root, plan.files, plan.begun)
-        self._processor: TaskProcessor[Totals] = make_processor(options, store, self._passes)
+        self._processor: Processor = make_processor(options, store, self._passes)
 
     async def proof(self) -> Proof:
         """Run everything; what it came to."""
@@ -77,8 +76,7 @@ class Run:
             self._passes.begin()
         proofs: list[PassProof] = []
         while True:
-            # One more for the manifest.
-            await self._processor.wait_settled(1 + self._passes.begun * len(self._plan.files))
+            await self._processor.wait_settled(self._passes.begun * len(self._plan.files))
             proofs += await self._prove(after=len(proofs))
             if time.monotonic() - self._began >= (self._options.seconds or 0.0):
                 break
@@ -89,7 +87,7 @@ class Run:
 
     async def _prove(self, after: int) -> list[PassProof]:
         """The passes that ended and are not proved yet."""
-        evidence = await read_evidence(await self._processor.ledger())
+        evidence = await read_evidence(self._processor.queue)
         totals = await self._processor.total()
         return [
             prove_pass(
@@ -129,20 +127,20 @@ class Run:
             await asyncio.sleep(self._view.every)
             try:
                 snapshot = await self._look(tree)
-            except (kb.CallError, LedgerError):
+            except (kb.CallError, kb.DurableError):
                 continue  # a part is being restarted; the next look will tell
             self._view.show(snapshot)
 
     async def _look(self, tree: kb.Supervisor) -> Snapshot:
         processor = self._processor
-        counts = (await processor.statistics()).jobs
+        counts = await processor.statistics()
         pool = await processor.pool.call(kb.Pool.statistics)
         seconds = time.monotonic() - self._began
         return Snapshot(
             seconds=seconds,
             passes=self._passes.begun,
             files=len(self._plan.files),
-            settled=counts.done + counts.dead - 1,
+            settled=counts.done + counts.dead,
             dead=counts.dead,
             rate=(counts.done + counts.dead - self._plan.settled) / seconds,
             workers=pool.workers,

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["Passes", "find_files", "fingerprint", "job_id", "pass_of"]
+__all__ = ["Passes", "find_files", "fingerprint", "job_id", "pass_of", "path_of"]
 
 # Installed packages and caches are not the interpreter's own.
 _SKIPPED = {"site-packages", "dist-packages", "__pycache__"}
@@ -58,9 +58,14 @@ def job_id(number: int, path: str) -> str:
 
 
 def pass_of(id: str) -> int:
-    """Which pass a job belongs to; 0 for the manifest."""
-    number, slash, _ = id.partition("/")
-    return int(number) if slash else 0
+    """Which pass a job belongs to."""
+    return int(id.partition("/")[0])
+
+
+def path_of(id: str) -> str:
+    """Which file a job is for."""
+    path = id.partition("/")[2]
+    return str(json.loads(path)) if path.startswith('"') else path
 
 
 class Passes:
@@ -83,13 +88,12 @@ class Passes:
         self._over = True
         self._changed.set()
 
-    async def source(self) -> AsyncIterator[tuple[str, bytes]]:
+    async def source(self) -> AsyncIterator[tuple[str, str]]:
         """The jobs, from the first one of the first pass."""
         number = 1
         while await self._wait_begun(number):
             for path in self._files:
-                payload = json.dumps({"root": self._root, "path": path})
-                yield job_id(number, path), payload.encode()
+                yield job_id(number, path), json.dumps({"root": self._root, "path": path})
             number += 1
 
     async def _wait_begun(self, number: int) -> bool:

@@ -1,7 +1,7 @@
 """The demo's supervision tree, and what can be seen of it while it runs.
 
 demo [one_for_one]
- +- tasks [rest_for_one]   the task processor: store, pool, aggregator, feeder, tasks, loader
+ +- demo [rest_for_one]    the task processor: desk, pool, runner, aggregator, tally, loader
  +- killer                 kills a random worker process every now and then
 """
 
@@ -15,20 +15,20 @@ from collections import deque
 from dataclasses import dataclass
 
 import koboshi as kb
-from koboshi.durable import Backoff, TaskProcessor
+from koboshi.durable import TaskDied, TaskProcessor, TaskRetried
 
-from . import _aggregate, _work
+from . import _aggregate
 from ._aggregate import Totals
 from ._options import Options
-from ._source import Passes
+from ._source import Passes, path_of
+from ._work import measure
 
-__all__ = ["Crashes", "Killer", "Snapshot", "demo_tree", "make_processor"]
+__all__ = ["QUEUE", "Crashes", "Killer", "Processor", "Snapshot", "demo_tree", "make_processor"]
 
-# A worker that is killed under a job is bad luck here, however often: nothing in the input kills workers.
-_MAX_INTERRUPTIONS = 1000
-_ATTEMPTS = 3
-# Reports hold states as `repr` gives them.
-_QUOTES = "'\""
+#: The queue's name in the store.
+QUEUE = "demo"
+
+Processor = TaskProcessor[str, str, Totals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Snapshot:
 class Killer(kb.Actor):
     """Kills a random worker process with SIGKILL every `every` seconds, each process once."""
 
-    def __init__(self, processor: TaskProcessor[Totals], every: float) -> None:
+    def __init__(self, processor: Processor, every: float) -> None:
         self._processor = processor
         self._every = every
         # A process that was killed is listed until the pool has noticed; a second kill would hit nobody.
@@ -106,34 +106,31 @@ class Crashes:
         self.lines: deque[str] = deque(maxlen=keep)
 
     def __call__(self, event: kb.events.Event, /) -> None:
-        if not isinstance(event, kb.events.CrashReport):
-            return
-        text = " ".join(str(event.error).split())
-        if not isinstance(event.error, kb.WorkerCrashed):
-            text = f"{event.state.strip(_QUOTES)}: {type(event.error).__name__}: {text}"
-        # A worker that dies takes the task on it along: two reports of one end.
-        if not (self.lines and self.lines[-1].endswith(text)):
-            self.lines.append(f"{time.strftime('%H:%M:%S')} {text}")
+        if isinstance(event, TaskRetried | TaskDied):
+            self._add(f"{path_of(event.task)}: {event.report.partition(chr(10))[0]}")
+        elif isinstance(event, kb.events.CrashReport):
+            self._add(" ".join(str(event.error).split()))
+
+    def _add(self, text: str) -> None:
+        self.lines.append(f"{time.strftime('%H:%M:%S')} {text}")
 
 
-def make_processor(options: Options, store: str, passes: Passes) -> TaskProcessor[Totals]:
+def make_processor(options: Options, store: str, passes: Passes) -> Processor:
     """The task processor of the demo."""
     # Deaths are the point here, so the pool may not take them for a reason to give up.
     pool = kb.pool(size=options.workers, max_restarts=1_000_000)
     return TaskProcessor(
         store,
-        _work.measure,
+        measure,
         fold=_aggregate.fold,
         initial=dict,
         source=passes.source,
         workers=pool,
-        max_attempts=_ATTEMPTS,
-        max_interruptions=_MAX_INTERRUPTIONS,
-        backoff=Backoff(first=0.05, limit=1.0),
+        name=QUEUE,
     )
 
 
-def demo_tree(processor: TaskProcessor[Totals], options: Options) -> kb.Supervisor:
+def demo_tree(processor: Processor, options: Options) -> kb.Supervisor:
     """The whole tree; use it as an `async with`."""
     return kb.Supervisor(
         processor.child(),

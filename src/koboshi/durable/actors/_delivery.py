@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import random
 import traceback
 from collections.abc import Callable
 from contextvars import copy_context
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import MailboxFull
-from .._backoff import Backoff
+from ..._supervision._restart import Backoff
 from ..stores import Change, Query, Session
 from ..stores._tables import OUTBOX
 from ._claim import answered_before
@@ -91,7 +92,7 @@ class Deliveries:
         self._again = False
         self._behind = True
         self._read_to = _START
-        self._backoff = Backoff(first=0.1, limit=60.0)
+        self._backoff = Backoff(0.1, 60.0, jitter=0.5)
         self._timers = Timers(kind)
         self.delivered = self.dead = 0
 
@@ -333,7 +334,7 @@ class Deliveries:
         if attempts >= self._definition.max_attempts:
             self._bury(letter, report)
             return
-        delay = self._backoff.delay(attempts, 0.5)
+        delay = self._backoff.delay(attempts, random.random)
         self._held.add((letter.source, letter.key))
         row = (self._definition.system, letter.source, letter.seq)
 

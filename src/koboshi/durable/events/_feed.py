@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..._kernel._errors import ActorExited, CallTimeout, MailboxFull, NotRunning
 from ..._kernel._reasons import Crashed
-from .._backoff import Backoff
+from ..._supervision._restart import Backoff
 from .._failures import Fenced, OutcomeUnknown, OwnedElsewhere, StoreClosed, StoreUnavailable
 from ..stores import Store
 from ._log import Offset, happened, read_log
@@ -177,7 +178,7 @@ class Feed:
                 *(self._settings.name, place, what, self._attempts, cause),
             )
             return
-        delay = self._settings.backoff.delay(self._attempts, 0.5)
+        delay = self._settings.backoff.delay(self._attempts, random.random)
         _log.warning("the projection %s could not apply %s: %s", self._settings.name, what, cause)
         await asyncio.sleep(delay)
 

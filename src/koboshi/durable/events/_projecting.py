@@ -11,8 +11,8 @@ from ..._kernel._errors import UsageError
 from ..._kernel._message import Message
 from ..._kernel._reasons import Crashed, ExitReason
 from ..._supervision._options import seconds, whole
+from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
-from .._backoff import Backoff
 from ..actors._handle import Durable, durable
 from ..actors._identity import Identity, checked_name
 from ..actors._kind import Kind
@@ -326,6 +326,6 @@ def projection(
         batch=whole("batch", batch, 1),
         poll=poll,
         max_attempts=whole("max_attempts", max_attempts, 1),
-        backoff=Backoff(first=backoff, limit=60.0),
+        backoff=Backoff(backoff, max(backoff, 60.0)),
     )
     return Projecting(cls, settings, first.store, sync)

@@ -71,7 +71,7 @@ class Compensation:
                 runner.write(Undone(operation.label))
                 return None
             failure = failure_of(found, (), timed_out=timed_out)
-            delay = spec.undo_backoff.delay(attempt + 1, random.random())
+            delay = spec.undo_backoff.delay(attempt + 1, random.random)
             runner.write(Tried(label, attempt + 1, runner.now() + delay, failure))
             if attempt >= spec.undo_retries:
                 return failure

@@ -14,8 +14,8 @@ import msgspec
 
 from ..._kernel._errors import CallTimeout, UsageError
 from ..._supervision._options import seconds, whole
+from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
-from .._backoff import Backoff
 from ..actors._codec import codec_of, within_limit
 from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 # Seconds between looks at the row of an instance that runs somewhere else.
 _EVERY = 0.5
-_UNDO_BACKOFF = Backoff()
+_UNDO_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
 _STATE = ("state", "state_revision", "codec")
 
 

@@ -15,7 +15,7 @@ import msgspec
 from ..._kernel._errors import UsageError
 from ..._kernel._message import Message
 from ..._supervision._options import seconds, whole
-from .._backoff import Backoff
+from ..._supervision._restart import Backoff
 from ..actors._actor import DurableActor
 from ..actors._codec import Codec, _hints, codec_of, within_limit
 from ..actors._identity import checked_name
@@ -38,7 +38,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_BACKOFF = Backoff()
+_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
 
 
 class Saga(Generic[I, R]):
@@ -181,7 +181,7 @@ class Saga(Generic[I, R]):
             if attempt > retries or failure.kind == "declared" or runner.failed is not None:
                 runner.write(Ended(label, failure=failure))
                 return
-            not_before = runner.now() + backoff.delay(attempt, randomness.random())
+            not_before = runner.now() + backoff.delay(attempt, randomness.random)
             runner.write(Tried(label, attempt, not_before, failure))
 
     def _kb_undo(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._backoff import Backoff
+from ..._supervision._restart import Backoff
 from ..actors._codec import Codec
 from ._failing import Declared
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 
 from ..._kernel._errors import CallError
 from ...workers import WorkerCrashed, WorkerStartFailed
@@ -38,11 +39,11 @@ class Attempt:
         self.work: asyncio.Task[None] | None = None
 
 
-def judge(attempt: Attempt, error: BaseException, chance: float | None = None) -> Settlement:
+def judge(attempt: Attempt, error: BaseException, chance: Callable[[], float] = random.random) -> Settlement:
     """What becomes of a task whose attempt ended with an error.
 
     Args:
-        chance: a random number in [0, 1) for the jitter.
+        chance: gives random numbers in [0, 1) for the jitter.
     """
     held, options = attempt.claimed, attempt.task.options
     if attempt.overdue and isinstance(error, WorkerCrashed):
@@ -59,7 +60,7 @@ def judge(attempt: Attempt, error: BaseException, chance: float | None = None) -
     report = report_of(error, held.attempt)
     if held.attempt > options.retries or isinstance(error, PayloadTooLarge | Unfit):
         return Settlement(held, "dead", report=report)
-    delay = options.backoff.delay(held.attempt, random.random() if chance is None else chance)
+    delay = options.backoff.delay(held.attempt, chance)
     return Settlement(held, "retry", report=report, delay=delay)
 
 

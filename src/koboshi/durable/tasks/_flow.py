@@ -280,6 +280,7 @@ class Flow:
     def settled(self) -> None:
         """A group of settlements was recorded."""
         self._changed.set()
+        self._live.recorded()
         self._claim()
 
     def _count(self, settlement: Settlement) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..._kernel._cell import Cell
@@ -15,7 +16,7 @@ from ._vault import Vault
 if TYPE_CHECKING:
     from ._flow import Flow
 
-__all__ = ["Live", "find_live"]
+__all__ = ["Listening", "Live", "find_live"]
 
 # Seconds between two looks for results that other programs may have recorded.
 _LOOK = 0.25
@@ -38,6 +39,8 @@ class Live:
         self._key = key
         self._waiters: dict[str, list[asyncio.Future[Ending | None]]] = {}
         self._room: list[asyncio.Future[None]] = []
+        #: Told after each group of endings that this program has recorded.
+        self.listeners: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         node.services.setdefault("koboshi.queues", {})[key] = self
 
@@ -87,6 +90,11 @@ class Live:
         for future in self._waiters.pop(id, ()):
             if not future.done():
                 future.set_result(ending)
+
+    def recorded(self) -> None:
+        """What became of some tasks is committed."""
+        for tell in tuple(self.listeners):
+            tell()
 
     @property
     def awaited(self) -> bool:
@@ -147,6 +155,23 @@ class Live:
         for future in self._waiters.pop(id, ()):
             if not future.done():
                 future.set_exception(error)
+
+
+class Listening:
+    """Hears of what is recorded until its actor ends: what `hold` takes.
+
+    Args:
+        tell: called after each group; it may not raise.
+    """
+
+    def __init__(self, live: Live, tell: Callable[[], None]) -> None:
+        self._live = live
+        self._tell = tell
+        live.listeners.append(tell)
+
+    def owner_ended(self, cell: Cell) -> None:
+        """The actor has ended."""
+        self._live.listeners.remove(self._tell)
 
 
 def find_live(key: tuple[str, Any], url: str) -> Live:

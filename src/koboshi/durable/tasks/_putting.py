@@ -19,7 +19,7 @@ from ._put import FULL, PutTasks
 from ._rows import TaskRow, new_id
 from ._task import Task
 
-__all__ = ["Put", "Putting", "checked", "encoded"]
+__all__ = ["Put", "Putting", "checked", "encoded", "put_in", "row_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,19 +36,19 @@ class Put:
 
     async def put(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """See `Queue.put`."""
-        row = _row(self._plan, task, args, kwargs, self._options)
-        [(id, new)] = await _put(self._plan, [row], self._options.when_full)
+        row = row_of(self._plan, task, args, kwargs, self._options)
+        [(id, new)] = await put_in(self._plan, [row], self._options.when_full)
         return Job(self._plan, task, id, new)
 
     def enqueue(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """See `Queue.enqueue`."""
-        row = _row(self._plan, task, args, kwargs, self._options)
+        row = row_of(self._plan, task, args, kwargs, self._options)
         _turn.current().rows.append(row)
         return row.id
 
     def row(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskRow:
         """See `Queue.row`."""
-        return _row(self._plan, task, args, kwargs, self._options)
+        return row_of(self._plan, task, args, kwargs, self._options)
 
 
 class Putting:
@@ -105,8 +105,8 @@ class Putting:
         """
         made = checked(task)
         own, options = _split(made, kwargs)
-        row = _row(self._plan, made, args, own, options)
-        [(id, new)] = await _put(self._plan, [row], "raise")
+        row = row_of(self._plan, made, args, own, options)
+        [(id, new)] = await put_in(self._plan, [row], "raise")
         return Job(self._plan, made, id, new)
 
     @overload
@@ -155,8 +155,8 @@ class Putting:
         rows: list[TaskRow] = []
         for item in items:
             own = options if ids is None else replace(options, id=_id(ids, item))
-            rows.append(_row(self._plan, made, (item,), {}, own))
-        found = await _put(self._plan, rows, when_full)
+            rows.append(row_of(self._plan, made, (item,), {}, own))
+        found = await put_in(self._plan, rows, when_full)
         return [Job(self._plan, made, id, new) for id, new in found]
 
     def options(
@@ -266,8 +266,12 @@ def encoded(plan: Plan, task: Task[..., Any], args: tuple[Any, ...], kwargs: dic
     return payload
 
 
-def _row(
-    plan: Plan, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: PutOptions
+def row_of(
+    plan: Plan,
+    task: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: PutOptions,
 ) -> TaskRow:
     made = checked(task)
     payload = encoded(plan, made, args, kwargs)
@@ -278,7 +282,7 @@ def _row(
     )
 
 
-async def _put(plan: Plan, rows: list[TaskRow], when_full: WhenFull) -> list[tuple[str, bool]]:
+async def put_in(plan: Plan, rows: list[TaskRow], when_full: WhenFull) -> list[tuple[str, bool]]:
     live = find_live(plan.key, plan.shown)
     if plan.limit is not None and len(rows) > plan.limit:
         raise QueueFull(plan.name, plan.limit)

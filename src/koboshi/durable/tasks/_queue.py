@@ -29,7 +29,7 @@ from ._schedule import Scheduled
 from ._statistics import QueueStatistics, statistics_of
 from ._task import Task
 
-__all__ = ["MAX_BYTES", "Queue"]
+__all__ = ["CONCURRENCY", "GRACE", "MAX_BYTES", "Queue", "parts_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,22 +105,9 @@ class Queue(Putting):
             concurrency: coroutines of `async def` tasks that may run at once (default 100).
             grace: seconds that running tasks have when this stops (default 10.0); the rest is given back.
         """
-        whole("concurrency", concurrency, 1)
-        seconds("grace", grace)
-        plan = self._plan
-        if isinstance(workers, ChildSpec):
-            spec = workers
-        else:
-            if workers is not None:
-                whole("workers", workers, 1)
-            spec = pool(size=workers)
-        runner = child(Runner, plan, concurrency, grace, tuple(self._schedules))
-        parts = (
-            _part(child(Desk, plan), plan, "desk"),
-            _part(spec, plan, "pool"),
-            _part(runner, plan, "runner").options(shutdown=grace + 5.0),
-        )
-        return child(Supervisor, *parts, strategy="rest_for_one").options(id=plan.name, shutdown=grace + 15.0)
+        parts = parts_of(self._plan, workers, concurrency, grace, tuple(self._schedules))
+        spec = child(Supervisor, *parts, strategy="rest_for_one")
+        return spec.options(id=self._plan.name, shutdown=grace + 15.0)
 
     def producer(self) -> ChildSpec[Supervisor]:
         """For a program that puts tasks and waits for results, and runs none."""
@@ -248,6 +235,30 @@ class Queue(Putting):
 
     def _live(self) -> Live:
         return find_live(self._plan.key, self._plan.shown)
+
+
+def parts_of(
+    plan: Plan,
+    workers: int | ChildSpec[Pool] | None,
+    concurrency: int,
+    grace: float,
+    schedules: tuple[Schedule, ...],
+) -> tuple[ChildSpec[Any], ...]:
+    """What runs a queue's tasks, in the order in which one needs the other; see `Queue.child`."""
+    whole("concurrency", concurrency, 1)
+    seconds("grace", grace)
+    if isinstance(workers, ChildSpec):
+        spec = workers
+    else:
+        if workers is not None:
+            whole("workers", workers, 1)
+        spec = pool(size=workers)
+    runner = child(Runner, plan, concurrency, grace, schedules)
+    return (
+        _part(child(Desk, plan), plan, "desk"),
+        _part(spec, plan, "pool"),
+        _part(runner, plan, "runner").options(shutdown=grace + 5.0),
+    )
 
 
 def _part(spec: Any, plan: Plan, name: str) -> ChildSpec[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..._kernel._errors import UsageError
 from ..._supervision._options import seconds, whole
-from .._backoff import Backoff
+from ..._supervision._restart import Backoff, backoff_of
 from ._codec import Codec
 from ._options import text
 
@@ -22,6 +22,8 @@ R = TypeVar("R", covariant=True)
 X = TypeVar("X")
 
 _NAME_LIMIT = 255
+# Half of each delay is random: tasks that failed together do not come back together.
+_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
 
 _tasks: dict[str, Task[..., Any]] = {}
 
@@ -39,8 +41,6 @@ class TaskOptions:
         whole("retries", self.retries, 0)
         seconds("timeout", self.timeout, none=True)
         whole("max_interruptions", self.max_interruptions, 0)
-        if not isinstance(self.backoff, Backoff):
-            raise UsageError(f"backoff takes a koboshi.durable.Backoff, got {self.backoff!r}")
 
 
 class Task(Generic[P, R]):
@@ -132,7 +132,7 @@ def task(
     name: str | None = None,
     retries: int = 3,
     timeout: float | None = None,
-    backoff: Backoff | None = None,
+    backoff: Backoff | tuple[float, ...] | None = None,
     max_interruptions: int = 3,
 ) -> _Decorator: ...
 def task(
@@ -142,7 +142,7 @@ def task(
     name: str | None = None,
     retries: int = 3,
     timeout: float | None = None,
-    backoff: Backoff | None = None,
+    backoff: Backoff | tuple[float, ...] | None = None,
     max_interruptions: int = 3,
 ) -> Any:
     """Make a function one that can be put into queues: `@kb.task` or `@kb.task(retries=5)`.
@@ -161,7 +161,7 @@ def task(
     Raises:
         UsageError: an option has no such value, or the name is taken by another function.
     """
-    options = TaskOptions(retries, timeout, Backoff() if backoff is None else backoff, max_interruptions)
+    options = TaskOptions(retries, timeout, backoff_of(backoff) or _BACKOFF, max_interruptions)
     if fn is None:
         return _Decorator(name, options)
     return _made(fn, name, options)
