@@ -10,6 +10,24 @@ import pytest
 from koboshi.durable.stores import MemoryEngine, StoreURL
 
 
+class Clock:
+    """Seconds since the epoch that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 def memory_on_the_loop() -> MemoryEngine:
     """Memory whose clock is the event loop's own."""
     loop = asyncio.get_running_loop()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.durable.conftest import Clock
 from tests.durable.tasks import work
+from tests.durable.tasks.conftest import Clock
 from tests.durable.tasks.desk import NAME, Desk, desks
 
 import koboshi as kb

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.durable.conftest import Clock
+from tests.durable.tasks.conftest import Clock
 from tests.durable.tasks.desk import desks
 
 import koboshi as kb

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.durable.conftest import Clock
+from tests.durable.tasks.conftest import Clock
 from tests.durable.tasks.desk import NAME, Desk
 
 from koboshi.durable.stores import MemoryEngine, Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.durable.conftest import Clock
+from tests.durable.tasks.conftest import Clock
 from tests.durable.tasks.desk import NAME, Desk, desks
 
 import koboshi as kb
