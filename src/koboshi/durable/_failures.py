@@ -9,6 +9,8 @@ processes.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .._kernel._errors import KoboshiError
 
 __all__ = [
@@ -162,10 +164,11 @@ class HostLost(DurableError):
 class Corrupted(DurableError):
     """A row does not hold what was written into it; this actor does not start, all others go on."""
 
+    # The end of the message. Nothing is wrong with the rows of most subclasses, so their advice is another one.
+    _advice: ClassVar[str] = "restore its row from a backup"
+
     def __init__(self, actor: str, detail: str) -> None:
-        super().__init__(
-            f"the stored state of {actor} cannot be used: {detail}; restore its row from a backup"
-        )
+        super().__init__(f"the stored state of {actor} cannot be used: {detail}; {self._advice}")
         self.actor = actor
         self.detail = detail
 
@@ -191,17 +194,25 @@ class ActorExists(DurableError):
 class WrongKey(Corrupted):
     """The row is encrypted with a key that the key ring does not have, or cannot open."""
 
+    _advice = "nothing was changed, and it opens with the keys and options that it was written with"
+
 
 class UnknownType(Corrupted):
     """The row holds a type that this program does not declare."""
+
+    _advice = "nothing was changed, and it is read by a program that declares the type"
 
 
 class NoUpcaster(Corrupted):
     """The row was written by an older version of its type, and nothing says how to bring it up to date."""
 
+    _advice = "nothing was changed, and it is read once there is one"
+
 
 class SchemaTooNew(Corrupted):
     """The row was written by a newer version of this program."""
+
+    _advice = "nothing was changed"
 
 
 class PayloadTooLarge(DurableError):

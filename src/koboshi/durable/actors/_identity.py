@@ -30,7 +30,8 @@ def checked_name(what: str, value: Any, most: int) -> str:
         UsageError: it is no string, empty, too long, or holds what a database cannot store.
     """
     if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise UsageError(f"a {what} is a string of 1 to {most} characters, got {value!r}")
+        got = f"{len(value)}: {value[:40]!r}..." if isinstance(value, str) and value else repr(value)
+        raise UsageError(f"a {what} is a string of 1 to {most} characters, got {got}")
     if "\0" in value or (not value.isprintable() and not value.encode("utf-8", "replace").decode() == value):
         raise UsageError(f"a {what} holds no zero and no half of a surrogate pair, got {value!r}")
     return value

@@ -67,15 +67,16 @@ class Kind(Routing):
         self.trap_exits()
         definition = self.definition
         definition.check_free()
-        _bonds.hold(self._kb_cell, self)
         self._use = await StoreUse.begin(definition.store, self._kb_cell, lease=definition.lease)
         self._place = Place(self._kb_cell.label())
         self._loop = asyncio.get_running_loop()
         self.deliveries, self.relays = Deliveries(self), Relays(self)
+        self.announce(self.store.host)
+        # Not before it has all that `owner_ended` ends: the store may be one that cannot be opened.
+        _bonds.hold(self._kb_cell, self)
         self._kinds()[definition.system, definition.type] = self
         self._arm()
         self.deliveries.begin()
-        self.announce(self.store.host)
         definition.begin(self)
         if definition.name is not None:
             self.wake(definition.name, _reported)
