@@ -7,8 +7,9 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
+import msgspec
 import pytest
 
 import koboshi as kb
@@ -65,6 +66,14 @@ def wide(self: Any, a: int | str) -> int: ...  # type: ignore[empty-body]
 def optional(self: Any, a: int) -> int | None: ...
 def literal(self: Any, a: Literal[1, 2]) -> int: ...  # type: ignore[empty-body]
 def number(self: Any, a: float) -> int: ...  # type: ignore[empty-body]
+def star(self: Any, a: int, b: int = 0, *more: int) -> int: ...  # type: ignore[empty-body]
+def star_keyword(self: Any, a: int, *more: int, b: int = 0) -> int: ...  # type: ignore[empty-body]
+def star_renamed(self: Any, a: int, *others: int) -> int: ...  # type: ignore[empty-body]
+def named(self: Any, **others: int) -> int: ...  # type: ignore[empty-body]
+def named_text(self: Any, *, b: str = "", **others: int) -> int: ...  # type: ignore[empty-body]
+def named_number(self: Any, *, b: int = 0, **others: int) -> int: ...  # type: ignore[empty-body]
+def by_place(self: Any, a: int, /) -> int: ...  # type: ignore[empty-body]
+def by_place_renamed(self: Any, x: int, /) -> int: ...  # type: ignore[empty-body]
 def renamed(self: Any, x: int) -> int: ...  # type: ignore[empty-body]
 
 
@@ -80,6 +89,9 @@ BREAKING = [
     (plain, literal, "parameter a takes "),
     (plain, optional, "returns integer | null, was integer"),
     (rest, plain, "parameter more is gone"),
+    (rest, star, "positional parameters have another order"),
+    (star_keyword, star, "positional parameters have another order"),
+    (named, named_text, "parameter b is new and takes less than others did"),
 ]
 COMPATIBLE = [
     (plain, more_default),
@@ -90,6 +102,11 @@ COMPATIBLE = [
     (optional, plain),
     (keyword, plain),
     (plain, rest),
+    (rest, star_keyword),
+    (rest, star_renamed),
+    (named, named_number),
+    (by_place, by_place_renamed),
+    (by_place, plain),
 ]
 
 
@@ -151,6 +168,51 @@ def test_a_field_that_became_necessary_breaks(tmp_path: Path) -> None:
     assert not accepts(needed, schema)
     assert accepts({}, needed)
     assert not accepts(needed, {})
+
+
+def schema_of(*types: Any) -> Any:
+    """What a parameter of these types takes."""
+
+    def act(self: Any, a: Any) -> None: ...
+
+    act.__annotations__["a"] = Union[types]  # noqa: UP007 - of what only this call knows
+    return testing.protocol(one(act))["messages"]["act"]["parameters"][0]["type"]
+
+
+def fields(name: str, tag: str | None = None, **types: Any) -> Any:
+    """A struct, or a form of it from another day."""
+    return msgspec.defstruct(name, list(types.items()), tag=tag, namespace={"__qualname__": name})
+
+
+class Chain(msgspec.Struct):
+    behind: Chain | None
+
+
+class OtherChain(msgspec.Struct):
+    behind: str | None
+
+
+def test_a_field_of_a_struct_that_holds_itself_is_compared_in_a_union_as_well() -> None:
+    text = json.loads(json.dumps(schema_of(int, OtherChain)).replace("OtherChain", "Chain"))
+
+    assert accepts(schema_of(int, Chain), schema_of(int, Chain))
+    assert not accepts(text, schema_of(int, Chain))
+    assert not accepts(schema_of(int, Chain), text)
+
+
+def test_members_of_a_union_with_tags_are_compared_and_more_of_them_take_more() -> None:
+    ship, bike = fields("Ship", "ship", load=int), fields("Bike", "bike", load=int)
+    text = fields("Ship", "ship", load=str)
+    plane = fields("Plane", "plane", load=int)
+
+    assert accepts(schema_of(ship, bike, plane), schema_of(ship, bike))
+    assert not accepts(schema_of(ship, bike), schema_of(ship, bike, plane))
+    assert not accepts(schema_of(text, bike), schema_of(ship, bike))
+
+
+def test_a_constant_number_is_a_number() -> None:
+    assert accepts(schema_of(float), schema_of(Literal[1]))
+    assert not accepts(schema_of(float), schema_of(Literal["1"]))
 
 
 def test_a_file_that_is_not_there_or_holds_something_else_is_told(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def _compare_message(then: dict[str, Any], now: dict[str, Any]) -> tuple[list[st
 
 def _compare_parameters(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     bad: list[str] = []
-    fine: list[str] = []
+    now, fine = _under_old_names(then, now)
     new = {each["name"]: each for each in now}
     old = {each["name"]: each for each in then}
     for name, was in old.items():
@@ -196,18 +196,44 @@ def _compare_parameters(then: list[dict[str, Any]], now: list[dict[str, Any]]) -
         if was["type"] != at["type"]:
             text = f"parameter {name} takes {shown(at['type'])}, was {shown(was['type'])}"
             (fine if accepts(at["type"], was["type"]) else bad).append(text)
+    other = next((each for each in then if each["kind"] == "**"), None)
     for name, at in new.items():
         if name not in old:
             needed = not at["default"] and at["kind"] not in ("*", "**")
-            (bad if needed else fine).append(
-                f"parameter {name} is new{'' if not needed else ', without default'}"
-            )
+            taken = other is not None and at["kind"] in ("any", "keyword")
+            if needed:
+                bad.append(f"parameter {name} is new, without default")
+            elif other is not None and taken and not accepts(at["type"], other["type"]):
+                bad.append(f"parameter {name} is new and takes less than {other['name']} did")
+            else:
+                fine.append(f"parameter {name} is new")
     if _places(then, then) != _places(now, then):
         bad.append("positional parameters have another order")
     return bad, fine
 
 
+def _under_old_names(
+    then: list[dict[str, Any]], now: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """`now` with the old names of parameters whose names no sender writes, and which those are."""
+    old, new = ({each["name"] for each in of} for of in (then, now))
+    found: list[dict[str, Any]] = []
+    renamed: list[str] = []
+    for place, at in enumerate(now):
+        if at["kind"] in ("*", "**"):
+            was = next((each for each in then if each["kind"] == at["kind"]), None)
+        else:
+            was = then[place] if place < len(then) and then[place]["kind"] == "positional" else None
+        if was is not None and at["name"] not in old and was["name"] not in new:
+            renamed.append(f"parameter {was['name']} is called {at['name']} now")
+            at = {**at, "name": was["name"]}
+        found.append(at)
+    return found, renamed
+
+
 def _places(of: list[dict[str, Any]], senders: list[dict[str, Any]]) -> list[str]:
     """The names in the places that senders of old fill by position."""
     count = sum(each["kind"] in ("positional", "any") for each in senders)
-    return [each["name"] for each in of if each["kind"] in ("positional", "any")][:count]
+    places = [each["name"] for each in of if each["kind"] in ("positional", "any")]
+    # What came after the last of them went into `*`, if there was one.
+    return places if any(each["kind"] == "*" for each in senders) else places[:count]

@@ -11,7 +11,8 @@ from typing import Any
 Schema = dict[str, Any]
 
 # What says nothing about which values are taken.
-SILENT = {"title", "description", "examples", "default", "definitions"}
+# A discriminator only repeats the constants by which the members of a union are told apart.
+SILENT = {"title", "description", "examples", "default", "definitions", "discriminator"}
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 STRUCTURE = {
@@ -28,8 +29,9 @@ def accepts(wide: Schema, narrow: Schema) -> bool:
 def _accepts(
     wide: Any, narrow: Any, wide_names: Schema, narrow_names: Schema, seen: frozenset[tuple[str, str]]
 ) -> bool:
-    pair = (str(wide.get("$ref", "")), str(narrow.get("$ref", "")))
-    if any(pair):
+    if "$ref" in wide or "$ref" in narrow:
+        # The whole of both: the other one is not always a reference, and not always the same then.
+        pair = (json.dumps(wide, sort_keys=True), json.dumps(narrow, sort_keys=True))
         if pair in seen:
             return True  # assumed while it is being shown
         seen |= {pair}
@@ -47,8 +49,8 @@ def _accepts(
         return True
     if not b or "python" in a or "python" in b:
         return a == b
-    if set(a) - STRUCTURE or set(b) - STRUCTURE:
-        return a == b
+    if _strange(a) != _strange(b):
+        return False
     if "anyOf" in b:
         return all(inner(a, each) for each in b["anyOf"])
     if "anyOf" in a:
@@ -71,6 +73,11 @@ def _essence(schema: Any) -> Schema:
     return {key: value for key, value in schema.items() if key not in SILENT}
 
 
+def _strange(schema: Schema) -> Schema:
+    """What is not understood, and has to be the same in both."""
+    return {key: value for key, value in schema.items() if key not in STRUCTURE}
+
+
 def _values(schema: Schema) -> list[str] | None:
     if "const" in schema:
         return [json.dumps(schema["const"])]
@@ -81,8 +88,8 @@ def _is_of(value: str, kind: object) -> bool:
     plain = json.loads(value)
     if kind == "string":
         return isinstance(plain, str)
-    if kind == "integer":
-        return isinstance(plain, int) and not isinstance(plain, bool)
+    if kind in ("integer", "number"):
+        return isinstance(plain, int if kind == "integer" else int | float) and not isinstance(plain, bool)
     return kind == "boolean" and isinstance(plain, bool)
 
 

@@ -72,12 +72,11 @@ class RateLimiter(Gate):
         if not verdict.given:
             raise self._refuse(RateLimited(self.name, f"no tokens for the key {key!r}", verdict.wait))
         if verdict.wait:
-            promised = self._buckets.full_at[key]
             self._waiting += 1
             try:
                 await asyncio.sleep(verdict.wait)
             except BaseException:
-                self._buckets.give_back(key, tokens, promised)
+                self._buckets.give_back(key, verdict.promise, this_node().loop.time())
                 raise
             finally:
                 self._waiting -= 1

@@ -12,10 +12,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the tokens are given, and the seconds until they are there, or might be asked for again."""
+    """Whether the tokens are given, and the seconds until they are there, or might be asked for again.
+
+    Attributes:
+        promise: when the bucket would be full without these tokens, and with them.
+    """
 
     given: bool
     wait: float
+    promise: tuple[float, float] = (0.0, 0.0)
 
 
 class Buckets:
@@ -32,6 +37,12 @@ class Buckets:
         self.max_keys = max_keys
         # When each bucket is full again.
         self.full_at: dict[Any, float] = {}
+        # Promises that were given up while later ones stood: key, and when it would have been full.
+        self._holes: dict[tuple[Any, float], int] = {}
+        # Promises that were given up while later ones stand: what `full_at` was before, by key and what it
+        # became. Those that have lost their meaning go when there are many.
+        self._given_up: dict[tuple[Any, float], float] = {}
+        self._many = 64
         # Before this no bucket is full, so a search for one is not worth its time.
         self._search_after = 0.0
 
@@ -42,19 +53,25 @@ class Buckets:
             self._forget_full(now)
             if len(self.full_at) >= self.max_keys:
                 return Verdict(False, self._search_after - now)
-        after = max(now, full_at or now) + tokens / self.rate
+        before = max(now, full_at or now)
+        after = before + tokens / self.rate
         wait = after - self.burst / self.rate - now
         if wait < 1e-9:  # less than the error of the clock's own figures
             wait = 0.0
         if patience is not None and wait > patience:
             return Verdict(False, wait)
         self.full_at[key] = after
-        return Verdict(True, wait)
+        return Verdict(True, wait, (before, after))
 
-    def give_back(self, key: Any, tokens: int, full_at: float) -> None:
-        """Undo a promise, if it is still the last that was made; others keep the times they were told."""
-        if self.full_at.get(key) == full_at:
-            self.full_at[key] = full_at - tokens / self.rate
+    def give_back(self, key: Any, promise: tuple[float, float], now: float) -> None:
+        """Undo a promise, once all those behind it are undone too; others keep the times they were told."""
+        before, after = promise
+        self._given_up[key, after] = before
+        while (full_at := self.full_at.get(key)) is not None and (key, full_at) in self._given_up:
+            self.full_at[key] = self._given_up.pop((key, full_at))
+        if len(self._given_up) > self._many:
+            self._given_up = {which: at for which, at in self._given_up.items() if which[1] > now}
+            self._many = max(64, 2 * len(self._given_up))
 
     def _forget_full(self, now: float) -> None:
         if now < self._search_after:

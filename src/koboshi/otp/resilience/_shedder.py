@@ -24,7 +24,9 @@ class Estimate:
         self.smoothing = smoothing
         self.pending = 0
         self.service: float | None = None
-        self._last_done = 0.0
+        # When a call was last done; None when one was given up since, and nobody knows until when it was
+        # worked on.
+        self._last_done: float | None = 0.0
 
     def seconds(self) -> float:
         """Until a newcomer would have its result: the wait for those before it, and its own time."""
@@ -43,14 +45,20 @@ class Estimate:
         self.pending -= 1
         # Of one that had to wait the service began when the one before it was done, not when it came.
         # With several servers the time between two ends is a service time's share.
-        took = (now - max(began, self._last_done)) * self.servers if queued else now - began
-        self._last_done = now
+        last, self._last_done = self._last_done, now
+        if not queued:
+            took = now - began
+        elif last is not None:
+            took = (now - max(began, last)) * self.servers
+        else:
+            return
         old = took if self.service is None else self.service
         self.service = old + self.smoothing * (took - old)
 
     def abandon(self) -> None:
-        """A call was given up: its time says nothing about a service."""
+        """A call was given up: its time says nothing about a service, nor does that of one that waited for it."""
         self.pending -= 1
+        self._last_done = None
 
 
 @dataclass(frozen=True, slots=True)
