@@ -117,6 +117,7 @@ from .durable.actors import (
     DurableRef,
     DurableStatistics,
     KeyRing,
+    KeyRotation,
     Recorded,
     query,
 )
@@ -274,6 +275,7 @@ __all__ = [
     "JobTimeout",
     "Jobs",
     "KeyRing",
+    "KeyRotation",
     "Kill",
     "Killed",
     "KoboshiError",

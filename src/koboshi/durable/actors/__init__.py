@@ -8,6 +8,7 @@ from ._kind import DurableStatistics
 from ._past import Recorded
 from ._query import query
 from ._ref import DurableRef
+from ._rotation import KeyRotation
 
 __all__ = [
     "Channel",
@@ -16,6 +17,7 @@ __all__ = [
     "DurableRef",
     "DurableStatistics",
     "KeyRing",
+    "KeyRotation",
     "Recorded",
     "durable",
     "query",

@@ -193,7 +193,7 @@ class DurableActor(Actor, Generic[S]):
         fn: Any = message
         to.check(fn, activation.kind.definition)
         payload = arguments_of(fn).encode(args, kwargs)
-        activation.kind.post(activation, to.who, fn.__name__, payload)
+        activation.kind.post(activation, to.who, to._definition.sealer, fn.__name__, payload)
 
     def forward(
         self, to: DurableRef[A], message: Message[A, P, R, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -208,7 +208,9 @@ class DurableActor(Actor, Generic[S]):
         fn: Any = message
         to.check(fn, activation.kind.definition)
         activation.effect().forwards = True
-        forwarded: Any = Forwarded(to.who, fn.__name__, arguments_of(fn).encode(args, kwargs))
+        forwarded: Any = Forwarded(
+            to.who, to._definition.sealer, fn.__name__, arguments_of(fn).encode(args, kwargs)
+        )
         return cast("R", forwarded)
 
     def pipe(self, value: T, to: DurableRef[A], message: Message[A, [T], Any, Any], /) -> T:

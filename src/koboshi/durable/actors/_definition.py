@@ -18,6 +18,7 @@ from ._activation import Activation
 from ._claim import Claimed, ReadMore
 from ._codec import CODECS, Codec
 from ._identity import Identity
+from ._numbers import state_number
 from ._seal import Sealer
 from ._state import Upcasters, decoded
 from ._write import Write
@@ -193,7 +194,7 @@ class Definition:
         """The state that these bytes of a row are; raises as `state_of`."""
         if codec not in CODECS:
             raise UnknownType(str(who), f"its state is written by the codec {codec!r}, known are {CODECS}")
-        plain = self.sealer.open(who, "state", revision, bytes(blob))
+        plain = self.sealer.open(who, "state", state_number(revision, codec, version), bytes(blob))
         return decoded(who, "state", self.codec, codec, plain, version, self.schema_version, self.upcasters)
 
     def sealing(self, activation: Activation) -> Callable[[Write], tuple[Any, ...] | None]:
@@ -202,7 +203,8 @@ class Definition:
         def sealed(write: Write) -> tuple[Any, ...] | None:
             blob = activation.blob
             activation.handed_over(write)
-            stored, key_id = activation.sealer.seal(activation.who, "state", write.after, blob)
+            number = state_number(write.after, self.codec.name, self.schema_version)
+            stored, key_id = activation.sealer.seal(activation.who, "state", number, blob)
             return stored, write.after, self.codec.name, key_id, self.schema_version
 
         return sealed

@@ -26,6 +26,8 @@ from ._claim import answered_before
 from ._codec import arguments_of
 from ._identity import Identity
 from ._letter import DUE, Letter
+from ._numbers import report_number
+from ._seal import seal_text
 from ._timers import Timers
 from ._turn import CONSUMING, REQUEST_ID
 
@@ -336,11 +338,11 @@ class Deliveries:
             return
         delay = self._backoff.delay(attempts, random.random)
         self._held.add((letter.source, letter.key))
-        row = (self._definition.system, letter.source, letter.seq)
+        row, sealed = (self._definition.system, letter.source, letter.seq), self._sealed(letter, report)
 
         def later(session: Session) -> None:
             change = ("attempts", "not_before", "report")
-            session.update(OUTBOX, _KEY, change, [(*row, attempts, session.now + delay, report)])
+            session.update(OUTBOX, _KEY, change, [(*row, attempts, session.now + delay, sealed)])
 
         self._settle(letter, later)
         self._loop.call_later(delay, self._look)
@@ -353,14 +355,20 @@ class Deliveries:
 
     def _bury(self, letter: Letter, report: str) -> None:
         self.dead += 1
-        row = (self._definition.system, letter.source, letter.seq)
+        row, sealed = (self._definition.system, letter.source, letter.seq), self._sealed(letter, report)
 
         def bury(session: Session) -> None:
             change = ("state", "attempts", "report")
-            session.update(OUTBOX, _KEY, change, [(*row, "dead", letter.attempts + 1, report)])
+            session.update(OUTBOX, _KEY, change, [(*row, "dead", letter.attempts + 1, sealed)])
 
         _log.warning("%s to %s/%s is a dead letter", letter.number, self._definition.type, letter.key)
         self._settle(letter, bury)
+
+    def _sealed(self, letter: Letter, report: str) -> str:
+        """A report as it is stored: it may hold what the message was about."""
+        definition = self._definition
+        who = Identity(definition.system, definition.type, letter.key)
+        return seal_text(definition.sealer, who, "report", report_number(letter.source, letter.seq), report)
 
     def _settle(self, letter: Letter, change: Callable[[Session], None]) -> None:
         """Write what becomes of a message; until that is done it is not read again."""

@@ -22,17 +22,18 @@ from ..stores._tables import OUTBOX, REQUEST
 from ._codec import reply_codec
 from ._identity import Identity
 from ._letter import put_source
+from ._numbers import report_number
+from ._seal import FORWARD, open_text
 
 if TYPE_CHECKING:
     from ..._kernel._wait import Request
     from ._activation import Activation
     from ._definition import Definition
     from ._kind import Kind
+    from ._seal import Sealer
 
 __all__ = ["Address", "Forwarded", "Relay", "Relays", "address_in"]
 
-# What begins with it under a request's id is no reply, and says who gives it.
-_FORWARD = b"\2"
 _MOST_ID = 128
 # Seconds between looks for a reply that another program files, at first and at most.
 _FIRST, _MOST = 0.05, 1.0
@@ -58,10 +59,11 @@ class Address(NamedTuple):
 class Forwarded:
     """What a handler returns that has forwarded its reply."""
 
-    __slots__ = ("_name", "_payload", "_to", "address")
+    __slots__ = ("_name", "_payload", "_sealer", "_to", "address")
 
-    def __init__(self, to: Identity, name: str, payload: bytes) -> None:
+    def __init__(self, to: Identity, sealer: Sealer, name: str, payload: bytes) -> None:
         self._to = to
+        self._sealer = sealer
         self._name = name
         self._payload = payload
         self.address: Address
@@ -71,14 +73,14 @@ class Forwarded:
         id = uuid.uuid4().hex if request_id is None else _following(request_id)
         self.address = Address(*self._to, self._name, id)
         source = put_source(self._to, id)
-        sealed, key_id = activation.sealer.seal(self._to, "message", f"{source}#0", self._payload)
+        sealed, key_id = self._sealer.seal(self._to, "message", f"{source}#0", self._payload)
         to = self._to
         return (to.system, source, 0, to.type, to.key, self._name, sealed, "msgpack", key_id, "ready")
 
     def filed(self, activation: Activation, request_id: str) -> bytes:
         """What is filed under the turn's request id in the place of a reply."""
         plain = msgspec.msgpack.encode(tuple(self.address))
-        return _FORWARD + activation.sealer.seal(activation.who, "forward", request_id, plain)[0]
+        return FORWARD + activation.sealer.seal(activation.who, "forward", request_id, plain)[0]
 
 
 def _following(request_id: str) -> str:
@@ -91,7 +93,7 @@ def _following(request_id: str) -> str:
 
 def address_in(definition: Definition, who: Identity, request_id: str, stored: bytes) -> Address | None:
     """Who gives the reply, if what is filed there is no reply."""
-    if stored[:1] != _FORWARD:
+    if stored[:1] != FORWARD:
         return None
     plain = definition.sealer.open(who, "forward", request_id, stored[1:])
     return Address(*msgspec.msgpack.decode(plain, type=list[str]))
@@ -177,13 +179,23 @@ class Relays:
                     return
                 address, delay = further, _FIRST
             elif dead is not None:
-                raise Refused(f"{address.type}/{address.key} could not handle {address.message}: {dead}")
+                why = self._why(address, dead)
+                raise Refused(f"{address.type}/{address.key} could not handle {address.message}: {why}")
 
-    def _answered(self, address: Address, request: Request, filed: bytes) -> Address | None:
+    def _why(self, address: Address, stored: str) -> str:
+        """The last line of the report of a dead letter."""
+        number = report_number(put_source(address.who, address.request), 0)
+        report = open_text(self._target(address).sealer, address.who, "report", number, stored)
+        return (report.strip().splitlines() or ["?"])[-1]
+
+    def _target(self, address: Address) -> Definition:
         kind = self._kind._kinds().get((address.system, address.type))
         if kind is None:
             raise NotRunning(f"durable {address.type}", f"the question for its reply to {address.message}")
-        definition = kind.definition
+        return kind.definition
+
+    def _answered(self, address: Address, request: Request, filed: bytes) -> Address | None:
+        definition = self._target(address)
         further = address_in(definition, address.who, address.request, filed)
         if further is None:
             blob = definition.sealer.open(address.who, "reply", address.request, filed)
@@ -193,12 +205,12 @@ class Relays:
 
 
 def _look(session: Session, address: Address) -> tuple[bytes | None, str | None]:
-    """The reply if it is filed, and the last line of the report if the message is a dead letter."""
+    """The reply if it is filed, and the stored report if the message is a dead letter."""
     found = session.lookup(REQUEST, ("reply",), _REQUEST, [(*address.who, address.request)])
     if found:
         return bytes(found[0][0]), None
     source = put_source(address.who, address.request)
     row = session.lookup(OUTBOX, ("state", "report"), _SOURCE, [(address.system, source, 0)])
     if row and row[0][0] == "dead":
-        return None, (str(row[0][1] or "").strip().splitlines() or ["?"])[-1]
+        return None, str(row[0][1] or "")
     return None, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -18,15 +17,15 @@ from ._activation import Activation
 from ._actor import DurableActor
 from ._codec import codec_of
 from ._definition import DURABILITIES, Definition
-from ._identity import MOST_KEY, Identity, checked_name
+from ._identity import MOST_KEY, checked_name
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics, Kind
 from ._pooled import ANY, PooledActivation, PooledKind
 from ._ref import DurableRef, live
-from ._rows import keys_in_use, reseal_events, reseal_states
+from ._rotation import KeyRotation, keys_in_use, rotate
 from ._seal import CHECKSUM
 
-__all__ = ["Durable", "durable"]
+__all__ = ["Durable", "durable", "ring_of"]
 
 A = TypeVar("A", bound=DurableActor[Any])
 A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
@@ -103,46 +102,27 @@ class Durable(Generic[A]):
             ]
         )
 
-    async def rotate_keys(self, *, portion: int = 500) -> int:
-        """Seal all states and events anew that an older key, or none, has sealed; how many there were.
+    async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
+        """Seal everything anew that an older key, or none, has sealed: states, events, replies, messages, reminders.
 
-        The program may go on meanwhile, and when this is cut off it is asked for again. Replies and messages on
-        their way are not touched: they are gone within a day.
+        The program may go on meanwhile, and when this is cut off it is asked for again. A row that does not open is
+        left as it is, logged, and named in what this gives back.
 
         Raises:
             UsageError: the kind has no keys.
-            WrongKey, Corrupted: a row cannot be opened; nothing of its portion was changed.
         """
         definition = self._definition
-        ring = definition.sealer
-        if not isinstance(ring, KeyRing):
+        ring = ring_of(definition)
+        if ring is None:
             raise UsageError(f"durable {definition.type} has no keys; pass keys=kb.KeyRing(...)")
-        store, who = live(definition, "rotate_keys").store, Identity(definition.system, definition.type, "")
-        sealed, state, event = 0, "", ("", -1)
-        after: Any = state
-        while after is not None:
-            count, after = await store.change(
-                functools.partial(
-                    reseal_states, sealer=ring, who=who, after=after, current=ring.current, most=portion
-                )
-            )
-            sealed += count
-        after = event
-        while after is not None:
-            count, after = await store.change(
-                functools.partial(
-                    reseal_events, sealer=ring, who=who, after=after, current=ring.current, most=portion
-                )
-            )
-            sealed += count
-        return sealed
+        whole("portion", portion, 1)
+        store = live(definition, "rotate_keys").store
+        return await rotate(store, ring, definition.system, definition.type, portion)
 
     async def keys_in_use(self) -> dict[str | None, int]:
-        """How many rows of this kind are sealed with each key; None stands for rows that are not encrypted."""
-        system, type = self._definition.system, self._definition.type
-        return await live(self._definition, "keys_in_use").store.read(
-            lambda session: keys_in_use(session, system, type)
-        )
+        """How many values of this kind are sealed with each key; None stands for those that are not encrypted."""
+        definition = self._definition
+        return await keys_in_use(live(definition, "keys_in_use").store, definition.system, definition.type)
 
     def __repr__(self) -> str:
         return f"<Durable {self._definition.type}>"
@@ -152,6 +132,12 @@ _KEYS = Select(
     "SELECT actor_key FROM kb_actor WHERE system_name = :system AND actor_type = :type AND actor_key > :after"
     " AND revision > 0 ORDER BY actor_key LIMIT :most"
 )
+
+
+def ring_of(definition: Definition) -> KeyRing | None:
+    """The keys of a kind."""
+    sealer = definition.sealer
+    return sealer if isinstance(sealer, KeyRing) else None
 
 
 def _ring(keys: Any) -> KeyRing:

@@ -19,7 +19,7 @@ from ._seal import CHECKSUM, ENCRYPTED
 
 __all__ = ["KeyRing"]
 
-_KEY, _NONCE, _MOST_ID = 32, 12, 64
+_KEY, _NONCE, _TAG, _MOST_ID = 32, 12, 16, 64
 
 
 class KeyRing:
@@ -66,11 +66,16 @@ class KeyRing:
                 raise WrongKey(str(who), f"its {what} is not encrypted, and allow_plain is False")
             return CHECKSUM.open(who, what, number, blob)
         end = 2 + (blob[1] if len(blob) > 1 else 0)
+        if len(blob) < max(end, 3) + _NONCE + _TAG:
+            raise Corrupted(str(who), f"its {what} {number} is cut off after {len(blob)} bytes")
         id = blob[2:end].decode("utf-8", "replace")
         cipher = self._ciphers.get(id)
         if cipher is None:
+            known = ", ".join(map(repr, self._ciphers))
             raise WrongKey(
-                str(who), f"its {what} is encrypted with the key {id!r}, which the key ring does not have"
+                str(who),
+                f"its {what} is encrypted with the key {id!r}, which the key ring does not have (it has {known}); "
+                "add that key to keys=",
             )
         try:
             opened: bytes = cipher.decrypt(

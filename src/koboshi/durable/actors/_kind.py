@@ -30,6 +30,7 @@ from ._forward import Relays
 from ._identity import Identity
 from ._letter import Letter
 from ._routing import Routing, elsewhere
+from ._seal import Sealer
 from ._statistics import DurableStatistics
 from ._write import Write
 
@@ -261,13 +262,13 @@ class Kind(Routing):
         """Have a write committed with the next group."""
         self.store.submit(write, lambda _, error: activation.committed(write, error))
 
-    def post(self, activation: Activation, to: Identity, name: str, payload: bytes) -> None:
-        """Add a message to what the turn in hand sends."""
+    def post(self, activation: Activation, to: Identity, sealer: Sealer, name: str, payload: bytes) -> None:
+        """Add a message to what the turn in hand sends; its target's sealer binds it."""
         effect, who = activation.effect(), activation.who
         source = f"{who.type}/{who.key}"
         # The turn's revision first: a source's numbers rise with its turns.
         seq = first_number(activation.revision + 1) + len(effect.outbox)
-        sealed, key_id = activation.sealer.seal(to, "message", f"{source}#{seq}", payload)
+        sealed, key_id = sealer.seal(to, "message", f"{source}#{seq}", payload)
         effect.outbox.append(
             (to.system, source, seq, to.type, to.key, name, sealed, "msgpack", key_id, "ready")
         )

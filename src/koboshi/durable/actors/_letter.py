@@ -8,7 +8,7 @@ from ..stores import Select
 from ._identity import Identity
 from ._timers import TIMERS
 
-__all__ = ["DUE", "PUT", "Letter", "put_source"]
+__all__ = ["DUE", "PUT", "Letter", "letter_number", "put_source"]
 
 #: Sources of messages that carry the id of a request begin so; the target's type and key and the id follow.
 PUT = "put/"
@@ -30,6 +30,12 @@ def put_source(who: Identity, request: str) -> str:
     return f"{PUT}{who.type}/{who.key}/{request}"
 
 
+def letter_number(source: str, seq: int) -> str:
+    """What a message's bytes are bound to."""
+    # All occurrences of a reminder have the same bytes.
+    return source if source.startswith(TIMERS) else f"{source}#{seq}"
+
+
 class Letter(NamedTuple):
     """One message of the outbox."""
 
@@ -43,8 +49,7 @@ class Letter(NamedTuple):
     @property
     def number(self) -> str:
         """What tells it apart, and its bytes are bound to."""
-        # All occurrences of a reminder have the same bytes.
-        return self.source if self.source.startswith(TIMERS) else f"{self.source}#{self.seq}"
+        return letter_number(self.source, self.seq)
 
     @property
     def is_put(self) -> bool:

@@ -17,7 +17,8 @@ from ..stores import Row, Select, Session, Store
 from ..stores._tables import ACTOR, EVENT
 from ._codec import CODECS
 from ._identity import MOST_KEY, Identity, checked_name
-from ._recording import STATE, event_number
+from ._numbers import event_number, state_number
+from ._recording import STATE
 from ._state import decoded
 from ._write import take_places
 
@@ -117,14 +118,14 @@ def opened(definition: Definition, who: Identity, row: Row) -> bytes:
     Raises:
         Corrupted: it is not what was stored there.
     """
-    return definition.sealer.open(who, "event", event_number(row[0], row[1], row[2]), bytes(row[3]))
+    return definition.sealer.open(who, "event", event_number(row[0], row[1], row[2], row[4]), bytes(row[3]))
 
 
 def resealed(definition: Definition, who: Identity, new: Identity, row: Row) -> Row:
     """The same row for another actor."""
     revision, type, version, _, codec, _, recorded_at = row
     blob = opened(definition, who, row)
-    sealed, key_id = definition.sealer.seal(new, "event", event_number(revision, type, version), blob)
+    sealed, key_id = definition.sealer.seal(new, "event", event_number(revision, type, version, codec), blob)
     return (*new, revision, type, version, sealed, codec, key_id, recorded_at)
 
 
@@ -172,9 +173,10 @@ class KeptStates:
     def forked(self, definition: Definition, new: Identity, rows: list[Row]) -> Row:
         """See `PastOf`."""
         revision, _, version, payload, codec = rows[-1][3:8]
-        number = event_number(revision, STATE, version)
+        number = event_number(revision, STATE, version, codec)
         blob = definition.sealer.open(new, "event", number, payload)
-        sealed, key_id = definition.sealer.seal(new, "state", revision, blob)
+        number = state_number(revision, codec, version)
+        sealed, key_id = definition.sealer.seal(new, "state", number, blob)
         return sealed, revision, codec, key_id, version
 
 

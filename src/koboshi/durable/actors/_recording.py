@@ -6,16 +6,12 @@ from typing import Any
 
 from ..stores import Row
 from ._activation import Activation
+from ._numbers import event_number
 
-__all__ = ["STATE", "KeepingActivation", "event_number"]
+__all__ = ["STATE", "KeepingActivation"]
 
 #: The type under which a state is kept among the events.
 STATE = "state"
-
-
-def event_number(revision: int, type: str, version: int) -> str:
-    """What the bytes of an event are bound to besides its actor."""
-    return f"{revision} {type} {version}"
 
 
 class KeepingActivation(Activation):
@@ -34,6 +30,8 @@ class KeepingActivation(Activation):
     ) -> Any:
         definition = self.kind.definition
         version = definition.schema_version
-        sealed, key_id = self.sealer.seal(self.who, "event", event_number(revision, STATE, version), blob)
-        row = (*self.who, revision, STATE, version, sealed, definition.codec.name, key_id)
+        codec = definition.codec.name
+        number = event_number(revision, STATE, version, codec)
+        sealed, key_id = self.sealer.seal(self.who, "event", number, blob)
+        row = (*self.who, revision, STATE, version, sealed, codec, key_id)
         return super()._join(run, value, request_id, blob, revision, [*(events or ()), row])

@@ -13,10 +13,11 @@ from ..._kernel._reasons import Crashed, ExitReason
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
-from ..actors._handle import Durable, durable
+from ..actors._handle import Durable, durable, ring_of
 from ..actors._identity import Identity, checked_name
 from ..actors._kind import Kind
 from ..actors._ref import DurableRef
+from ..actors._rotation import KeyRotation
 from ..stores import Session
 from ._feed import Feed, ProjectionStatus, Settings
 from ._handlers import Happened, Source
@@ -102,6 +103,7 @@ class Projecting(Generic[PP]):
             system=settings.system,
             type=f"projection:{settings.name}",
             deactivate_after=None,
+            keys=next(filter(None, (ring_of(each) for each in settings.sources.values())), None),
         )
         self._handlers = cls._kb_handlers
         self._tables = dict(cls.tables)
@@ -224,6 +226,14 @@ class Projecting(Generic[PP]):
         """Try the event again at which it has stopped."""
         self._running("resume").resume()
 
+    async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
+        """See `Durable.rotate_keys`."""
+        return await self._durable.rotate_keys(portion=portion)
+
+    async def keys_in_use(self) -> dict[str | None, int]:
+        """See `Durable.keys_in_use`."""
+        return await self._durable.keys_in_use()
+
     async def rebuild(self) -> None:
         """Make it again from the first event, beside the old one, and have it take the old one's place.
 
@@ -285,7 +295,8 @@ def projection(
 
     Args:
         cls: a subclass of `Projection`.
-        of: the kinds whose events it is told of; all of one store and one system.
+        of: the kinds whose events it is told of; all of one store and one system. Its state is encrypted with the
+            keys of the first of them that has any.
         sync: in the turn's own transaction, so that a reply tells of what can be read already (default False: it
             follows the log, each event once).
         name: under which its offset is kept (default the class's name).

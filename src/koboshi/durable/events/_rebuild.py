@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._failures import Fenced
 from ..actors._identity import Identity
+from ..actors._numbers import state_number
 from ..stores import Session
 from ..stores._tables import ACTOR
 from ._log import Offset, happened, lock_places, read_log
@@ -111,8 +112,10 @@ class Swap:
         _, state, state_revision, codec, version = made[0]
         # Ahead of the old one, so that what still runs on the old state is refused.
         revision = (int(old[0][0]) if old else 0) + 1
-        blob = definition.sealer.open(new, "state", state_revision, bytes(state))
-        sealed, key_id = definition.sealer.seal(live, "state", revision, blob)
+        blob = definition.sealer.open(
+            new, "state", state_number(state_revision, codec, version), bytes(state)
+        )
+        sealed, key_id = definition.sealer.seal(live, "state", state_number(revision, codec, version), blob)
         if not old:
             columns = (*_KEY, "epoch", *_ROW, "key_id", "updated_at")
             made_now = (*live, 0, revision, sealed, revision, codec, version, key_id, session.now)

@@ -10,7 +10,7 @@ from .._failures import SchemaTooNew
 from ..actors._activation import Activation
 from ..actors._actor import DurableActor
 from ..actors._codec import within_limit
-from ..actors._recording import event_number
+from ..actors._numbers import event_number, state_number
 from ..actors._write import Write
 from ._folds import TURN, EventType, Folds, folds_of
 from ._frozen import is_frozen
@@ -62,7 +62,8 @@ class EventActivation(Activation):
         self.emitted.append((revision, event))
 
     def _add(self, revision: int, type: str, version: int, blob: bytes) -> None:
-        sealed, key_id = self.sealer.seal(self.who, "event", event_number(revision, type, version), blob)
+        number = event_number(revision, type, version, "msgpack")
+        sealed, key_id = self.sealer.seal(self.who, "event", number, blob)
         self._rows.append((*self.who, revision, type, version, sealed, "msgpack", key_id))
 
     def finish(self, run: Any, value: Any, request_id: str | None) -> Any:
@@ -108,7 +109,8 @@ class EventActivation(Activation):
                 return None
             definition = self.kind.definition
             revision, blob = snapshot
-            stored, key_id = self.sealer.seal(self.who, "state", revision, blob)
+            number = state_number(revision, definition.codec.name, definition.schema_version)
+            stored, key_id = self.sealer.seal(self.who, "state", number, blob)
             return stored, revision, definition.codec.name, key_id, definition.schema_version
 
         return sealed

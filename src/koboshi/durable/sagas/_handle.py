@@ -20,7 +20,9 @@ from ..actors._codec import codec_of, within_limit
 from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
 from ..actors._kind import DurableStatistics, Kind
+from ..actors._numbers import state_number
 from ..actors._ref import DurableRef, live
+from ..actors._rotation import KeyRotation
 from ..stores import LEASE, Session, StoreURL
 from ..stores._tables import ACTOR, TAG
 from ._errors import SagaCancelled, SagaFailed, UnknownSaga
@@ -37,7 +39,7 @@ R = TypeVar("R")
 # Seconds between looks at the row of an instance that runs somewhere else.
 _EVERY = 0.5
 _UNDO_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
-_STATE = ("state", "state_revision", "codec")
+_STATE = ("state", "state_revision", "codec", "schema_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,14 @@ class Sagas(Generic[I, R]):
     def statistics(self) -> DurableStatistics:
         """The kind as it is now."""
         return self._actors.statistics()
+
+    async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
+        """See `Durable.rotate_keys`."""
+        return await self._actors.rotate_keys(portion=portion)
+
+    async def keys_in_use(self) -> dict[str | None, int]:
+        """See `Durable.keys_in_use`."""
+        return await self._actors.keys_in_use()
 
     def __repr__(self) -> str:
         return f"<Sagas {self._actors._definition.type}>"
@@ -234,8 +244,9 @@ class SagaRef(Generic[R]):
         rows = await live(definition, "status").store.read(read)
         if not rows or rows[0][0] is None:
             raise UnknownSaga(str(who))
-        blob, revision, codec = rows[0]
-        plain = definition.sealer.open(who, "state", revision, bytes(blob))
+        blob, revision, codec, version = rows[0]
+        number = state_number(revision, codec, version)
+        plain = definition.sealer.open(who, "state", number, bytes(blob))
         state: State = codec_of(State, codec).decode(plain)
         return state
 
