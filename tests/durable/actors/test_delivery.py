@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar
@@ -215,3 +216,123 @@ async def test_money_is_neither_made_nor_lost_by_transfers(store: str) -> None:
             await asyncio.sleep(0.01)
 
         assert 1_000 == sum([await bank[key].call(Account.balance) for key in keys])
+
+
+class Stubborn(kb.DurableActor[list[str]]):
+    """Each of its messages but the first fails in a way of its own."""
+
+    tries: ClassVar[list[str]] = []
+
+    @kb.message
+    def add(self, text: str) -> None:
+        self.tries.append(text)
+        self.state.append(text)
+
+    @kb.message
+    def add_what_the_database_refuses(self, text: str) -> None:
+        self.add(text)
+        self.execute("INSERT INTO there_is_none VALUES (1)")
+
+    @kb.message
+    def raise_what_cannot_be_stored(self, text: str) -> None:
+        self.add(text)
+        raise ValueError("half of a pair: \ud800, and a zero: \0")
+
+    @kb.message
+    def leave_the_program(self, text: str) -> None:
+        self.add(text)
+        raise SystemExit(3)
+
+    @kb.query
+    def texts(self) -> list[str]:
+        return self.state
+
+
+@pytest.mark.parametrize(
+    ("message", "reported"),
+    [
+        (Stubborn.add_what_the_database_refuses, "no such table: there_is_none"),
+        (Stubborn.raise_what_cannot_be_stored, r"half of a pair: \ud800"),
+        (Stubborn.leave_the_program, "SystemExit: 3"),
+    ],
+)
+async def test_however_a_message_fails_it_is_a_dead_letter_after_its_attempts(
+    message: Any, reported: str, url: str, file: Path
+) -> None:
+    Stubborn.tries = []
+    kind = kb.durable(Stubborn, store=url, max_attempts=2)
+    async with kb.Supervisor(kind.child()):
+        await kind["one"].put(message, "bad")
+        while kind.statistics().dead_letters < 1:  # noqa: ASYNC110 - rows tell nobody
+            await asyncio.sleep(0.01)
+        await kind["one"].put(Stubborn.add, "good")
+        while kind.statistics().delivered < 1:  # noqa: ASYNC110 - rows tell nobody
+            await asyncio.sleep(0.01)
+        assert ["good"] == await kind["one"].call(Stubborn.texts)
+    assert ["bad", "bad", "good"] == Stubborn.tries
+    [(state, name, report)] = outbox(file)
+    assert ("dead", message.__name__) == (state, name)
+    assert reported in report
+
+
+async def test_a_message_that_the_database_refuses_takes_no_other_with_it(url: str, file: Path) -> None:
+    Stubborn.tries = []
+    kind = kb.durable(Stubborn, store=url, max_attempts=2)
+    async with kb.Supervisor(kind.child()):
+        puts = [
+            kind["one"].put(
+                Stubborn.add_what_the_database_refuses if number == 3 else Stubborn.add, f"{number}"
+            )
+            for number in range(6)
+        ]
+        await asyncio.gather(*puts)
+        while (now := kind.statistics()).delivered < 5 or now.dead_letters < 1:  # noqa: ASYNC110 - rows tell nobody
+            await asyncio.sleep(0.01)
+        assert ["0", "1", "2", "4", "5"] == sorted(await kind["one"].call(Stubborn.texts))
+    assert [("dead", "add_what_the_database_refuses")] == [row[:2] for row in outbox(file)]
+
+
+class Sleeper(kb.DurableActor[int]):
+    """Starts only when it is told that it may."""
+
+    may_start: ClassVar[bool] = False
+    starts: ClassVar[list[float]] = []
+
+    async def on_start(self) -> None:
+        Sleeper.starts.append(asyncio.get_running_loop().time())
+        if not Sleeper.may_start:
+            raise OSError("not yet")
+
+    @kb.message
+    def count(self) -> int:
+        self.state += 1
+        return self.state
+
+
+def test_an_actor_whose_start_fails_is_tried_later_and_later_and_its_messages_stay() -> None:
+    async def main() -> None:
+        Sleeper.may_start, Sleeper.starts = False, []
+        kind = kb.durable(Sleeper, store="memory://later-and-later")
+        async with kb.Supervisor(kind.child()):
+            await kind["one"].put(Sleeper.count)
+            await asyncio.sleep(60.0)
+            waits = [after - before for before, after in itertools.pairwise(Sleeper.starts)]
+            assert 5 <= len(waits) <= 12
+            assert waits[-1] > 10.0
+            Sleeper.may_start = True
+            await asyncio.sleep(60.0)
+            assert 2 == await kind["one"].call(Sleeper.count)
+
+    run_virtual(main)
+
+
+async def test_a_call_to_an_actor_that_does_not_start_says_why(store: str) -> None:
+    Sleeper.may_start, Sleeper.starts = False, []
+    kind = kb.durable(Sleeper, store=store)
+    async with kb.Supervisor(kind.child()):
+        with pytest.raises(kb.StartError, match="did not start") as failed:
+            await kind["one"].call(Sleeper.count)
+        assert "not yet" == str(failed.value.__cause__)
+        while kind.statistics().active:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0)
+    assert 1 == len(Sleeper.starts)

@@ -135,3 +135,16 @@ async def test_what_is_put_after_its_kind_was_restarted_is_handled(store: str) -
                 while bank.statistics().delivered < 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 assert round == await bank["a"].call(Account.balance)
+
+
+async def test_an_id_that_was_used_for_another_message_is_told_and_the_actor_goes_on(store: str) -> None:
+    bank = bank_of(store)
+    async with kb.Supervisor(bank.child()):
+        assert 5 == await bank["alice"].request("1").call(Account.deposit, 5)
+        awake = await bank["alice"].awake()
+        with pytest.raises(
+            kb.UsageError, match=r"the request '1' of Account/alice .* give each request an id"
+        ):
+            await bank["alice"].request("1").call(Account.label, "Oslo")
+        assert 5 == await bank["alice"].call(Account.balance)
+        assert awake == await bank["alice"].awake()

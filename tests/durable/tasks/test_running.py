@@ -420,3 +420,30 @@ async def test_on_sigterm_what_runs_is_finished_and_the_rest_is_handed_back(
     assert b"ended 0\nended 1\n" == out
     assert (2, 4, 0) == (statistics.done, statistics.waiting, statistics.claimed)
     assert [0] * 4 == [each.attempts for each in waiting]
+
+
+# -- errors of tasks that look like something else -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [work.raise_in_a_worker, work.raise_in_the_loop])
+async def test_whatever_a_function_raises_is_a_failed_attempt(
+    task: kb.Task[[str], None], file_url: str
+) -> None:
+    queue = kb.Queue("jobs", store=file_url)
+    async with kb.Supervisor(queue.child(workers=1)):
+        for job in await queue.put_many(
+            task, ["a call of its own", "an end", "a cancel", "no words", "half"]
+        ):
+            with pytest.raises(kb.TaskFailed):
+                await job.result(timeout=30.0)
+            info = await job.info()
+            assert info is not None
+            assert ("dead", 2) == (info.state, info.attempts)
+
+
+async def test_a_coroutine_that_is_cancelled_again_and_again_is_a_dead_letter(store: StoreURL) -> None:
+    queue = kb.Queue("jobs", store=store)
+    async with kb.Supervisor(queue.child(workers=1)):
+        job = await queue.put(work.cancel_itself)
+        with pytest.raises(kb.TaskFailed, match="interrupted 2 times"):
+            await job.result(timeout=30.0)

@@ -202,3 +202,40 @@ async def linger(number: int) -> None:
     RUNS.append(str(number))
     await asyncio.sleep(0.3)
     print("ended", number, flush=True)
+
+
+class Unspeakable(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def wrong(what: str) -> BaseException:
+    """What a function may raise that looks as if it came from the queue itself, or cannot be told."""
+    found: dict[str, BaseException] = {
+        "a call of its own": kb.CallTimeout("somebody", "a question", 1.0, maybe_executed=True),
+        "an end": kb.NotRunning("somebody", "a question"),
+        "a cancel": asyncio.CancelledError(),
+        "no words": Unspeakable(),
+        "half": ValueError("\ud800 \0"),
+    }
+    return found[what]
+
+
+@kb.task(retries=1, backoff=QUICK)
+def raise_in_a_worker(what: str) -> None:
+    raise wrong(what)
+
+
+@kb.task(retries=1, backoff=QUICK)
+async def raise_in_the_loop(what: str) -> None:
+    raise wrong(what)
+
+
+@kb.task(retries=1, max_interruptions=1)
+async def cancel_itself() -> None:
+    own = asyncio.current_task()
+    assert own is not None
+    own.cancel()
+    await asyncio.sleep(0)

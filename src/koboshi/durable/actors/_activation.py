@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..._kernel._errors import UsageError
 from ..._kernel._reasons import Crashed
 from ..._kernel._reply import defer
@@ -25,6 +27,7 @@ from ._write import Effects, Write
 
 if TYPE_CHECKING:
     from ..._kernel._cell import Cell
+    from ..._kernel._reasons import ExitReason
     from ..._kernel._ref import ActorRef
     from ..._kernel._wait import Request
     from ._actor import DurableActor
@@ -34,6 +37,7 @@ __all__ = ["Activation"]
 
 #: Seconds for which a reply is kept under its request's id.
 KEEP_REPLIES = 86_400.0
+_PROGRAM_ENDS = (KeyboardInterrupt, GeneratorExit)
 
 
 class Activation:
@@ -58,6 +62,7 @@ class Activation:
         "store",
         "tags",
         "token",
+        "unstarted",
         "used",
         "void",
         "who",
@@ -81,6 +86,8 @@ class Activation:
         self.ref: ActorRef[Any]
         self.actor: DurableActor[Any]
         self.used = 0
+        # Why it has not come to its first message, if its `on_start` has failed.
+        self.unstarted: tuple[str, ExitReason] | None = None
         # What has been handed over and not been answered, and what turns are added to.
         self.flying: Write | None = None
         self.write: Write | None = None
@@ -229,8 +236,10 @@ class Activation:
     def failed(self, error: BaseException) -> None:
         """The handler has raised: nothing of its turn is to be."""
         consuming = self.dropped()
-        # Of one that was lost the message is with its successor by now.
-        if consuming is not None and isinstance(error, Exception) and self.is_current:
+        # Of one that was lost the message is with its successor by now. And one that was ended from the outside, or
+        # with the program, has not failed at it.
+        own = isinstance(error, Exception) or self.cell.doom is None
+        if consuming is not None and own and self.is_current and not isinstance(error, _PROGRAM_ENDS):
             self.kind.deliveries.failed(self.who.key, consuming, error)
 
     def dropped(self) -> tuple[str, int] | None:
@@ -281,6 +290,9 @@ class Activation:
             if write.effects or write.consumed:
                 self.kind.deliveries.committed(self.who.key, write)
             return
+        if write.consumed and self.is_current and not isinstance(error, DurableError):
+            # What a store says of itself is a DurableError; this is about what the turns have asked of it.
+            self.kind.deliveries.rejected(self.who.key, write.consumed, error)
         self.kind.lost(self, error)
         self.cell.condemn(Crashed(error))
         for request, _, _ in write.replies:
@@ -317,7 +329,14 @@ class Activation:
                 self.kind.relays.start(address, request)
             return None
         blob = self.sealer.open(self.who, "reply", request_id, found)
-        return reply_codec(run).decode(blob)
+        try:
+            return reply_codec(run).decode(blob)
+        except msgspec.MsgspecError as error:
+            mistake = UsageError(
+                f"the request {request_id!r} of {self.who} has a reply, and it is none of {run.__qualname__} "
+                f"({error}); give each request an id of its own"
+            )
+            return self.hold(mistake, is_error=True)
 
 
 def first_number(revision: int) -> int:

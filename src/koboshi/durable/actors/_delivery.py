@@ -12,7 +12,6 @@ import asyncio
 import functools
 import logging
 import random
-import traceback
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import MailboxFull
 from ..._supervision._restart import Backoff
+from .._error_text import text_of, trace_of
 from ..stores import Change, Query, Session
 from ..stores._tables import OUTBOX
 from ._claim import answered_before
 from ._codec import arguments_of
 from ._identity import Identity
+from ._knock import Knock
 from ._letter import DUE, Letter
 from ._numbers import report_number
+from ._patience import Patience
 from ._seal import seal_text
 from ._timers import Timers
 from ._turn import CONSUMING, REQUEST_ID
@@ -48,20 +50,6 @@ _log = logging.getLogger("koboshi.durable")
 _KEY = ("system_name", "source", "seq")
 
 
-class _Knock:
-    """Waits for an actor to wake, and not for another host to let it go."""
-
-    __slots__ = ("_answered", "_key")
-    given_up = True
-
-    def __init__(self, answered: Callable[..., None], key: str) -> None:
-        self._answered = answered
-        self._key = key
-
-    def __call__(self, activation: Activation | None, error: BaseException | None) -> None:
-        self._answered(self._key, activation, error)
-
-
 class Deliveries:
     """Of one kind: takes its messages out of the outbox and sees to it that each is handled once."""
 
@@ -77,8 +65,9 @@ class Deliveries:
         self._held: set[tuple[str, str]] = set()
         # Of these, what becomes of the failed one is being written: until then nothing behind it may pass.
         self._settling: set[tuple[str, str]] = set()
-        # Keys that are being woken for their messages.
+        # Keys that are being woken for their messages, and those that are awake and have not been given them.
         self._knocked: set[str] = set()
+        self._expected: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._looking = False
         # Something was left for the next look: nothing newer may pass it.
@@ -95,6 +84,7 @@ class Deliveries:
         self._behind = True
         self._read_to = _START
         self._backoff = Backoff(0.1, 60.0, jitter=0.5)
+        self._patience = Patience(self._loop, self._look_again)
         self._timers = Timers(kind)
         self.delivered = self.dead = 0
 
@@ -197,14 +187,21 @@ class Deliveries:
             self._timer.cancel()
         self._timer = self._loop.call_later(0.0, self._look)
 
+    def _look_again(self) -> None:
+        if self._kind._use is not None:
+            self._look_soon()
+
     # -- delivering --------------------------------------------------------------------------------
 
     def _take(self, letter: Letter) -> None:
         if (letter.source, letter.key) in self._held:
             return
+        if self._patience.holds_back(letter.key, (each.key for each in self._open.values())):
+            return
         activation = self._kind.active.get(letter.key)
         if activation is not None and activation.cell.state != DEAD:
             self._open[letter.source, letter.seq] = letter
+            self._expected.discard(letter.key)
             self._deliver(letter, activation)
             return
         # Whoever had the actor until now may have handled the letter since it was read. Once the actor is
@@ -212,11 +209,12 @@ class Deliveries:
         self._dirty = True
         if letter.key not in self._knocked:
             self._knocked.add(letter.key)
-            self._kind.wake(letter.key, _Knock(self._answered, letter.key))
+            self._kind.wake(letter.key, Knock(self._answered, letter.key))
 
     def _answered(self, key: str, activation: Activation | None, error: BaseException | None) -> None:
         self._knocked.discard(key)
         if activation is not None:
+            self._expected.add(key)
             self._look_soon()
         else:
             # Held by another host, which delivers to it itself, or not to be started: the next look tries again.
@@ -233,7 +231,7 @@ class Deliveries:
             blob = definition.sealer.open(who, "message", letter.number, bytes(letter.payload))
             args, kwargs = arguments_of(fn).decode(blob)
         except Exception as failure:
-            self._bury(letter, f"its arguments cannot be read: {failure}")
+            self._bury(letter, f"its arguments cannot be read: {text_of(failure)}")
             return
         context = copy_context()
         context.run(CONSUMING.set, (letter.source, letter.seq))
@@ -299,6 +297,7 @@ class Deliveries:
             if letter is not None:
                 self.delivered += 1
                 self._unsent(letter)
+                self._patience.progressed(key)
         for some in write.effects:
             if some.outbox or some.published or some.forwarded:
                 self._kind.share([*some.outbox, *some.published, *some.forwarded])
@@ -319,19 +318,25 @@ class Deliveries:
                 del self._sent[letter.key]
 
     def ended(self, key: str) -> None:
-        """The activation of a key has ended: what was in its mailbox was not handled, and is read again."""
-        sent = self._sent.pop(key, None)
-        if sent:
-            for letter in sent:
-                self._open.pop((letter.source, letter.seq), None)
-            self._look_soon()
+        """Its activation has ended: what was in the mailbox was not handled, and is read again."""
+        for letter in (sent := self._sent.pop(key, ())):
+            self._open.pop((letter.source, letter.seq), None)
+        if sent or key in self._expected:
+            self._expected.discard(key)
+            self._patience.ended(key)
 
-    def failed(self, key: str, consuming: tuple[str, int], error: Exception) -> None:
+    def rejected(self, key: str, consumed: list[tuple[str, int]], error: Exception) -> None:
+        """The database has refused the write of these messages' turns, and would refuse it again."""
+        if len(consumed) == 1:
+            self.failed(key, consumed[0], error)
+        self._patience.one_by_one(key, len(consumed))
+
+    def failed(self, key: str, consuming: tuple[str, int], error: BaseException) -> None:
         """The handler of a message has raised: again later, or never."""
         letter = self._open.get(consuming)
         if letter is None:
             return
-        report = "".join(traceback.format_exception(error))
+        report = trace_of(error)
         attempts = letter.attempts + 1
         if attempts >= self._definition.max_attempts:
             self._bury(letter, report)
@@ -351,7 +356,7 @@ class Deliveries:
         """The actor has refused a message, which trying again would not change."""
         letter = self._open.get(consuming)
         if letter is not None:
-            self._bury(letter, f"{type(error).__name__}: {error}")
+            self._bury(letter, f"{type(error).__name__}: {text_of(error)}")
 
     def _bury(self, letter: Letter, report: str) -> None:
         self.dead += 1
@@ -385,8 +390,8 @@ class Deliveries:
                 self._kind.relays.filed(who, request_id)
             if error is not None:
                 _log.warning("what became of %s could not be written: %s", letter.number, error)
-            if self._kind._use is not None:
-                self._look_soon()
+            self._patience.progressed(letter.key)
+            self._look_again()
 
         try:
             self._kind.store.submit(Change(change), done)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from ..._kernel import _bonds
 from ..._kernel._cell import DEAD, IDLE, NO_KWARGS, Cell
-from ..._kernel._errors import ActorExited, NotRunning
+from ..._kernel._errors import NotRunning
 from ..._kernel._lifecycle import launch
 from ..._kernel._place import Place
 from ..._kernel._reasons import Exit, ExitReason, Shutdown
@@ -26,6 +25,7 @@ from ._activation import Activation, first_number
 from ._claim import Claim, Claimed, Release, release_all
 from ._definition import Definition
 from ._delivery import Deliveries
+from ._ends import Starting, stopped
 from ._forward import Relays
 from ._identity import Identity
 from ._letter import Letter
@@ -109,7 +109,7 @@ class Kind(Routing):
         """Let each finish the message in hand, then end it."""
         async with asyncio.TaskGroup() as group:
             for activation in tuple(self.active.values()):
-                group.create_task(_stopped(activation.ref))
+                group.create_task(stopped(activation.ref))
 
     def _kinds(self) -> dict[tuple[str, str], Kind]:
         """The kinds of this node that use the same store."""
@@ -250,6 +250,9 @@ class Kind(Routing):
         )
         self.active[who.key] = activation
         self._by_cell[cell] = activation
+        if cell.task is not None:
+            # `on_start` is still running, and the exit of one that fails there is told to nobody.
+            _bonds.hold(cell, Starting(self, activation))
         activation.used = self.tick
         self._activated += 1
         if len(self.active) > definition.max_active:
@@ -350,7 +353,11 @@ class Kind(Routing):
 
     def on_exit(self, exit: Exit) -> None:
         """One of its actors has ended, or the kind itself is told to end."""
-        activation = self._by_cell.pop(exit.sender._target(), None)
+        self.cell_ended(exit.sender._target())
+
+    def cell_ended(self, cell: Cell) -> None:
+        """One of its actors has ended, if it has not heard of that yet."""
+        activation = self._by_cell.pop(cell, None)
         if activation is None:
             return
         key = activation.who.key
@@ -380,12 +387,6 @@ class Kind(Routing):
             delivered=deliveries.delivered,
             dead_letters=deliveries.dead,
         )
-
-
-async def _stopped(ref: ActorRef[Any]) -> None:
-    """Let an actor handle the mail that it has, and end it; how long that may take is the supervisor's affair."""
-    with suppress(ActorExited):
-        await ref.stop(Shutdown("its kind ends"), timeout=None)
 
 
 def _reported(_: Activation | None, error: BaseException | None) -> None:

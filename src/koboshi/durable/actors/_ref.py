@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._cell import DEAD
-from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
+from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._reasons import Shutdown
 from ..._kernel._ref import ActorRef
@@ -109,6 +109,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
         Raises:
             Refused: the actor has refused it; nothing has changed.
             CallTimeout, ActorExited, MailboxFull, CallCycle, UsageError: as `ActorRef.call`.
+            StartError: its `initial` or `on_start` has failed.
             NotRunning: the kind does not run. One that its supervisor starts again is waited for, 5 s at most.
             StoreUnavailable: the store cannot be reached; nothing was recorded.
             OutcomeUnknown: nobody knows whether it was recorded; ask again with `request`.
@@ -135,6 +136,9 @@ class DurableRef(Past[A_co], Generic[A_co]):
             except (ActorExited, NotRunning) as error:
                 # It was put to sleep, or ended, before this message had its turn: that can be sent again.
                 sends += 1
+                if found is not None and not isinstance(found, ActorRef) and found.unstarted is not None:
+                    failure = StartError(*found.unstarted)
+                    raise failure from failure.__cause__
                 if error.maybe_executed or sends >= _MOST_SENDS:
                     raise
             except (OutcomeUnknown, Fenced, StoreUnavailable, HostLost):

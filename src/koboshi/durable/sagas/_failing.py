@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import msgspec
 
+from .._error_text import text_of, trace_of
 from .._failures import DurableError
 from ._errors import EventTimeout, SagaCancelled, StepFailed, StepOutcomeUnknown, StepTimeout
 from ._journal import Failure
@@ -24,19 +24,19 @@ _MOST_REPORT = 20_000
 
 def failure_of(error: BaseException, declared: Declared, *, timed_out: bool = False) -> Failure:
     """An exception as it is stored. Of one that is declared the arguments are kept, if they can be."""
-    report = "".join(traceback.format_exception(error))[-_MOST_REPORT:]
+    report = trace_of(error, _MOST_REPORT)
     if timed_out:
         return Failure("timeout", "TimeoutError", "it took longer than its timeout", report)
     if isinstance(error, SagaCancelled):
-        return Failure("cancelled", "SagaCancelled", str(error), report)
+        return Failure("cancelled", "SagaCancelled", text_of(error), report)
     known = next((each for each in type(error).__mro__ if each in declared), None)
     if known is None:
-        return Failure("error", type(error).__qualname__, str(error), report)
+        return Failure("error", type(error).__qualname__, text_of(error), report)
     try:
         args = msgspec.msgpack.encode(error.args)
     except (TypeError, ValueError):
-        args = msgspec.msgpack.encode((str(error),))
-    return Failure("declared", known.__qualname__, str(error), report, args)
+        args = msgspec.msgpack.encode((text_of(error),))
+    return Failure("declared", known.__qualname__, text_of(error), report, args)
 
 
 def error_of(failure: Failure, name: str, saga: str, declared: Declared) -> Exception:

@@ -194,7 +194,8 @@ class SqliteEngine:
         clock: Callable[[], float] = time.time,
         connect: Connect = sqlite3.connect,
     ) -> None:
-        self._path = os.path.abspath(path)
+        # A link and what it leads to are one store, with one side file.
+        self._path = os.path.realpath(path)
         self.url = f"sqlite:///{self._path}"
         self._busy_timeout = busy_timeout
         self._clock = clock

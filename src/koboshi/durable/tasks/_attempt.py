@@ -39,24 +39,40 @@ class Attempt:
         self.work: asyncio.Task[None] | None = None
 
 
-def judge(attempt: Attempt, error: BaseException, chance: Callable[[], float] = random.random) -> Settlement:
+def judge(
+    attempt: Attempt,
+    error: BaseException,
+    chance: Callable[[], float] = random.random,
+    *,
+    raised: bool = True,
+) -> Settlement:
     """What becomes of a task whose attempt ended with an error.
 
     Args:
         chance: gives random numbers in [0, 1) for the jitter.
+        raised: by the function, whose errors are its own whatever their type; False: what was to run it says so.
     """
     held, options = attempt.claimed, attempt.task.options
+    if raised:
+        return _tried(attempt, error, chance)
     if attempt.overdue and isinstance(error, WorkerCrashed):
         assert options.timeout is not None
         late = TaskTimeout(held.function, options.timeout)
         late.__cause__ = error
         error = late
-    elif isinstance(error, WorkerCrashed) and error.maybe_executed:
+    elif isinstance(error, asyncio.CancelledError) or (
+        isinstance(error, WorkerCrashed) and error.maybe_executed
+    ):
         return _interrupted(attempt, error)
-    elif isinstance(error, WorkerStartFailed | CallError | asyncio.CancelledError):
-        # The pool went away, or this program ends.
-        delay = 0.0 if isinstance(error, asyncio.CancelledError) else _NOT_BEGUN
-        return Settlement(held, "release", delay=delay)
+    elif isinstance(error, WorkerStartFailed | CallError):
+        # The pool went away.
+        return Settlement(held, "release", delay=_NOT_BEGUN)
+    return _tried(attempt, error, chance)
+
+
+def _tried(attempt: Attempt, error: BaseException, chance: Callable[[], float]) -> Settlement:
+    """It has failed, which is one of its attempts."""
+    held, options = attempt.claimed, attempt.task.options
     report = report_of(error, held.attempt)
     if held.attempt > options.retries or isinstance(error, PayloadTooLarge | Unfit):
         return Settlement(held, "dead", report=report)
@@ -77,7 +93,7 @@ def worn_out(held: Claimed, error: Exception | None) -> Settlement:
     return Settlement(held._replace(attempt=held.attempt - 1), "dead", report=report)
 
 
-def _interrupted(attempt: Attempt, error: WorkerCrashed) -> Settlement:
+def _interrupted(attempt: Attempt, error: BaseException) -> Settlement:
     held = attempt.claimed
     times = held.interruptions + 1
     report = f"attempt {held.attempt}, interrupted {times} times: {report_of(error, held.attempt)}"

@@ -21,7 +21,7 @@ class Coroutines:
         most: that may run at once.
         limit: bytes that a result may take.
         succeeded: told what one has returned. Neither is told of an attempt that is over.
-        failed: told how one has failed.
+        failed: told how one has failed, and with `raised` whether that is its function's doing.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Coroutines:
         most: int,
         limit: int,
         succeeded: Callable[[Attempt, Any], None],
-        failed: Callable[[Attempt, BaseException], None],
+        failed: Callable[..., None],
     ) -> None:
         self._most = most
         self._limit = limit
@@ -72,7 +72,9 @@ class Coroutines:
                 outcome = await _work.perform_async(task, self._limit, held.payload, held.id, held.attempt)
         except asyncio.CancelledError as error:
             if not attempt.over:
-                self._failed(attempt, error)
+                # Nobody has cancelled it but its own function, or all that runs is cancelled with the program.
+                own = asyncio.current_task()
+                self._failed(attempt, error, raised=own is None or not own.cancelling())
         except Exception as error:
             if limit.expired() and isinstance(error, TimeoutError):
                 assert timeout is not None

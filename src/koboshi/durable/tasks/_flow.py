@@ -211,7 +211,7 @@ class Flow:
             entry = encode_arguments(ref, (held.payload, held.id, held.attempt), {}, self._engine.frame_limit)
             self._engine.submit(ref, entry, self, attempt, 0)
         except KoboshiError as error:
-            self._failed(attempt, error)
+            self._failed(attempt, error, raised=False)
 
     def _ref(self, task: Task[..., Any]) -> FunctionRef:
         blob = dumps(functools.partial(_work.perform, task, self._plan.max_bytes))
@@ -237,7 +237,8 @@ class Flow:
                     continue
                 value = outcome if type(outcome) is bytes else decode(outcome)
                 if type(value) is Failure:
-                    self._failed(attempt, value.error)
+                    # What the pool says is a Failure already; what the function has raised comes packed.
+                    self._failed(attempt, value.error, raised=value is not outcome)
                 else:
                     self._succeeded(attempt, value)
         except Exception as error:
@@ -252,8 +253,8 @@ class Flow:
         )
         self._settle(attempt, settlement)
 
-    def _failed(self, attempt: Attempt, error: BaseException) -> None:
-        self._settle(attempt, judge(attempt, error))
+    def _failed(self, attempt: Attempt, error: BaseException, *, raised: bool = True) -> None:
+        self._settle(attempt, judge(attempt, error, raised=raised))
 
     def _settle(self, attempt: Attempt, settlement: Settlement) -> None:
         attempt.over = True

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import msgspec
 
+from .._error_text import text_of, trace_of
 from .._failures import PayloadTooLarge
 from . import _turn
 from ._rows import TaskRow
@@ -16,8 +16,6 @@ from ._turn import Statement, Turn
 __all__ = ["Unfit", "effects_of", "perform", "perform_async", "report_of"]
 
 Effects = tuple[bytes, list[Statement], list[TaskRow]]
-
-_REPORT_LIMIT = 64 * 1024
 
 
 class Unfit(Exception):
@@ -76,7 +74,4 @@ def effects_of(outcome: bytes | Effects) -> Effects:
 
 def report_of(error: BaseException, attempt: int) -> str:
     """The text kept with a task: one line that says what happened, then the traceback."""
-    trace = "".join(traceback.format_exception(error))[-_REPORT_LIMIT:]
-    text = f"attempt {attempt}: {type(error).__name__}: {error}\n\n{trace}"
-    # File names and foreign output bring lone surrogates and zeros, which databases cannot store.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    return f"attempt {attempt}: {type(error).__name__}: {text_of(error)}\n\n{trace_of(error)}"
