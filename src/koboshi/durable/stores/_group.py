@@ -76,7 +76,9 @@ def perform_group(
     try:
         return _done(connection, operations, host, write, writes, together=True)
     except _BadOperation:
-        return _done(connection, operations, host, write, writes, together=False)
+        pass
+    # Outside of the except clause, so that errors do not tell of the first go as their context: people read them.
+    return _done(connection, operations, host, write, writes, together=False)
 
 
 def _done(

@@ -22,6 +22,12 @@ class TaskRetried(Event):
     report: str
     retry_in: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.process}: the task {self.task!r} of {self.function} failed and is tried again in "
+            f"{self.retry_in:.3g} s: {self.report.rstrip()}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TaskInterrupted(Event):
@@ -41,6 +47,9 @@ class TaskDied(Event):
     task: str
     function: str
     report: str
+
+    def __str__(self) -> str:
+        return f"{self.process}: the task {self.task!r} of {self.function} is a dead letter: {self.report.rstrip()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,11 @@ def _have_effects(session: Session, special: Sequence[Settlement]) -> None:
     """What goes with rows that were changed just now."""
     for each in special:
         for sql, values in each.statements:
-            session.execute(sql, values)
+            try:
+                session.execute(sql, values)
+            except Exception as error:
+                error.add_note(f"The statement is the task's own, given to kb.transact: {sql}")
+                raise
     rows = [row for each in special for row in each.rows]
     keys = [
         (each.claimed.queue, each.claimed.unique)
