@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+from ._attempts import attempt_begins
 from ._errors import SagaChanged
 from ._failing import failure_of
 from ._journal import Failure, Tried, Undone
@@ -24,16 +25,11 @@ class Compensation:
         self._runner = runner
         # Labels of steps that are undone.
         self.undone: set[str] = set()
-        self._tries: dict[str, tuple[int, float]] = {}
         self._again = asyncio.Event()
-
-    def tried(self, label: str, attempt: int, not_before: float) -> None:
-        """An attempt of a compensation has failed."""
-        self._tries[label] = attempt, not_before
 
     def again(self) -> None:
         """Somebody has mended what was wrong: count anew."""
-        self._tries.clear()
+        self._runner.attempts.forget("undo ")
         self._again.set()
 
     async def run(self) -> None:
@@ -61,9 +57,10 @@ class Compensation:
         runner, spec = self._runner, self._runner.spec
         label = f"undo {operation.label}"
         while True:
-            attempt, not_before = self._tries.get(label, (0, 0.0))
-            await runner.flush()
-            await sleep_until(runner, not_before)
+            worn = await attempt_begins(runner, label, spec.undo_backoff)
+            if worn is not None:
+                return worn
+            attempt = runner.attempts.of(label).attempt
             ended = operation.future.result()
             undo: Any = operation.undo
             found, timed_out = await undo(ended.value)
@@ -75,10 +72,3 @@ class Compensation:
             runner.write(Tried(label, attempt + 1, runner.now() + delay, failure))
             if attempt >= spec.undo_retries:
                 return failure
-
-
-async def sleep_until(runner: Runner, moment: float) -> None:
-    """Wait until a moment of the database's clock."""
-    left = moment - runner.now()
-    if left > 0:
-        await asyncio.sleep(left)

@@ -11,7 +11,7 @@ from .._failures import DurableError
 from ._errors import EventTimeout, SagaCancelled, StepFailed, StepOutcomeUnknown, StepTimeout
 from ._journal import Failure
 
-__all__ = ["Declared", "error_of", "failure_of"]
+__all__ = ["Declared", "error_of", "failure_of", "worn_out"]
 
 Declared = tuple[type[Exception], ...]
 
@@ -20,6 +20,11 @@ UNKNOWN = Failure("unknown", "StepOutcomeUnknown", "begun and not recorded")
 CANCELLED = Failure("cancelled", "SagaCancelled", "cancelled")
 NO_EVENT = Failure("event", "EventTimeout", "it did not come in time")
 _MOST_REPORT = 20_000
+
+
+def worn_out(times: int) -> Failure:
+    """What becomes of a step or a compensation that is not begun again, since program after program died of it."""
+    return Failure("error", "Interrupted", f"the programs that ran it have died during it, {times} times")
 
 
 def failure_of(error: BaseException, declared: Declared, *, timed_out: bool = False) -> Failure:

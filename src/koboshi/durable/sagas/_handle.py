@@ -262,6 +262,7 @@ def sagas(
     type: str | None = None,
     undo_retries: int = 10,
     undo_backoff: Backoff = _UNDO_BACKOFF,
+    max_interruptions: int = 3,
     deactivate_after: float | None = 300.0,
     lease: float = LEASE,
     keys: KeyRing | None = None,
@@ -275,6 +276,8 @@ def sagas(
         type: the name of the kind in the store (default the class's name). Rename the class, not this.
         undo_retries: how often a compensation that fails is repeated before it is a dead letter (default 10).
         undo_backoff: the delays between them (default 1 s, doubled up to 300 s, with jitter).
+        max_interruptions: how often the program may die during one step or one compensation (default 3); after that
+            the step fails, and the compensation is a dead letter.
         deactivate_after: seconds after which an instance that has ended leaves memory (default 300.0).
         lease: seconds for which this program's instances stay its own when it is not heard of (default 15.0).
         keys: what is stored is encrypted with these, as for `kb.durable` (default None).
@@ -291,7 +294,9 @@ def sagas(
     if not inspect.iscoroutinefunction(run):
         raise UsageError(f"{target.__qualname__}.run is written with async def")
     whole("undo_retries", undo_retries, 0)
-    spec = Spec(target, cls, codec_of(input), codec_of(result), undo_retries, undo_backoff)
+    whole("max_interruptions", max_interruptions, 0)
+    types = codec_of(input), codec_of(result)
+    spec = Spec(target, cls, *types, undo_retries, undo_backoff, max_interruptions)
     actors = durable(
         child(Instance, spec),
         store=store,

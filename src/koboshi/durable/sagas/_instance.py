@@ -66,11 +66,14 @@ class Instance(DurableActor[State]):
         self._journal: list[Entry] = []
         # The database's time minus the loop's.
         self._base = 0.0
+        # Whether the program that had it before has not given it back.
+        self._interrupted = False
 
     @classmethod
     def _kb_load(cls, actor: Instance, activation: Activation, claimed: Claimed) -> None:
         super()._kb_load(actor, activation, claimed)
         now, rows = claimed.more
+        actor._interrupted = claimed.owner not in (None, activation.store.host)
         actor._base = now - asyncio.get_running_loop().time()
         for seq, blob in sorted(rows):
             actor._journal.append(decode(activation.sealer.open(activation.who, "journal", seq, blob)))
@@ -88,7 +91,8 @@ class Instance(DurableActor[State]):
         activation = self._kb_turn("a saga")
         self._kb_busy = True
         context = self._kb_cell.node.context.copy()
-        runner = Runner(activation.who, self._spec, _Keeper(self), context, self._base, self._journal)
+        journal, cut = self._journal, self._interrupted
+        runner = Runner(activation.who, self._spec, _Keeper(self), context, self._base, journal, cut)
         self._runner, self._journal = runner, []
         self._spec.running[runner.key] = runner
         self._runner.begin_all()

@@ -24,11 +24,13 @@ __all__ = [
     "Entry",
     "Failed",
     "Failure",
+    "Interrupted",
     "Mismatch",
     "Reading",
     "Signalled",
     "Started",
     "Tried",
+    "Trying",
     "Undone",
     "Value",
     "decode",
@@ -78,6 +80,20 @@ class Tried(msgspec.Struct, frozen=True, array_like=True, tag="try"):
     failure: Failure
 
 
+class Trying(msgspec.Struct, frozen=True, array_like=True, tag="trying"):
+    """An attempt begins which is not a step's first: for that one it is `Began` that says so."""
+
+    label: str
+
+
+class Interrupted(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
+    """An attempt has ended with its program, as so many of it; the next one is not before that time."""
+
+    label: str
+    times: int
+    not_before: float
+
+
 class Value(msgspec.Struct, frozen=True, array_like=True, tag="value"):
     """Something that would be another at each repetition: the time, a random number."""
 
@@ -113,7 +129,20 @@ class Again(msgspec.Struct, frozen=True, array_like=True, tag="again"):
     """Compensations that had failed for good are tried again."""
 
 
-Entry = Started | Began | Ended | Tried | Value | Signalled | Cancelled | Failed | Undone | Again
+Entry = (
+    Started
+    | Began
+    | Ended
+    | Tried
+    | Trying
+    | Interrupted
+    | Value
+    | Signalled
+    | Cancelled
+    | Failed
+    | Undone
+    | Again
+)
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Entry)

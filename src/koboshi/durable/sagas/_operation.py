@@ -15,12 +15,10 @@ class Operation:
     """It has been begun; `future` has its end."""
 
     __slots__ = (
-        "attempt",
         "began",
         "execute",
         "future",
         "label",
-        "not_before",
         "resumed",
         "task",
         "undo",
@@ -41,9 +39,6 @@ class Operation:
         self.resumed = resumed
         self.future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
-        # Of attempts that have failed: how many, and when the next one may be.
-        self.attempt = 0
-        self.not_before = 0.0
 
     @property
     def is_open(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ._attempts import Attempts
 from ._compensation import Compensation
 from ._errors import SagaCancelled, SagaChanged
 from ._failing import CANCELLED, failure_of
@@ -29,7 +30,6 @@ from ._journal import (
     Reading,
     Signalled,
     Started,
-    Tried,
     Undone,
     Value,
 )
@@ -57,6 +57,7 @@ class Runner:
         who: which one; `place` begins its keys, `who` names it in errors.
         context: that of tasks: nothing of whoever has sent a message is inherited.
         base: the database's time minus the loop's.
+        interrupted: whether the program that ran it before has died.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Runner:
         context: Context,
         base: float,
         journal: list[Entry],
+        interrupted: bool,
     ) -> None:
         self.who = str(who)
         self.place = f"{who.system}/{who}"
@@ -75,10 +77,11 @@ class Runner:
         self._owner = owner
         self.context = context
         self._base = base
-        started, *rest = journal
-        assert isinstance(started, Started)
-        self._input = started.input
-        self._reading = Reading(rest)
+        self._interrupted = interrupted
+        self.attempts = Attempts()
+        assert isinstance(journal[0], Started)
+        self._input = journal[0].input
+        self._reading = Reading(journal[1:])
         self.live = False
         # Why it does not go on, though it has not ended.
         self.problem: Exception | None = None
@@ -176,8 +179,8 @@ class Runner:
             if self._reading.over or self.problem is not None:
                 return
             await asyncio.sleep(0)
-        how = "its end" if run.cancelled() or run.exception() is None else f"{run.exception()!r}"
-        self._mismatch(Mismatch(self._reading.expected, how))
+        error = None if run.cancelled() else run.exception()
+        self._mismatch(Mismatch(self._reading.expected, "its end" if error is None else repr(error)))
 
     async def settle(self) -> None:
         """Wait until the steps in flight have ended; waits and sleeps are given up."""
@@ -219,13 +222,13 @@ class Runner:
         found = self._find(label)
         if found is None:
             self._check_open()
-            began = Began(label, undo is not None, until)
-            self.write(began)
+            self.write(began := Began(label, undo is not None, until))
         else:
             assert isinstance(found, Began)
             began = found
         operation = Operation(began, execute, undo, resumed=found is not None)
         self.operations[label] = operation
+        self.attempts.of(label).at_work = label.startswith("step ")
         self._read()
         if self.live:
             self._start(operation)
@@ -304,14 +307,16 @@ class Runner:
             self._stuck = self._loop.call_later(_STUCK, self._is_stuck)
             return
         self.live = True
+        if self._interrupted:
+            self.attempts.cut_off()
         if self.cancelled:
             self._give_up()
         for operation in tuple(self.operations.values()):
             self._start(operation)
 
     def _is_stuck(self) -> None:
-        waits = ", ".join(self.waiting) or "something that is no operation of a saga"
-        self._mismatch(Mismatch(self._reading.expected, f"a wait for {waits}"))
+        waits = f"a wait for {', '.join(self.waiting) or 'something that is no operation of a saga'}"
+        self._mismatch(Mismatch(self._reading.expected, waits))
 
     def _mismatch(self, mismatch: Mismatch) -> None:
         if self.problem is None and not self._over:
@@ -337,12 +342,6 @@ class Runner:
         match entry:
             case Ended():
                 self._ended_one(entry)
-            case Tried(label, attempt, not_before, _):
-                operation = self.operations.get(label)
-                if operation is not None:
-                    operation.attempt, operation.not_before = attempt, not_before
-                else:
-                    self.compensation.tried(label, attempt, not_before)
             case Signalled(name, value):
                 self._signal_count += 1
                 self._signals.setdefault(name, deque()).append((self._signal_count, value))
@@ -358,7 +357,7 @@ class Runner:
             case Again():
                 self.compensation.again()
             case _:
-                pass
+                self.attempts.apply(entry)
 
     def _ended_one(self, entry: Ended) -> None:
         operation = self.operations[entry.label]
@@ -380,7 +379,9 @@ class Runner:
 
     def _is_at_work(self, operation: Operation) -> bool:
         """Whether it is a step that does not merely wait for its next attempt."""
-        return operation.label.startswith("step ") and operation.not_before <= self.now()
+        return (
+            operation.label.startswith("step ") and self.attempts.of(operation.label).not_before <= self.now()
+        )
 
     # -- events --------------------------------------------------------------------------------------
 

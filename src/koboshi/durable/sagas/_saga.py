@@ -19,7 +19,7 @@ from ..._supervision._restart import Backoff
 from ..actors._actor import DurableActor
 from ..actors._codec import Codec, _hints, codec_of, within_limit
 from ..actors._identity import checked_name
-from ._compensation import sleep_until
+from ._attempts import attempt_begins, sleep_until
 from ._failing import NO_EVENT, UNKNOWN, error_of, failure_of
 from ._journal import Ended, Failure, Tried
 from ._running import KEY, called, result_codec, step_key, with_key
@@ -170,14 +170,16 @@ class Saga(Generic[I, R]):
         runner, label = self._kb_here("step"), operation.label
         KEY.set(f"{runner.place}/{label}")
         while True:
-            await runner.flush()
-            await sleep_until(runner, operation.not_before)
+            worn = await attempt_begins(runner, label, backoff)
+            if worn is not None:
+                runner.write(Ended(label, failure=worn))
+                return
             found, timed_out = await called(fn, args, timeout)
             if not isinstance(found, BaseException):
                 runner.write(_ended(label, found, codec))
                 return
             failure = failure_of(found, self.errors, timed_out=timed_out)
-            attempt = operation.attempt + 1
+            attempt = runner.attempts.of(label).attempt + 1
             if attempt > retries or failure.kind == "declared" or runner.failed is not None:
                 runner.write(Ended(label, failure=failure))
                 return

@@ -27,6 +27,7 @@ class Spec:
     result: Codec
     undo_retries: int
     undo_backoff: Backoff
+    max_interruptions: int
     # Who waits on this loop for the end of which instance.
     waiting: dict[str, list[asyncio.Future[None]]] = field(default_factory=dict)
     # Instances that run here, by id.
