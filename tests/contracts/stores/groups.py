@@ -86,6 +86,25 @@ class GroupsContract:
 
         assert ({"one": 1}, 1) == (read.value, write.value)
 
+    async def test_what_those_who_are_told_ask_for_is_one_group(self, place: Place) -> None:
+        async with place.store() as store:
+            before = store.statistics().groups
+            ended = [asyncio.get_running_loop().create_future() for _ in range(5)]
+
+            def again(number: int) -> Callable[[Any, Exception | None], None]:
+                def ask(_: Any, error: Exception | None) -> None:
+                    store.submit(Query(found), lambda value, error: ended[number].set_result(value))
+
+                return ask
+
+            store.submit(Query(found), lambda value, error: ended[0].set_result(value))
+            for number in range(1, 5):
+                store.submit(Query(found), again(number))
+            await asyncio.gather(*ended)
+
+            # The first one that is asked for may be handed over at once, all by itself.
+            assert store.statistics().groups - before <= 3
+
     async def test_an_outcome_is_told_only_when_others_can_see_it(self, place: Place) -> None:
         if not place.shared:
             pytest.skip("nobody else can look")

@@ -347,13 +347,13 @@ async def test_a_batch_ends_with_its_last_task_however_that_ends(store: StoreURL
 
 
 class LosesAnswers(MemoryEngine):
-    """Commits a group with the first claims that are not empty, and does not say so."""
+    """Commits a group with the first claims that are not empty, and does not say so to who claims."""
 
     lost = 0
 
     def commit(self, operations: Sequence[Operation[Any]], done: Callable[[list[Outcome]], None]) -> None:
         def told(outcomes: list[Outcome]) -> None:
-            for operation, (value, _) in zip(operations, outcomes, strict=True):
+            for place, (operation, (value, _)) in enumerate(zip(operations, outcomes, strict=True)):
                 if (
                     isinstance(operation, Claim)
                     and isinstance(value, Claims)
@@ -361,7 +361,7 @@ class LosesAnswers(MemoryEngine):
                     and not self.lost
                 ):
                     self.lost = len(value.claimed)
-                    outcomes = [Outcome(None, kb.OutcomeUnknown(self.url, "no answer")) for _ in operations]
+                    outcomes[place] = Outcome(None, kb.OutcomeUnknown(self.url, "no answer"))
             done(outcomes)
 
         super().commit(operations, told)

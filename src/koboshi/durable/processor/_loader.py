@@ -48,7 +48,7 @@ async def put_pairs(plan: Plan, pairs: Iterable[tuple[str, Any]]) -> list[bool]:
         rows = [
             row_of(plan.queue.plan, plan.work, (argument,), {}, PutOptions(id=id)) for id, argument in portion
         ]
-        found += [new for _, new in await put_in(plan.queue.plan, rows, "wait")]
+        found += [new for _, new in await put_in(plan.live(), plan.queue.plan, rows, "wait")]
     return found
 
 

@@ -78,4 +78,4 @@ class Plan:
 
     def live(self) -> Live:
         """The queue as it is up now."""
-        return find_live(self.queue.plan.key, self.queue.plan.shown)
+        return find_live(self.queue.plan)

@@ -217,17 +217,16 @@ class Store:
 
     def _committed(self, dones: list[Done], outcomes: list[Outcome]) -> None:
         self._busy = False
+        # What is asked for by those who are told now is one group: they run before what is called soon here.
+        self._scheduled = True
         for done, (value, error) in zip(dones, outcomes, strict=True):
             self._failed += error is not None
             try:
                 done(value, error)
             except Exception:  # one listener's mistake must not cost the others their answers
                 _log.exception("an outcome of the store %s could not be handed on", self.url)
-        if self._waiting:
-            if not self._scheduled:
-                self._scheduled = True
-                self._loop.call_soon(self._hand_over)
-        elif self._idle is not None and not self._idle.done():
+        self._loop.call_soon(self._hand_over)
+        if not self._waiting and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
     async def settled(self) -> None:

@@ -273,7 +273,7 @@ class Flow:
         if not holds:
             return
         self._count(settlement)
-        if settlement.ends and self._live.awaited:
+        if settlement.ends:
             self._live.told(held.id, (settlement.kind, settlement.result, settlement.report))
         if not settlement.ends or settlement.special:
             self._more = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from ..._kernel._errors import CallTimeout
 from .._failures import Corrupted, TaskCancelled, TaskFailed, TaskNotFound
 from . import _look
-from ._live import Live, find_live
+from ._live import Ending, Live, find_live
 from ._look import Cancel, TaskInfo
 from ._plan import Plan
 from ._task import Task
@@ -33,9 +34,12 @@ class Job(Generic[R]):
         self._task = task
         self.id = id
         self.new = new
+        # Set by `Live`: when it was put here, and what it came to, until somebody asks.
+        self.put_at = 0.0
+        self.ending: Ending | None = None
 
     def _live(self) -> Live:
-        return find_live(self._plan.key, self._plan.shown)
+        return find_live(self._plan)
 
     async def result(self, timeout: float | None = None) -> R:
         """Wait for the task's result, whichever program runs it.
@@ -51,15 +55,10 @@ class Job(Generic[R]):
             CallTimeout: it has not ended in time.
         """
         name = self._plan.name
-        limit = asyncio.timeout(timeout)
-        try:
-            async with limit:
-                ending = await self._live().wait_ended(self.id)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            assert timeout is not None
-            raise CallTimeout(f"queue {name}", self.id, timeout, maybe_executed=True) from None
+        ending, self.ending = self.ending, None
+        if ending is None:
+            wait = self._live().wait_ended(self.id, self.put_at)
+            ending = await (wait if timeout is None else self._in_time(wait, timeout))
         if ending is None:
             raise TaskNotFound(name, self.id)
         state, result, report = ending
@@ -74,6 +73,16 @@ class Job(Generic[R]):
             detail = f"its result is not what {self._task.name} returns now: {error}"
             raise Corrupted(f"{name}/{self.id}", detail) from error
         return found  # type: ignore[no-any-return]
+
+    async def _in_time(self, wait: Coroutine[Any, Any, Ending | None], timeout: float) -> Ending | None:
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await wait
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise CallTimeout(f"queue {self._plan.name}", self.id, timeout, maybe_executed=True) from None
 
     async def info(self) -> TaskInfo | None:
         """How it stands; None: the queue has no such task any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,21 @@ from ..._kernel._node import Node, this_node
 from .._failures import Corrupted, StoreClosed
 from ..stores import Store
 from ._look import LookAt, States
+from ._plan import Plan
 from ._vault import Vault
 
 if TYPE_CHECKING:
     from ._flow import Flow
+    from ._job import Job
 
 __all__ = ["Listening", "Live", "find_live"]
 
 # Seconds between two looks for results that other programs may have recorded.
 _LOOK = 0.25
+# Seconds after its put in which another program has hardly taken and ended a task.
+_FRESH = 0.02
+# Bytes of a result that is kept for a job until it is asked for; a larger one is read from the store.
+_SMALL = 1_024
 _ENDED = ("done", "dead", "cancelled")
 
 Ending = tuple[str, bytes | None, str | None]
@@ -38,6 +45,8 @@ class Live:
         self._node = node
         self._key = key
         self._waiters: dict[str, list[asyncio.Future[Ending | None]]] = {}
+        # Jobs of tasks that were put here and have not ended here, while somebody has them.
+        self._put: weakref.WeakValueDictionary[str, Job[Any]] = weakref.WeakValueDictionary()
         self._room: list[asyncio.Future[None]] = []
         #: Told after each group of endings that this program has recorded.
         self.listeners: list[Callable[[], None]] = []
@@ -85,27 +94,39 @@ class Live:
 
     # -- results go out ----------------------------------------------------------------------------
 
+    def was_put(self, job: Job[Any]) -> None:
+        """A new task was put here; what it comes to is kept for its job, if it ends here."""
+        if self.flow is not None:
+            job.put_at = self._node.loop.time()
+            self._put[job.id] = job
+
     def told(self, id: str, ending: Ending) -> None:
         """A task has ended here."""
-        for future in self._waiters.pop(id, ()):
-            if not future.done():
-                future.set_result(ending)
+        job = self._put.pop(id, None)
+        waiters = self._waiters.pop(id, None)
+        if waiters is not None:
+            for future in waiters:
+                if not future.done():
+                    future.set_result(ending)
+        elif job is not None and ending[0] == "done" and len(ending[1] or b"") <= _SMALL:
+            # This is final. A dead letter may be requeued by the time that somebody asks.
+            job.ending = ending
 
     def recorded(self) -> None:
         """What became of some tasks is committed."""
         for tell in tuple(self.listeners):
             tell()
 
-    @property
-    def awaited(self) -> bool:
-        """Whether anybody waits for a result."""
-        return bool(self._waiters)
+    async def wait_ended(self, id: str, put_at: float) -> Ending | None:
+        """How a task has ended; None if there is no such task.
 
-    async def wait_ended(self, id: str) -> Ending | None:
-        """How a task has ended; None if there is no such task."""
+        Args:
+            put_at: when it was put here, on the loop's clock; 0.0: it was not.
+        """
         future: asyncio.Future[Ending | None] = self._node.loop.create_future()
         self._waiters.setdefault(id, []).append(future)
-        self._look([id])
+        if not self._runs_here(id, put_at):
+            self._look([id])
         if self._timer is None:
             self._timer = self._node.loop.call_later(_LOOK, self._look_again)
         try:
@@ -116,6 +137,11 @@ class Live:
                 waiters.remove(future)
                 if not waiters:
                     del self._waiters[id]
+
+    def _runs_here(self, id: str, put_at: float) -> bool:
+        """Whether the store need not be asked at once: it has most likely not ended, and we are told when it does."""
+        flow = self.flow
+        return flow is not None and (id in flow.held or self._node.loop.time() < put_at + _FRESH)
 
     def _look_again(self) -> None:
         self._timer = None
@@ -174,13 +200,13 @@ class Listening:
         self._live.listeners.remove(self._tell)
 
 
-def find_live(key: tuple[str, Any], url: str) -> Live:
+def find_live(plan: Plan) -> Live:
     """The queue of that name and store which is up on this loop.
 
     Raises:
         StoreClosed: there is none.
     """
-    live: Live | None = this_node().services.get("koboshi.queues", {}).get(key)
+    live: Live | None = this_node().services.get("koboshi.queues", {}).get(plan.key)
     if live is None:
-        raise StoreClosed(url, f"not open for the queue {key[0]!r}")
+        raise StoreClosed(plan.shown, f"not open for the queue {plan.name!r}")
     return live

@@ -53,12 +53,12 @@ class Plan:
         """Seals what is stored."""
         return Vault(self.name, self.keys)
 
-    @property
+    @functools.cached_property
     def key(self) -> tuple[str, Any]:
         """How it is found on its event loop."""
         return self.name, self.store
 
-    @property
+    @functools.cached_property
     def shown(self) -> str:
         """Its store, for errors."""
         if not isinstance(self.store, str):

@@ -12,7 +12,7 @@ from .._failures import PayloadTooLarge, QueueFull
 from . import _turn
 from ._batches import PutBatch
 from ._job import Job
-from ._live import find_live
+from ._live import Live, find_live
 from ._options import PutOptions, WhenFull, text
 from ._plan import Plan
 from ._put import FULL, PutTasks
@@ -37,8 +37,8 @@ class Put:
     async def put(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """See `Queue.put`."""
         row = row_of(self._plan, task, args, kwargs, self._options)
-        [(id, new)] = await put_in(self._plan, [row], self._options.when_full)
-        return Job(self._plan, task, id, new)
+        [job] = await _jobs(self._plan, task, [row], self._options.when_full)
+        return job
 
     def enqueue(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> str:
         """See `Queue.enqueue`."""
@@ -106,8 +106,8 @@ class Putting:
         made = checked(task)
         own, options = _split(made, kwargs)
         row = row_of(self._plan, made, args, own, options)
-        [(id, new)] = await put_in(self._plan, [row], "raise")
-        return Job(self._plan, made, id, new)
+        [job] = await _jobs(self._plan, made, [row], "raise")
+        return job
 
     @overload
     async def put_many(
@@ -156,8 +156,7 @@ class Putting:
         for item in items:
             own = options if ids is None else replace(options, id=_id(ids, item))
             rows.append(row_of(self._plan, made, (item,), {}, own))
-        found = await put_in(self._plan, rows, when_full)
-        return [Job(self._plan, made, id, new) for id, new in found]
+        return await _jobs(self._plan, made, rows, when_full)
 
     def options(
         self,
@@ -207,7 +206,7 @@ class Putting:
         plan = self._plan
         tasks = [self._own(row)._replace(batch=chosen) for row in rows]
         follower = None if then is None else self._follower(self._own(then), following)
-        live = find_live(plan.key, plan.shown)
+        live = find_live(plan)
         await live.store.run(PutBatch(plan.name, chosen, tasks, follower, plan.keep_results))
         live.wake()
         return chosen
@@ -282,8 +281,16 @@ def row_of(
     )
 
 
-async def put_in(plan: Plan, rows: list[TaskRow], when_full: WhenFull) -> list[tuple[str, bool]]:
-    live = find_live(plan.key, plan.shown)
+async def _jobs(plan: Plan, task: Task[..., R], rows: list[TaskRow], when_full: WhenFull) -> list[Job[R]]:
+    live = find_live(plan)
+    jobs = [Job(plan, task, id, new) for id, new in await put_in(live, plan, rows, when_full)]
+    for job in jobs:
+        if job.new:
+            live.was_put(job)
+    return jobs
+
+
+async def put_in(live: Live, plan: Plan, rows: list[TaskRow], when_full: WhenFull) -> list[tuple[str, bool]]:
     if plan.limit is not None and len(rows) > plan.limit:
         raise QueueFull(plan.name, plan.limit)
     if not rows:

@@ -234,7 +234,7 @@ class Queue(Putting):
         return await statistics_of(self._live(), self.name)
 
     def _live(self) -> Live:
-        return find_live(self._plan.key, self._plan.shown)
+        return find_live(self._plan)
 
 
 def parts_of(

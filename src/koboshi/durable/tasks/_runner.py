@@ -40,7 +40,7 @@ class Runner(Actor):
 
     async def on_start(self) -> None:
         plan, node = self._plan, self._kb_cell.node
-        self._live: Live = find_live(plan.key, plan.shown)
+        self._live: Live = find_live(plan)
         self._store = self._live.store
         _, pool, engine = jobs(named(Pool, plan.part("pool")))._pool(self)
         me = self.me
