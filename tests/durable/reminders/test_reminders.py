@@ -234,6 +234,33 @@ def test_a_crontab_goes_by_the_wall_clock(store: KeptStore) -> None:
     assert ["00:00"] * 3 == run_virtual(main)
 
 
+@pytest.mark.parametrize(("jump", "moments"), [(3_600.0, [6.0]), (-3_600.0, [3_610.0])])
+def test_a_clock_that_is_set_moves_reminders_and_neither_loses_nor_repeats_one(
+    store: KeptStore, jump: float, moments: list[float]
+) -> None:
+    async def main() -> tuple[list[float], list[str]]:
+        alarms = kind(store)
+        began = asyncio.get_running_loop().time()
+        times: list[float] = []
+        names: list[str] = []
+        async with kb.Supervisor(alarms.child()):
+            await alarms["a"].call(Alarm.set, "once", {"after": 10.0})
+            await alarms["a"].call(Alarm.set, "hourly", {"every": 3_600.0, "missed": "fire_all"})
+            await asyncio.sleep(5.0)
+            store.offset += jump
+            await asyncio.sleep(8_000.0)
+            for name, at in await alarms["a"].call(Alarm.came):
+                names.append(name)
+                if name == "once":
+                    times.append(at - began)
+        return times, names
+
+    times, names = run_virtual(main)
+    assert moments == pytest.approx(times, abs=1.5)
+    # Hours of the clock that were begun: the one that it jumped over came too, and those after a set-back once.
+    assert (3 if jump > 0 else 1) == names.count("hourly")
+
+
 def test_occurrences_keep_their_numbers_whatever_is_missed() -> None:
     rule = Rule("every", 100, "10.0")
 
