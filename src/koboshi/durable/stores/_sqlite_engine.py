@@ -57,6 +57,8 @@ class SqliteFile:
         self._clock = clock
         # None after a failure that made the connection doubtful, until it is opened again.
         self._connection: SqliteConnection | None = None
+        # Which file that connection has open.
+        self._file: os.stat_result | None = None
         # How many groups of this host are committed: the count in its row, as last seen.
         self._writes = 0
 
@@ -77,6 +79,7 @@ class SqliteFile:
                 found = "the file was replaced by an empty one"
                 raise ForeignStore(self._path, found, "put the store back")
             prepare(connection, self._path)
+            self._file = os.stat(self._path)
         except BaseException:
             connection.close()
             raise
@@ -85,6 +88,7 @@ class SqliteFile:
     def perform(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         """Do the group in one transaction; one outcome for each operation, in order."""
         try:
+            self._check_there()
             connection = self._reconnected()
             outcomes, writes = perform_group(connection, operations, self._host, self._writes + 1)
             self._commit(connection, writes)
@@ -94,6 +98,23 @@ class SqliteFile:
             return [Outcome(None, self._explained(error)) for _ in operations]
         self._writes += writes
         return outcomes
+
+    def _check_there(self) -> None:
+        """Raise `StoreUnavailable` unless the path leads to the open file: commits into another one would be lost."""
+        try:
+            there = os.stat(self._path)
+        except OSError as error:
+            self._discard()
+            detail = f"its file is gone ({error.strerror}); put it back"
+            raise StoreUnavailable(self._path, detail) from error
+        if (
+            self._connection is not None
+            and self._file is not None
+            and not os.path.samestat(there, self._file)
+        ):
+            # The next group opens what is there now.
+            self._discard()
+            raise StoreUnavailable(self._path, "its file was replaced by another one while it was in use")
 
     def _reconnected(self) -> SqliteConnection:
         if self._connection is None:
