@@ -242,11 +242,14 @@ async def test_options_are_checked_when_given() -> None:
         (lambda: testing.crash_on(int, Counter.add), "target must be a ref or a subclass"),
         (lambda: testing.crash_after(ref, -1), "n must be a whole number >= 0, got -1"),
         (lambda: testing.delay_replies(ref, Counter.add, -1), "seconds must be >= 0, got -1"),
+        (lambda: testing.delay_replies(ref, Counter.add, "1"), "seconds must be >= 0, got '1'"),  # type: ignore[arg-type]
         (lambda: testing.crash_on(ref, Counter.add, error=3), "error must be an exception"),  # type: ignore[arg-type]
     ]
     for make, text in bad:
         with pytest.raises(kb.UsageError, match=text), make():
             pass
+    with pytest.raises(kb.UsageError, match=r"expected a ref to a node, as of tree\.ref\(.*, got 'n1'"):
+        await testing.kill_process("n1")  # type: ignore[arg-type]
     await ref.stop()
     with pytest.raises(kb.UsageError, match="nobody is at"), testing.full_mailbox(ref):
         pass

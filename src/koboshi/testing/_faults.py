@@ -114,7 +114,8 @@ def delay_replies(target: Target, message: Any, seconds: float) -> Generator[Fau
 
     A handler that defers its reply itself is not touched.
     """
-    if not seconds >= 0:
+    given: object = seconds
+    if not isinstance(given, int | float) or isinstance(given, bool) or not given >= 0:
         raise UsageError(f"seconds must be >= 0, got {seconds!r}")
 
     def hold(fault: Fault, cell: Cell, value: Any) -> Any:
@@ -170,7 +171,13 @@ async def kill_process(node: ActorRef[WorkerNode]) -> int:
 
     Returns the number of the process. What lived there ends with `NoConnection` once that is noticed:
     await the end of something there, `tree.wait_ready()` comes too early.
+
+    Raises:
+        UsageError: it is no ref, or not to a worker node; or the node is a thread of this process.
     """
+    given: object = node
+    if not isinstance(given, ActorRef):
+        raise UsageError(f"expected a ref to a node, as of tree.ref(kb.WorkerNode, 'n1'), got {node!r}")
     known = await node.call(WorkerNode.statistics)
     if known.pid == os.getpid():
         raise UsageError(f"node {known.name!r} is a thread of this process: its end would be ours")
