@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeGuard
 
 from .._kernel._errors import UsageError
 
@@ -14,9 +14,14 @@ def one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"{option} is one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
-def whole(option: str, value: Any, least: int) -> int:
+def is_whole(value: object, least: int) -> TypeGuard[int]:
+    """Whether it is a whole number of at least `least`; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def whole(option: str, value: object, least: int) -> int:
     """The value, if it is a whole number >= `least`; raises `UsageError` otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not is_whole(value, least):
         raise UsageError(f"{option} takes a whole number >= {least}, got {value!r}")
     return value
 
@@ -27,3 +32,11 @@ def seconds(option: str, value: object, *, none: bool = False) -> None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise UsageError(f"{option} takes seconds > 0{' or None' if none else ''}, got {value!r}")
+
+
+def hashed(what: str, value: object) -> int:
+    """The hash of what is to be a key or a name; raises `UsageError` if it has none."""
+    try:
+        return hash(value)
+    except TypeError:
+        raise UsageError(f"{what} must be hashable, such as a string or a tuple, got {value!r}") from None

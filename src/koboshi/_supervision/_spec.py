@@ -15,7 +15,7 @@ from .._kernel._cell import POLICIES, Cell
 from .._kernel._errors import UsageError
 from .._kernel._lifecycle import launch
 from .._kernel._process import Process, spawn_cell
-from ._options import one_of
+from ._options import hashed, one_of
 from ._placement import Placement, placement_of
 from ._restart import RESTARTS, Backoff, Budget, Restart, backoff_of, budget_of
 
@@ -115,12 +115,7 @@ class ChildSpec(Generic[AC]):
                 _signature(self.target).bind(*extra, *self.args, **self.kwargs)
             except TypeError as error:
                 raise _misfit(self.target, error) from None
-        try:
-            hash(self.id)
-        except TypeError:
-            raise UsageError(
-                f"an id is something that can be a key, such as a string or a tuple; got {self.id!r}"
-            ) from None
+        hashed("an id", self.id)
         one_of("restart", self.restart, RESTARTS)
         one_of("overflow", self.overflow, POLICIES)
         one_of("on_give_up", self.on_give_up, ("escalate", "park"))

@@ -176,7 +176,8 @@ def agent(ref: Any, /) -> AgentHandle[Any]:
     Raises:
         UsageError: it is neither, or a ref to an actor of another class.
     """
-    return AgentHandle(ref_to(ref, Agent))
+    cls: type[Agent[Any]] = Agent
+    return AgentHandle(ref_to(ref, cls))
 
 
 def _value_of(fn: object, value: S) -> S:

@@ -13,7 +13,6 @@ from .._kernel._errors import KoboshiError, UsageError, WrongThread
 from .._kernel._process import current_cell
 from .._kernel._ref import ActorRef
 from .._kernel._reply import defer
-from .._kernel._self import named
 
 AA = TypeVar("AA", bound=Actor)
 
@@ -36,27 +35,6 @@ class Answering(Actor):
                 return defer().fail(refused)
 
         return answering
-
-
-def ref_to(cls: type[AA], where: Any, option: str) -> ActorRef[AA]:
-    """The ref that a handle stands on, from a ref or from a registered name.
-
-    Raises:
-        UsageError: it is a ref to an actor of another class.
-    """
-    if not isinstance(where, ActorRef):
-        try:
-            hash(where)
-        except TypeError:
-            raise UsageError(
-                f"{option} takes a ref to a {cls.__name__} or its registered name, got {where!r}"
-            ) from None
-        return named(cls, where)
-    ref: ActorRef[AA] = where  # pyright: ignore[reportUnknownVariableType]
-    found: Any = ref._target().info.cls
-    if found is not Actor and not issubclass(found, cls):
-        raise UsageError(f"{option} takes a ref to a {cls.__name__} or its registered name, got {where!r}")
-    return ref
 
 
 def current_ref(what: str) -> ActorRef[Any]:
@@ -107,15 +85,3 @@ def on_this_loop(ref: ActorRef[Any], cls: type[AA], what: str) -> AA | None:
     if actor is None:
         raise ref._not_running(what)
     return actor
-
-
-def hashed(what: str, value: Any) -> int:
-    """The hash of a key.
-
-    Raises:
-        UsageError: it cannot be one.
-    """
-    try:
-        return hash(value)
-    except TypeError:
-        raise UsageError(f"a {what} must be hashable, such as a string or a tuple, got {value!r}") from None

@@ -17,14 +17,14 @@ from .._kernel._processors import processors
 from .._kernel._ref import ActorRef
 from .._kernel._self import nobody
 from .._supervision._child import Child
-from .._supervision._options import whole
+from .._supervision._options import hashed, whole
 from .._supervision._restart import Backoff, Strategy
 from .._supervision._root import request
 from .._supervision._spec import ChildSpec
 from .._supervision._supervisor import Supervisor
 from ..wire._keys import key_number
 from ._answering import on_this_loop
-from ._here import as_ref
+from ._target import ref_to
 
 __all__ = ["NoPartitions", "PartitionSupervisor", "Partitions", "partition_number", "partitions"]
 
@@ -58,12 +58,7 @@ def partition_number(key: Any, count: int) -> int:
 
 
 def _own_hash(key: Any) -> int:
-    try:
-        number = hash(key)
-    except TypeError:
-        raise UsageError(
-            f"a key is something that can be hashed, such as a number, a string or a tuple; got {key!r}"
-        ) from None
+    number = hashed("a key", key)
     if type(key).__hash__ is _BY_IDENTITY:
         raise UsageError(
             f"{key!r} is equal to nothing but itself, so another process could not name it; use its id"
@@ -284,4 +279,4 @@ def partitions(supervisor: ActorRef[PartitionSupervisor] | Any, cls: type[AA]) -
         supervisor: its ref, or its registered name.
         cls: the class of the copies.
     """
-    return Partitions(as_ref(PartitionSupervisor, supervisor), cls)
+    return Partitions(ref_to(supervisor, PartitionSupervisor), cls)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from .._kernel._errors import UsageError
+from .._supervision._options import whole
 
 T = TypeVar("T")
 
@@ -45,9 +45,7 @@ class Ring(Generic[T]):
     __slots__ = ("_dropped", "_items")
 
     def __init__(self, maxlen: int, items: Iterable[T] = ()) -> None:
-        if not _whole(maxlen, 1):
-            raise UsageError(f"maxlen takes a whole number >= 1, got {maxlen!r}")
-        self._items: deque[T] = deque(maxlen=maxlen)
+        self._items: deque[T] = deque(maxlen=whole("maxlen", maxlen, 1))
         self._dropped = 0
         self.extend(items)
 
@@ -75,9 +73,7 @@ class Ring(Generic[T]):
 
     def last(self, n: int = 1) -> list[T]:
         """The newest `n` items, the oldest of them first; fewer when there are fewer."""
-        if not _whole(n, 0):
-            raise UsageError(f"last takes a whole number >= 0, got {n!r}")
-        return list(islice(self._items, max(0, len(self._items) - n), None))
+        return list(islice(self._items, max(0, len(self._items) - whole("last", n, 0)), None))
 
     def snapshot(self) -> tuple[T, ...]:
         """All items, the oldest first, which later appends do not change."""
@@ -125,7 +121,3 @@ def _rebuilt(maxlen: int, items: tuple[T, ...], dropped: int) -> Ring[T]:
     ring = Ring(maxlen, items)
     ring._dropped = dropped
     return ring
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

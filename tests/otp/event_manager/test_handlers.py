@@ -334,7 +334,7 @@ async def test_mistakes_are_refused_where_they_are_made() -> None:
     wrong: Any = dict
     with pytest.raises(kb.UsageError, match=r"a handler is a subclass of otp.EventHandler"):
         otp.handler(wrong)
-    with pytest.raises(kb.UsageError, match="an id is something that can be a key"):
+    with pytest.raises(kb.UsageError, match="an id must be hashable"):
         otp.handler(Keeps).options(id=[])
     with pytest.raises(kb.UsageError, match="two handlers have the id 'Keeps'"):
         otp.EventManager([otp.handler(Keeps), otp.handler(Keeps)])

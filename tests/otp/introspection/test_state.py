@@ -37,9 +37,13 @@ async def test_an_actor_may_be_named() -> None:
     assert 3 == (await otp.get_state(("till", 1)))["total"]
     with pytest.raises(kb.NotRunning):
         await otp.get_state("nobody")
-    nonsense: Any = 5
-    with pytest.raises(kb.UsageError, match=r"expected a ref or a registered name.*got 5"):
-        await otp.get_state(nonsense)
+    number: Any = 5
+    with pytest.raises(kb.NotRunning):
+        await otp.get_state(number)
+    mistakes: list[Any] = [["till"], None, Till, Till(3)]
+    for nonsense in mistakes:
+        with pytest.raises(kb.UsageError, match=r"expected a ref or a registered name .*; got "):
+            await otp.get_state(nonsense)
 
 
 async def test_replace_state_goes_on_with_what_the_function_returns_and_gives_it_back() -> None:

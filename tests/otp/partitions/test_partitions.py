@@ -64,7 +64,7 @@ class Point:
 
 def test_any_value_that_can_be_hashed_is_a_key_but_for_one_that_is_equal_to_itself_alone() -> None:
     assert otp.partition_number(Point(1), 50) == otp.partition_number(Point(1), 50)
-    with pytest.raises(kb.UsageError, match="can be hashed"):
+    with pytest.raises(kb.UsageError, match="hashable"):
         otp.partition_number([1], 3)
     with pytest.raises(kb.UsageError, match="equal to nothing but itself"):
         otp.partition_number(object(), 3)

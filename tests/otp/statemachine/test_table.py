@@ -123,7 +123,7 @@ def test_handlers_of_one_name_are_refused_since_a_class_keeps_only_the_last() ->
         (lambda: otp.when(State.A, kb.Supervisor.statistics), "what @event has declared"),
         (lambda: otp.when(State.A, otp.INFO, to="B"), "to takes a state"),
         (lambda: otp.when(State.A, otp.ENTER, to=State.B), "entering a state cannot lead to another one"),
-        (lambda: otp.timeout([]), "can be hashed"),
+        (lambda: otp.timeout([]), "hashable"),
         (lambda: otp.event(3), "@event declares a method"),
     ],
 )

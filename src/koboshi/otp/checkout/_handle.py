@@ -13,7 +13,7 @@ from ..._kernel._cell import DOOMED, Cell
 from ..._kernel._errors import CallError, UsageError
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, given_up, own_task, promised
 from .._answering import expect
-from .._here import as_ref
+from .._target import ref_to
 from ._outcomes import CheckoutStatistics
 from ._pool import CheckoutPool, at_hand
 
@@ -170,4 +170,4 @@ class Checkouts(Generic[AA]):
 
 def checkout_pool(where: ActorRef[CheckoutPool] | Any, cls: type[AA]) -> Checkouts[AA]:
     """How workers are borrowed, by a pool's ref or registered name: `checkout_pool("db", Connection)`."""
-    return Checkouts(as_ref(CheckoutPool, where), cls)
+    return Checkouts(ref_to(where, CheckoutPool), cls)

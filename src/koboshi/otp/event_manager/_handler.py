@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..._kernel._errors import NotInProcess, UsageError
 from ..._kernel._ref import ActorRef
+from ..._supervision._options import hashed
 
 H_co = TypeVar("H_co", bound="EventHandler", covariant=True)
 H = TypeVar("H", bound="EventHandler")
@@ -97,10 +98,7 @@ class HandlerSpec(Generic[H_co]):
         Raises:
             UsageError: it cannot be a key.
         """
-        try:
-            hash(id)
-        except TypeError:
-            raise UsageError(f"an id is something that can be a key, got {id!r}") from None
+        hashed("an id", id)
         return replace(self, given_id=id)
 
 

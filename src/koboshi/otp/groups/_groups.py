@@ -10,7 +10,8 @@ from ..._kernel._cell import DEAD, Cell
 from ..._kernel._message import message
 from ..._kernel._reasons import Down
 from ..._kernel._ref import ActorRef
-from .._answering import Answering, hashed
+from ..._supervision._options import hashed
+from .._answering import Answering
 from .._deliver import deliver
 from ._messages import GroupMonitor, GroupsStatistics, Joined, Left, NotJoined
 
@@ -91,7 +92,7 @@ class Groups(Answering):
     @message
     def join(self, group: Any, refs: Refs) -> None:
         """Add processes, each as often as it is named."""
-        hashed("group", group)
+        hashed("a group", group)
         came = [ref for ref in refs if ref._target().state != DEAD]
         for ref in came:
             cell = ref._target()
@@ -107,7 +108,7 @@ class Groups(Answering):
     @message
     def leave(self, group: Any, refs: Refs) -> None:
         """Take processes out, each once for each time that it is named. Raises `NotJoined` if none was in."""
-        hashed("group", group)
+        hashed("a group", group)
         left: list[ActorRef[Any]] = []
         for ref in refs:
             cell = ref._target()
@@ -131,7 +132,7 @@ class Groups(Answering):
     @message
     def members(self, group: Any) -> list[ActorRef[Any]]:
         """The living members, each as often as it has joined."""
-        hashed("group", group)
+        hashed("a group", group)
         held = self._members.get(group, {})
         return [ActorRef(cell) for cell, times in held.items() if cell.state != DEAD for _ in range(times)]
 
@@ -144,7 +145,7 @@ class Groups(Answering):
     @message
     def monitor(self, watcher: ActorRef[Any], group: Any) -> tuple[GroupMonitor, list[ActorRef[Any]]]:
         """Watch one group: its members now, and every change from then on."""
-        hashed("group", group)
+        hashed("a group", group)
         self._forget_dead()
         return self._watch(watcher, True, group), self.members(group)
 

@@ -8,7 +8,8 @@ from ..._kernel._cell import DEAD, REMOTE
 from ..._kernel._errors import ActorExited, UsageError
 from ..._kernel._reasons import NOPROC
 from ..._kernel._ref import ActorRef
-from .._answering import current_ref, on_this_loop, ref_to
+from .._answering import current_ref, on_this_loop
+from .._target import ref_to
 from ._groups import Groups, Refs
 from ._messages import GroupMonitor, GroupsStatistics
 
@@ -136,4 +137,4 @@ def groups(where: ActorRef[Groups] | Any) -> GroupsHandle:
     Raises:
         UsageError: it is a ref to something else.
     """
-    return GroupsHandle(ref_to(Groups, where, "groups"))
+    return GroupsHandle(ref_to(where, Groups))

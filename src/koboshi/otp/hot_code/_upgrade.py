@@ -50,7 +50,7 @@ async def upgrade(ref: Target, cls: type[Actor]) -> None:
     """
     actor_class(cls)  # refuses what is none
     token = new_token()
-    prepared: Prepared = await prepared_for(ref_to(ref), token, prepare, cls)
+    prepared: Prepared = await prepared_for(ref_to(ref, Actor), token, prepare, cls)
     told = _Told(prepared)
     try:
         await told.tell(cls)

@@ -6,9 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
+from ..._kernel._actor import Actor
 from ..._kernel._errors import UsageError
 from ..._kernel._ref import ActorRef
 from ..._kernel._system import ask
+from ..._supervision._options import hashed, whole
 from .._target import Target, ref_to
 from . import _operations as operations
 from ._events import TraceEvent
@@ -45,7 +47,7 @@ async def get_state(ref: Target) -> Any:
         ActorExited, NotRunning, CallCycle: as `ref.call`.
         UsageError: it is a bare process.
     """
-    return await ask(ref_to(ref), operations.get_state)
+    return await ask(ref_to(ref, Actor), operations.get_state)
 
 
 async def replace_state(ref: Target, fn: Callable[[Any], Any]) -> Any:
@@ -60,7 +62,7 @@ async def replace_state(ref: Target, fn: Callable[[Any], Any]) -> Any:
         NotPicklable: the actor is on another node, where a function goes by its name.
     """
     _check_callable("fn", fn)
-    return await ask(ref_to(ref), operations.replace_state, fn)
+    return await ask(ref_to(ref, Actor), operations.replace_state, fn)
 
 
 async def suspend(ref: Target) -> None:
@@ -69,12 +71,12 @@ async def suspend(ref: Target) -> None:
     What was sent before is handled first. `ref.suspend()` does not wait for that. Calls made meanwhile time
     out.
     """
-    await ask(ref_to(ref), operations.suspend)
+    await ask(ref_to(ref, Actor), operations.suspend)
 
 
 async def resume(ref: Target) -> None:
     """Have the actor handle its mail again; one that is not suspended does so anyway."""
-    await ask(ref_to(ref), operations.resume)
+    await ask(ref_to(ref, Actor), operations.resume)
 
 
 async def get_status(ref: Target) -> ActorStatus:
@@ -83,7 +85,7 @@ async def get_status(ref: Target) -> ActorStatus:
     Raises:
         Exception: what `format_status` raised.
     """
-    status: ActorStatus = await ask(ref_to(ref), operations.get_status)
+    status: ActorStatus = await ask(ref_to(ref, Actor), operations.get_status)
     return status
 
 
@@ -99,7 +101,7 @@ async def trace(ref: Target, on: bool = True, *, to: ActorRef[Any] | None = None
         raise UsageError(f"trace takes on=True or on=False, got {on!r}")
     if to is not None and not isinstance(to, ActorRef):
         raise UsageError(f"trace takes a ref or None for to, got {to!r}")
-    await ask(ref_to(ref), operations.trace, on, to)
+    await ask(ref_to(ref, Actor), operations.trace, on, to)
 
 
 @overload
@@ -112,10 +114,8 @@ async def log(ref: Target, what: str = "on", *, size: int = 10) -> list[TraceEve
     Args:
         size: how many are kept, 10 by default. A log that is on already keeps what it has, as far as it fits.
     """
-    given: object = size
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise UsageError(f"log takes a whole number >= 1 for size, got {given!r}")
-    target = ref_to(ref)
+    whole("size", size, 1)
+    target = ref_to(ref, Actor)
     if what == "on":
         await ask(target, operations.log_on, size)
         return None
@@ -134,7 +134,7 @@ async def statistics(ref: Target, what: Literal["on", "off"]) -> None: ...
 async def statistics(ref: Target, what: Literal["get"] = "get") -> ActorStatistics | None: ...
 async def statistics(ref: Target, what: str = "get") -> ActorStatistics | None:
     """Count the actor's messages: turn that "on" or "off", or "get" the figures, None while it is off."""
-    target = ref_to(ref)
+    target = ref_to(ref, Actor)
     if what == "on":
         await ask(target, operations.statistics_on)
         return None
@@ -163,11 +163,8 @@ async def install(ref: Target, fn: Hook, state: Any = None, *, id: Any = None) -
     _check_callable("fn", fn)
     if inspect.iscoroutinefunction(fn):
         raise UsageError(f"fn is called in the middle of a message, so it is a plain function; got {fn!r}")
-    try:
-        hash(id)
-    except TypeError:
-        raise UsageError(f"id takes something that can be a key, got {id!r}") from None
-    done: bool = await ask(ref_to(ref), operations.install, fn if id is None else id, fn, state)
+    hashed("an id", id)
+    done: bool = await ask(ref_to(ref, Actor), operations.install, fn if id is None else id, fn, state)
     return done
 
 
@@ -177,13 +174,13 @@ async def remove(ref: Target, id: Any) -> bool:
         hash(id)
     except TypeError:
         return False  # it is nobody's id
-    done: bool = await ask(ref_to(ref), operations.remove, id)
+    done: bool = await ask(ref_to(ref, Actor), operations.remove, id)
     return done
 
 
 async def no_debug(ref: Target) -> None:
     """Remove all that looks at the actor: trace, log, statistics and debug functions."""
-    await ask(ref_to(ref), operations.no_debug)
+    await ask(ref_to(ref, Actor), operations.no_debug)
 
 
 def _check_callable(option: str, value: object) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 from ..._kernel._cell import DEAD
 from ..._kernel._process import current_cell
 from ..._kernel._ref import ActorRef
-from .._answering import current_ref, expect, hashed, on_this_loop, ref_to
+from ..._supervision._options import hashed
+from .._answering import current_ref, expect, on_this_loop
+from .._target import ref_to
 from ._hub import hub_of, started_hub
 from ._pubsub import PubSub, PubSubStatistics
 
@@ -30,7 +32,7 @@ class PubSubHandle:
             NotRunning: the pub-sub is not there.
         """
         cell = current_cell("subscribe")
-        hashed("topic", topic)
+        hashed("a topic", topic)
         server, here = self._server("PubSub.subscribe"), on_this_loop(self._ref, PubSub, "PubSub.subscribe")
         hub = started_hub(cell.node, server)
         hub.add(cell, topic)
@@ -49,7 +51,7 @@ class PubSubHandle:
     async def unsubscribe(self, topic: Any) -> None:
         """Tell the current process no more of a topic. What is in its mailbox already stays there."""
         cell = current_cell("unsubscribe")
-        hashed("topic", topic)
+        hashed("a topic", topic)
         hub = hub_of(cell.node, self._server("PubSub.unsubscribe"))
         if hub is not None:
             hub.remove(cell, topic)
@@ -76,7 +78,7 @@ class PubSubHandle:
     async def local_broadcast(self, topic: Any, message: Any) -> None:
         """Tell the subscribers on the caller's own node only."""
         server = self._server("PubSub.local_broadcast")
-        hashed("topic", topic)
+        hashed("a topic", topic)
         hub = hub_of(server._cell.node, server)
         if hub is not None:
             hub.deliver(topic, message, None)
@@ -111,4 +113,4 @@ def pubsub(where: ActorRef[PubSub] | Any) -> PubSubHandle:
     Raises:
         UsageError: it is a ref to something else.
     """
-    return PubSubHandle(ref_to(PubSub, where, "pubsub"))
+    return PubSubHandle(ref_to(where, PubSub))

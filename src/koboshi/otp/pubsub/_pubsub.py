@@ -14,7 +14,8 @@ from ..._kernel._events import Dropped
 from ..._kernel._message import message
 from ..._kernel._reasons import Down, Exit
 from ..._kernel._ref import ActorRef
-from .._answering import Answering, hashed
+from ..._supervision._options import hashed
+from .._answering import Answering
 from ._hub import Hub
 
 
@@ -82,7 +83,7 @@ class PubSub(Answering):
     @message
     def attach(self, hub: ActorRef[Hub], topic: Any) -> None:
         """A node's hub wants a topic."""
-        hashed("topic", topic)
+        hashed("a topic", topic)
         cell = hub._target()
         if cell.state == DEAD:
             return
@@ -98,7 +99,7 @@ class PubSub(Answering):
     @message
     def broadcast(self, topic: Any, payload: Any, sender: ActorRef[Any] | None = None) -> None:
         """Send a message to all subscribers of a topic but `sender`, by one frame to each node."""
-        hashed("topic", topic)
+        hashed("a topic", topic)
         self._broadcasts += 1
         for cell in tuple(self._topics.get(topic, ())):
             if cell.state == DEAD:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, overload
 from ..._kernel._actor import Actor
 from ..._kernel._errors import UsageError
 from ..._kernel._ref import ActorRef
-from .._answering import current_ref, on_this_loop, ref_to
+from .._answering import current_ref, on_this_loop
+from .._target import ref_to
 from ._registry import Registry, Where
 from ._types import Registration, RegistryStatistics
 from ._via import KeyName
@@ -194,4 +195,4 @@ def registry(where: ActorRef[Registry] | Any) -> RegistryHandle:
     Raises:
         UsageError: it is a ref to something else.
     """
-    return RegistryHandle(ref_to(Registry, where, "registry"))
+    return RegistryHandle(ref_to(where, Registry))

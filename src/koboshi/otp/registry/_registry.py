@@ -13,8 +13,8 @@ from ..._kernel._lifecycle import launch
 from ..._kernel._message import message
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import named, nobody
-from ..._supervision._options import one_of
-from .._answering import Answering, hashed
+from ..._supervision._options import hashed, one_of, whole
+from .._answering import Answering
 from .._deliver import deliver
 from ._partition import Entry, Partition
 from ._types import Registered, Registration, RegistryStatistics, Unregistered
@@ -52,17 +52,14 @@ class Registry(Answering):
         listeners: Iterable[Any] = (),
     ) -> None:
         one_of("keys", keys, KEYS)
-        given: object = partitions
-        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-            raise UsageError(f"partitions takes a whole number >= 1, got {partitions!r}")
         told: object = listeners
         if isinstance(told, str) or not isinstance(told, Iterable):
             raise UsageError(f"listeners takes several names, such as ({listeners!r},), got {listeners!r}")
         self.keys_are: Literal["unique", "duplicate"] = keys
         self._listeners = tuple(listeners)
         for each in self._listeners:
-            hashed("name in listeners", each)
-        self._count = partitions
+            hashed("a name in listeners", each)
+        self._count = whole("partitions", partitions, 1)
         self._partitions: list[Partition] = []
         self._meta: dict[Any, Any] = {}
         # The place of each key to which somebody has a ref: the refs to one key are equal.
@@ -104,7 +101,7 @@ class Registry(Answering):
         try:
             return self._partitions[hash(key) % self._count]
         except TypeError:
-            return self._partitions[hashed("key", key) % self._count]  # says what is wrong with it
+            return self._partitions[hashed("a key", key) % self._count]  # says what is wrong with it
 
     def ref_to_key(self, registry: ActorRef[Registry], key: Any, cls: type[AA]) -> ActorRef[AA]:
         """A ref that looks at each send who holds the key."""
@@ -187,19 +184,19 @@ class Registry(Answering):
     @message
     def put_meta(self, name: Any, value: Any) -> None:
         """Keep a value with the registry itself, until the registry ends."""
-        hashed("name of metadata", name)
+        hashed("a name of metadata", name)
         self._meta[name] = value
 
     @message
     def meta(self, name: Any, default: Any = None) -> Any:
         """A value that was kept."""
-        hashed("name of metadata", name)
+        hashed("a name of metadata", name)
         return self._meta.get(name, default)
 
     @message
     def delete_meta(self, name: Any) -> None:
         """Forget a value that was kept; nothing happens when there is none."""
-        hashed("name of metadata", name)
+        hashed("a name of metadata", name)
         self._meta.pop(name, None)
 
     @message

@@ -10,9 +10,9 @@ from ..._kernel._cell import DEAD, REMOTE
 from ..._kernel._errors import NotRunning, UsageError
 from ..._kernel._node import this_node
 from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
+from ..._supervision._options import hashed
 from ..._supervision._supervisor import Supervisor
 from ...wire._keys import key_number
-from .._answering import hashed
 
 _WORD = 2**64 - 1
 
@@ -107,7 +107,7 @@ class Given:
             raise UsageError(f"a router takes refs of actors, got {ref!r}")
         if id is None:
             id = self._next
-        hashed("routee's id", id)
+        hashed("a routee's id", id)
         if id in self._routees:
             raise UsageError(f"the router has a routee {id!r} already; remove it first or take another id")
         self._routees[id] = Routee(id, ref)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from ..._kernel._errors import UsageError
 from ..._kernel._message import MARK, Message, message
+from ..._supervision._options import hashed
 from ._table import ANY_STATE, Any_, Row, Special, TimeoutNamed
 
 if TYPE_CHECKING:
@@ -126,10 +127,7 @@ def when(states: States, event: Any, /, *, to: Targets = ()) -> Callable[[Any], 
 
 def timeout(name: Any) -> TimeoutNamed:
     """The end of the timeout of that name, for `when`."""
-    try:
-        hash(name)
-    except TypeError:
-        raise UsageError(f"the name of a timeout is something that can be hashed, got {name!r}") from None
+    hashed("a timeout's name", name)
     return TimeoutNamed(name)
 
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, NoReturn, ParamSpec
 from ..._kernel._errors import UsageError
 from ..._kernel._message import Message, message
 from ..._kernel._reply import defer
-from ._declare import EVENT, fallbacks_of, rows_of
+from ._declare import EVENT, fallbacks_of, rows_of, timeout
 from ._events import Event
-from ._table import ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT, Table, TimeoutNamed, label_of
+from ._table import ENTER, EVENT_TIMEOUT, INFO, STATE_TIMEOUT, Table, label_of
 from ._turn import CALL, Inside, Turns, Unexpected, timeout_label
 
 __all__ = ["Snapshot", "StateMachine", "StateMachineStatistics"]
@@ -143,7 +143,7 @@ class StateMachine(Turns):
 
     def set_timeout(self, name: Hashable, seconds: float, payload: Any = None) -> None:
         """Have `timeout(name)` handled after so many seconds, in whatever state; anew if it is set."""
-        self._ask("set", _named(name), _checked(seconds), payload)
+        self._ask("set", timeout(name), _checked(seconds), payload)
 
     def cancel_state_timeout(self) -> None:
         """Take `set_state_timeout` back."""
@@ -151,7 +151,7 @@ class StateMachine(Turns):
 
     def cancel_timeout(self, name: Hashable) -> None:
         """Take `set_timeout` back, even if its end is on its way."""
-        self._ask("cancel", _named(name))
+        self._ask("cancel", timeout(name))
 
     def update_state_timeout(self, payload: Any) -> None:
         """Give the state timeout another payload and leave its time; if none is set, it ends at once."""
@@ -159,7 +159,7 @@ class StateMachine(Turns):
 
     def update_timeout(self, name: Hashable, payload: Any) -> None:
         """Give a named timeout another payload and leave its time; if it is not set, it ends at once."""
-        self._ask("update", _named(name), 0.0, payload)
+        self._ask("update", timeout(name), 0.0, payload)
 
     @property
     def event_kind(self) -> str:
@@ -276,16 +276,6 @@ class StateMachine(Turns):
 
     def _data(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_kb_")}
-
-
-def _named(name: Any) -> TimeoutNamed:
-    try:
-        hash(name)
-    except TypeError:
-        raise UsageError(
-            f"a timeout's name must be hashable, such as a string or a tuple, got {name!r}"
-        ) from None
-    return TimeoutNamed(name)
 
 
 def _checked(seconds: Any) -> float:

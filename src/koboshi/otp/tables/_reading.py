@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..._kernel._errors import UsageError, WrongThread
 from ..._kernel._node import Node
+from ..._supervision._options import is_whole
 from ._errors import AccessDenied, KeyNotFound, NoSuchTable
 from ._patterns import Where, bindings, check_pattern, is_open, test_of, variables
-from ._shapes import is_whole
 from ._stores import Access, Kind, Store
 
 if TYPE_CHECKING:

@@ -13,8 +13,3 @@ def is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
 def is_list(value: object) -> TypeGuard[list[Any]]:
     """Whether it is a list."""
     return isinstance(value, list)
-
-
-def is_whole(value: object, least: int) -> bool:
-    """Whether it is a whole number of at least `least`; True is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -17,6 +17,7 @@ from ..._kernel._errors import ActorExited, UsageError
 from ..._kernel._process import current_cell
 from ..._kernel._reasons import NOPROC
 from ..._kernel._ref import ActorRef
+from ..._supervision._options import hashed, is_whole
 from ._catalogue import catalogue_of
 from ._stores import ACCESSES, KINDS, Access, Kind, new_store
 from ._writing import TableWrites
@@ -281,7 +282,7 @@ def check_options(name: Any, kind: Any, access: Any, key: Any, named: Any) -> No
     for option, value, allowed in (("kind", kind, KINDS), ("access", access, ACCESSES)):
         if not isinstance(value, str) or value not in allowed:
             raise UsageError(f"{option} is one of {', '.join(map(repr, allowed))}, got {value!r}")
-    if not isinstance(key, int) or isinstance(key, bool) or key < 0:
+    if not is_whole(key, 0):
         raise UsageError(f"key is the key's place in the rows, a whole number >= 0, got {key!r}")
     if not isinstance(named, bool):
         raise UsageError(f"named is True or False, got {named!r}")
@@ -289,9 +290,4 @@ def check_options(name: Any, kind: Any, access: Any, key: Any, named: Any) -> No
 
 def check_name(name: Any) -> None:
     """Raise `UsageError` for what cannot be a name."""
-    try:
-        hash(name)
-    except TypeError:
-        raise UsageError(
-            f"a table's name must be hashable, such as a string or a tuple, got {name!r}"
-        ) from None
+    hashed("a table's name", name)

@@ -15,12 +15,6 @@ def seconds_or_none(option: str, value: object) -> None:
         raise UsageError(f"{option} takes seconds >= 0 or None, got {value!r}")
 
 
-def whole(option: str, value: object, least: int) -> None:
-    """Raise unless it is a whole number that is large enough."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{option} takes a whole number >= {least}, got {value!r}")
-
-
 def function(what: str, fn: Any) -> None:
     """Raise unless it can be called."""
     if not callable(fn):

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from ..._kernel._errors import UsageError
 from ..._kernel._node import this_node
-from ._options import seconds_or_none, whole
+from ..._supervision._options import whole
+from ._options import seconds_or_none
 from ._outcomes import Failed, Ok, Outcome
 from ._result import Gathering
 from ._task import Task, deadline_in

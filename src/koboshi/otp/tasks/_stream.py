@@ -12,9 +12,10 @@ from ..._kernel._errors import UsageError
 from ..._kernel._node import Node
 from ..._kernel._process import begin, class_of
 from ..._kernel._processors import processors
+from ..._supervision._options import whole
 from ._body import run_item
 from ._engine import Engine, Entry, OnTimeout, Start, StreamOptions, StreamStatistics
-from ._options import function, seconds_or_none, whole
+from ._options import function, seconds_or_none
 from ._outcomes import Outcome
 from ._source import kind_of
 
