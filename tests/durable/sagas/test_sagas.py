@@ -292,3 +292,27 @@ def test_what_is_no_saga_is_refused(store: KeptStore) -> None:
         Paying().now()
     with pytest.raises(kb.UsageError, match="step"):
         kb.step_key()
+
+
+def leave() -> None:
+    raise SystemExit(3)
+
+
+async def stop() -> None:
+    raise kb.Stop
+
+
+class Leaving(kb.Saga[str, str]):
+    async def run(self, how: str) -> str:
+        try:
+            await self.step("end", leave if how == "leave" else stop)
+        except kb.StepFailed as failed:
+            return failed.error_type
+        return "went on"
+
+
+def test_a_step_that_wants_to_end_its_process_or_the_program_has_failed(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[str, str]) -> list[str]:
+        return [await (await sagas.start(how)).result(5.0) for how in ("leave", "stop")]
+
+    assert ["SystemExit", "Stop"] == within(lambda: kb.sagas(Leaving, store=store), work)

@@ -211,12 +211,16 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
+WRONG = ["a call of its own", "an end", "a cancel", "a stop", "no words", "half"]
+
+
 def wrong(what: str) -> BaseException:
     """What a function may raise that looks as if it came from the queue itself, or cannot be told."""
     found: dict[str, BaseException] = {
         "a call of its own": kb.CallTimeout("somebody", "a question", 1.0, maybe_executed=True),
         "an end": kb.NotRunning("somebody", "a question"),
         "a cancel": asyncio.CancelledError(),
+        "a stop": kb.Stop(),
         "no words": Unspeakable(),
         "half": ValueError("\ud800 \0"),
     }

@@ -9,6 +9,7 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 from ..._kernel._errors import UsageError
+from ..._kernel._lifecycle import Stop
 from ..actors._codec import Codec, _hints, codec_of
 
 __all__ = ["KEY", "called", "result_codec", "step_key"]
@@ -41,7 +42,7 @@ async def called(fn: Callable[..., Any], args: tuple[Any, ...], timeout: float |
         if task is not None and task.cancelling():
             raise
         return error, False
-    except Exception as error:
+    except (Exception, SystemExit, Stop) as error:
         return error, isinstance(error, TimeoutError) and scope.expired()
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..._kernel._lifecycle import Stop
 from .._failures import TaskTimeout
 from . import _work
 from ._attempt import Attempt
@@ -75,7 +76,7 @@ class Coroutines:
                 # Nobody has cancelled it but its own function, or all that runs is cancelled with the program.
                 own = asyncio.current_task()
                 self._failed(attempt, error, raised=own is None or not own.cancelling())
-        except Exception as error:
+        except (Exception, Stop) as error:
             if limit.expired() and isinstance(error, TimeoutError):
                 assert timeout is not None
                 error = TaskTimeout(task.name, timeout)
