@@ -123,3 +123,19 @@ async def test_a_job_that_nobody_has_any_more_is_not_kept(queue: kb.Queue) -> No
     assert not queue._live()._put
     gate.set()
     await ended(queue, 6)
+
+
+@kb.task(retries=0, timeout=0.05)
+async def slow(raises: bool) -> None:
+    if raises:
+        raise TimeoutError("of its own")
+    await asyncio.Event().wait()
+
+
+async def test_a_coroutine_over_its_time_failed_by_that_and_one_that_raises_the_same_by_itself(
+    queue: kb.Queue,
+) -> None:
+    with pytest.raises(kb.TaskFailed, match=r"attempt 1: TaskTimeout: .* longer than its timeout of 0\.05 s"):
+        await (await queue.put(slow, False)).result()
+    with pytest.raises(kb.TaskFailed, match="attempt 1: TimeoutError: of its own"):
+        await (await queue.put(slow, True)).result()

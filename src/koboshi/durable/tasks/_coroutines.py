@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..._kernel._lifecycle import Stop
@@ -66,20 +66,16 @@ class Coroutines:
 
     async def _run(self, attempt: Attempt) -> None:
         held, task = attempt.claimed, attempt.task
+        work = _work.perform_async(task, self._limit, held.payload, held.id, held.attempt)
         timeout = task.options.timeout
-        limit = asyncio.timeout(timeout)
         try:
-            async with limit:
-                outcome = await _work.perform_async(task, self._limit, held.payload, held.id, held.attempt)
+            outcome = await (work if timeout is None else _in_time(work, task.name, timeout))
         except asyncio.CancelledError as error:
             if not attempt.over:
                 # Nobody has cancelled it but its own function, or all that runs is cancelled with the program.
                 own = asyncio.current_task()
                 self._failed(attempt, error, raised=own is None or not own.cancelling())
         except (Exception, Stop) as error:
-            if limit.expired() and isinstance(error, TimeoutError):
-                assert timeout is not None
-                error = TaskTimeout(task.name, timeout)
             if not attempt.over:
                 self._failed(attempt, error)
         else:
@@ -89,3 +85,14 @@ class Coroutines:
             attempt.work = None
             self.running -= 1
             self._begin()
+
+
+async def _in_time(work: Coroutine[Any, Any, Any], name: str, timeout: float) -> Any:
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TaskTimeout(name, timeout) from error
