@@ -260,3 +260,18 @@ def test_a_class_without_a_state_is_refused() -> None:
         kb.durable(Bare, store="memory://")
     with pytest.raises(kb.UsageError, match=r"subclass of kb\.DurableActor"):
         kb.durable(kb.Supervisor, store="memory://")  # type: ignore[type-var]
+
+
+async def test_another_thread_is_refused_at_once_and_told_the_way(store: str) -> None:
+    bank = bank_of(store)
+
+    def elsewhere(key: str) -> None:
+        asyncio.run(bank[key].call(Account.deposit, 5))
+
+    async with kb.Supervisor(bank.child()):
+        await bank["awake"].call(Account.deposit, 1)
+        with pytest.raises(kb.WrongThread, match="run_coroutine_threadsafe"):
+            await asyncio.to_thread(elsewhere, "asleep")
+        with pytest.raises(kb.WrongThread):
+            await asyncio.to_thread(elsewhere, "awake")
+        assert 1 == bank.statistics().active

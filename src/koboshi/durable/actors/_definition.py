@@ -6,11 +6,12 @@ import asyncio
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ..._kernel._cell import DEAD, DOOMED, Cell
-from ..._kernel._errors import NameTaken, NotRunning, UsageError
+from ..._kernel._errors import NameTaken, NotRunning, UsageError, WrongThread
 from ..._kernel._node import this_node
 from .._failures import UnknownType
 from ..stores import Session, StoreURL
@@ -125,9 +126,15 @@ class Definition:
 
         Raises:
             NotRunning: nobody on this event loop.
+            WrongThread: it runs on the event loop of another thread.
         """
         if self.live is None:
             raise NotRunning(f"durable {self.type} (put its child() under a running supervisor)", what)
+        if self.live._kb_cell.node.thread != get_ident():
+            raise WrongThread(
+                f"durable {self.type} was used on another thread than its event loop's; pass the coroutine to that "
+                "loop with asyncio.run_coroutine_threadsafe(...)"
+            )
         return self.live
 
     async def started(self, what: str, deadline: float | None) -> Kind:

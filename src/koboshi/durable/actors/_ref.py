@@ -164,6 +164,8 @@ class DurableRef(Past[A_co], Generic[A_co]):
         other = elsewhere(self._definition, None) if kind is None else None
         if other is not None:
             return other
+        if kind is not None:
+            live(self._definition, message)  # on this thread, or not at all
         if kind is None or (kind.ends and self.key not in kind.active):
             kind = await self._definition.started(describe(message), deadline)
         activation = kind.active.get(self.key)
