@@ -120,6 +120,8 @@ def test_every_other_side_gives_the_right_result_on_its_rows(row: str, side: str
     if side == "elixir" and shutil.which("elixir") is None:
         pytest.skip("needs elixir")
     definition = replace(ROWS[row], sides=(side,))
+    if side == "sqlite":
+        definition = replace(definition, step=1)  # it changes one row; each commit waits for the disk
 
     with open_sides({side}) as sides:
         if side in APART and sides[side].absent:
