@@ -41,6 +41,11 @@ class Connection(sqlite3.Connection):
         return self.cursor().execute(sql, parameters)
 
 
+def passed() -> int:
+    """How many boundaries a process that is not to be killed has behind it."""
+    return -1 - LEFT["boundaries"]
+
+
 def connect(path: str, **options: Any) -> sqlite3.Connection:
     return sqlite3.connect(path, factory=Connection, **options)
 
@@ -68,10 +73,15 @@ def forked(run: Callable[[], Coroutine[Any, Any, str]], at: int) -> str | None:
 
 
 def each_boundary(
-    folder: Path, run: Callable[[], Coroutine[Any, Any, str]]
+    folder: Path, run: Callable[[], Coroutine[Any, Any, str]], step: int = 1, first: int = 1
 ) -> Iterator[tuple[int, bool, str]]:
-    """For each boundary, in an empty folder: its number, whether the first process was killed, and the outcome."""
-    at = 1
+    """For each boundary, in an empty folder: its number, whether the first process was killed, and the outcome.
+
+    A transaction is BEGIN, a statement and COMMIT at least, which are six boundaries: with a step of 4 a process is
+    killed between any two commits, so in each state that it can leave the store in. `first` may leave out what opens
+    the store; see `passed`.
+    """
+    at = first
     while True:
         for each in folder.iterdir():
             each.unlink()
@@ -82,4 +92,4 @@ def each_boundary(
         yield at, killed, outcome
         if not killed:
             return
-        at += 1
+        at += step
