@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import msgspec
 import pytest
 
@@ -42,6 +44,20 @@ async def test_a_turn_that_is_refused_or_raises_has_emitted_nothing(store: str) 
             await carts["a"].call(Cart.boom)
         assert len((await carts["a"].call(Cart.look)).items) == 500
         assert await carts["a"].call(Cart.add_all, []) == 500
+
+
+async def test_an_event_with_a_field_of_another_type_is_refused_and_the_actor_can_still_be_woken(
+    store: str,
+) -> None:
+    carts = kb.durable(Cart, store=store)
+    async with kb.Supervisor(carts.child()):
+        await carts["a"].call(Cart.add, "tea", 300)
+        with pytest.raises(
+            kb.ActorExited, match="event Added of Cart/a does not fit Added: Expected `int`, got `float`"
+        ):
+            await carts["a"].call(Cart.add, "pot", cast("Any", 0.5))
+
+        assert CartState(("tea",), 300) == await carts["a"].call(Cart.look)
 
 
 async def test_a_handler_that_assigns_the_state_is_told_to_emit(store: str) -> None:

@@ -147,7 +147,7 @@ class Activation:
         if self.kind.definition.durability != "commit":
             return self._finish_loosely(value, blob, request_id)
         if blob != self.blob:
-            within_limit(f"the state of {self.who}", blob)
+            self.kind.definition.codec.storable(f"the state of {self.who}", blob)
         return self._join(run, value, request_id, blob, self.revision + 1)
 
     def _finish_loosely(self, value: Any, blob: bytes, request_id: str | None) -> Any:
@@ -250,7 +250,7 @@ class Activation:
 
     def changed(self, blob: bytes) -> None:
         """Durability "snapshot": the state has changed, and is saved later."""
-        self.blob = within_limit(f"the state of {self.who}", blob)
+        self.blob = self.kind.definition.codec.storable(f"the state of {self.who}", blob)
         self.revision += 1
         self.kind.save_later(self)
 

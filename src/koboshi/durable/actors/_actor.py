@@ -13,7 +13,7 @@ from ..._kernel._errors import UsageError
 from ..._kernel._message import Message
 from .._failures import Corrupted
 from ._activation import first_number
-from ._codec import Codec, arguments_of, codec_of
+from ._codec import Codec, arguments_of, codec_of, type_name
 from ._forward import Forwarded
 from ._identity import checked_name
 from ._past import KeptStates
@@ -88,8 +88,14 @@ class DurableActor(Actor, Generic[S]):
 
     def initial(self) -> S:
         """The state of a key that has none yet; by default the state's type, called without arguments."""
-        made: S = type(self)._kb_codec.type()
-        return made
+        made = type(self)._kb_codec.type
+        try:
+            return cast("S", made())
+        except TypeError as error:
+            raise UsageError(
+                f"a {type_name(made)} cannot be made without arguments ({error}); give its fields defaults, or let "
+                f"{type(self).__qualname__} override `initial`"
+            ) from error
 
     @property
     def state(self) -> S:

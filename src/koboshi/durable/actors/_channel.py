@@ -12,7 +12,7 @@ from ..._kernel._errors import NotRunning, UsageError
 from ..._kernel._node import this_node
 from ..stores import Row, Session, StoreURL, check_url
 from ..stores._tables import OUTBOX, REQUEST
-from ._codec import codec_of, within_limit
+from ._codec import codec_of, type_name, within_limit
 from ._identity import Identity, checked_name
 from ._letter import put_source
 from ._publication import ROW, Publication, publish_all, subscribers_of
@@ -102,7 +102,8 @@ class Channel(Generic[T]):
             self._codec.decode(blob)
         except (TypeError, msgspec.ValidationError) as error:
             raise UsageError(
-                f"the channel {self.name!r} takes {self._codec.type!r}, got a {type(value).__name__}: {error}"
+                f"the channel {self.name!r} takes {type_name(self._codec.type)}, got a {type(value).__name__}: "
+                f"{error}"
             ) from None
         return within_limit(f"what is published on {self.name!r}", msgspec.msgpack.encode(((value,), {})))
 

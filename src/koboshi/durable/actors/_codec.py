@@ -45,9 +45,34 @@ class Codec:
             self.decode = msgspec.msgpack.Decoder(type).decode
             self.plain = msgspec.msgpack.decode
 
+    def storable(self, what: str, blob: bytes) -> bytes:
+        """What `encode` gave, when it may be stored: it is small enough, and `decode` will take it.
+
+        Encoding does not look at declared types, so a field of a wrong type would be found by the next program that
+        reads it, when nothing can be done about it any more. Protobuf messages check fields when these are set.
+
+        Raises:
+            PayloadTooLarge: it is too large.
+            UsageError: it is not of the declared type.
+        """
+        within_limit(what, blob)
+        if self.name != "protobuf":
+            try:
+                self.decode(blob)
+            except msgspec.MsgspecError as error:
+                raise UsageError(
+                    f"{what} does not fit {type_name(self.type)}: {error}; nothing was recorded"
+                ) from None
+        return blob
+
     def convert(self, plain: Any) -> Any:
         """A value of the type from plain values, as an upcaster gives them."""
         return msgspec.convert(plain, self.type)
+
+
+def type_name(type: Any) -> str:
+    """A declared type as it is written in a program."""
+    return type.__qualname__ if inspect.isclass(type) else str(type)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -57,7 +57,7 @@ class EventActivation(Activation):
     def record(self, kind: EventType, event: Any) -> None:
         """Add an event to the turn in hand."""
         revision = self.revision + len(self.emitted) + 1
-        blob = within_limit(f"the event {kind.name} of {self.who}", kind.encode(event))
+        blob = kind.codec.storable(f"the event {kind.name} of {self.who}", kind.encode(event))
         self._add(revision, kind.name, kind.version, blob)
         self.emitted.append((revision, event))
 
