@@ -164,3 +164,26 @@ async def test_a_message_is_sealed_with_the_keys_of_its_target(url: str, tmp_pat
         while not home.diaries.statistics().delivered:
             await home.diaries["b"].call(Diary.lines)
         assert [SECRET] == await home.diaries["b"].call(Diary.lines)
+
+
+async def test_a_message_waits_for_a_program_that_has_its_key_and_is_no_dead_letter(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = kb.KeyRing({"new": NEW, "old": OLD}, current="new")
+    Household(url, changed)
+    plain = kb.durable(Diary, store=url, type="Plain")
+    async with kb.Supervisor(plain.child()):
+        for line in ("first", "second"):
+            await plain["p"].call(Diary.send_on, "b", line)
+    # A host where the key has not been changed yet.
+    home = Household(url, kb.KeyRing({"old": OLD}, current="old"))
+    async with kb.Supervisor(home.diaries.child()):
+        await home.diaries["b"].call(Diary.add, "before")
+        while "a message waits, with what is behind it" not in caplog.text:
+            assert ["before"] == await home.diaries["b"].call(Diary.lines)
+            assert 0 == home.diaries.statistics().dead_letters
+    home = Household(url, changed)
+    async with kb.Supervisor(home.diaries.child()):
+        while home.diaries.statistics().delivered < 2:
+            await home.diaries["b"].call(Diary.lines)
+        assert ["before", "first", "second"] == await home.diaries["b"].call(Diary.lines)

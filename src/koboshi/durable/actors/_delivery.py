@@ -20,16 +20,15 @@ from ..._kernel._cell import DEAD
 from ..._kernel._errors import MailboxFull
 from ..._supervision._restart import Backoff
 from .._error_text import text_of, trace_of
+from .._failures import WrongKey
 from ..stores import Change, Query, Session
 from ..stores._tables import OUTBOX
 from ._claim import answered_before
 from ._codec import arguments_of
 from ._identity import Identity
 from ._knock import Knock
-from ._letter import DUE, Letter
-from ._numbers import report_number
+from ._letter import DUE, Letter, sealed_report
 from ._patience import Patience
-from ._seal import seal_text
 from ._timers import Timers
 from ._turn import CONSUMING, REQUEST_ID
 
@@ -230,6 +229,12 @@ class Deliveries:
         try:
             blob = definition.sealer.open(who, "message", letter.number, bytes(letter.payload))
             args, kwargs = arguments_of(fn).decode(blob)
+        except WrongKey as failure:
+            # No fault of the message: it waits for a program that has its key, and what is behind it too.
+            self._open.pop((letter.source, letter.seq), None)
+            self._held.add((letter.source, letter.key))
+            self._patience.keyless(letter.key, failure)
+            return
         except Exception as failure:
             self._bury(letter, f"its arguments cannot be read: {text_of(failure)}")
             return
@@ -343,7 +348,7 @@ class Deliveries:
             return
         delay = self._backoff.delay(attempts, random.random)
         self._held.add((letter.source, letter.key))
-        row, sealed = (self._definition.system, letter.source, letter.seq), self._sealed(letter, report)
+        row, sealed = letter.row(self._definition), sealed_report(self._definition, letter, report)
 
         def later(session: Session) -> None:
             change = ("attempts", "not_before", "report")
@@ -360,7 +365,7 @@ class Deliveries:
 
     def _bury(self, letter: Letter, report: str) -> None:
         self.dead += 1
-        row, sealed = (self._definition.system, letter.source, letter.seq), self._sealed(letter, report)
+        row, sealed = letter.row(self._definition), sealed_report(self._definition, letter, report)
 
         def bury(session: Session) -> None:
             change = ("state", "attempts", "report")
@@ -368,12 +373,6 @@ class Deliveries:
 
         _log.warning("%s to %s/%s is a dead letter", letter.number, self._definition.type, letter.key)
         self._settle(letter, bury)
-
-    def _sealed(self, letter: Letter, report: str) -> str:
-        """A report as it is stored: it may hold what the message was about."""
-        definition = self._definition
-        who = Identity(definition.system, definition.type, letter.key)
-        return seal_text(definition.sealer, who, "report", report_number(letter.source, letter.seq), report)
 
     def _settle(self, letter: Letter, change: Callable[[Session], None]) -> None:
         """Write what becomes of a message; until that is done it is not read again."""

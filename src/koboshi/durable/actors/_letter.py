@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..stores import Select
 from ._identity import Identity
+from ._numbers import report_number
+from ._seal import seal_text
 from ._timers import TIMERS
 
-__all__ = ["DUE", "PUT", "Letter", "letter_number", "put_source"]
+if TYPE_CHECKING:
+    from ._definition import Definition
+
+__all__ = ["DUE", "PUT", "Letter", "letter_number", "put_source", "sealed_report"]
 
 #: Sources of messages that carry the id of a request begin so; the target's type and key and the id follow.
 PUT = "put/"
@@ -51,6 +56,10 @@ class Letter(NamedTuple):
         """What tells it apart, and its bytes are bound to."""
         return letter_number(self.source, self.seq)
 
+    def row(self, definition: Definition) -> tuple[str, str, int]:
+        """The primary key of its row."""
+        return definition.system, self.source, self.seq
+
     @property
     def is_put(self) -> bool:
         """Whether it carries the id of a request."""
@@ -59,3 +68,9 @@ class Letter(NamedTuple):
     def request(self, type: str) -> str | None:
         """The request's id that it carries, if it does, to an actor of this type."""
         return self.source[len(f"{PUT}{type}/{self.key}/") :] if self.is_put else None
+
+
+def sealed_report(definition: Definition, letter: Letter, report: str) -> str:
+    """A message's report as it is stored: it may hold what the message was about."""
+    who = Identity(definition.system, definition.type, letter.key)
+    return seal_text(definition.sealer, who, "report", report_number(letter.source, letter.seq), report)

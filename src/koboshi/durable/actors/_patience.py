@@ -2,18 +2,23 @@
 
 An activation that ends before it has handled anything is started again later and later: its `on_start` fails, say.
 And messages whose turns were one write that the database has refused come one by one from then on, until they are
-settled: which of them is to blame is seen only so.
+settled: which of them is to blame is seen only so. Those whose key this program does not have wait for one that has
+it: while keys are changed host by host, a host without the new key gets messages that are sealed with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable
 
 from ..._supervision._restart import Backoff
+from .._failures import WrongKey
 
 __all__ = ["Patience"]
+
+_log = logging.getLogger("koboshi.durable")
 
 
 class Patience:
@@ -32,6 +37,8 @@ class Patience:
         self._resting: set[str] = set()
         # By key: how many messages are still to come one by one.
         self._single: dict[str, int] = {}
+        # Of whom it was told that messages wait for their key.
+        self._told: set[str] = set()
 
     def holds_back(self, key: str, on_their_way: Iterable[str]) -> bool:
         """Whether an actor gets no message now. It will be looked for again when it may have one.
@@ -71,3 +78,9 @@ class Patience:
         """So many of its messages come one by one now."""
         if count > 1:
             self._single[key] = max(count, self._single.get(key, 0))
+
+    def keyless(self, key: str, error: WrongKey) -> None:
+        """A message to it cannot be opened here; this is told once."""
+        if key not in self._told:
+            self._told.add(key)
+            _log.warning("a message waits, with what is behind it, for a program that can open it: %s", error)
