@@ -103,6 +103,7 @@ class Fleet:
     def __init__(self, url: str, size: int, lease: float, bug: str = "") -> None:
         self._command = [sys.executable, "-m", "tests.chaos.host", url, str(lease)]
         self._environment = {**os.environ, "CHAOS_BUG": bug}
+        self._given: dict[str, str] = {}
         self._size = size
         self._wanted = asyncio.Event()
         self._wanted.set()
@@ -144,7 +145,7 @@ class Fleet:
         return await asyncio.create_subprocess_exec(
             *self._command,
             cwd=ROOT,
-            env=self._environment,
+            env=self._environment | self._given,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=None if os.environ.get("CHAOS_LOG") == "1" else asyncio.subprocess.DEVNULL,
@@ -159,8 +160,9 @@ class Fleet:
                 host.kill()
             await asyncio.sleep(0.01)
 
-    def start(self) -> None:
-        """Start them again."""
+    def start(self, **environment: str) -> None:
+        """Start them again, with this in their environment until they are stopped."""
+        self._given = environment
         self._wanted.set()
 
 

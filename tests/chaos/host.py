@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 import msgspec
-from tests.chaos import planted
+from tests.chaos import keys, planted
 
 import koboshi as kb
 
@@ -51,7 +51,7 @@ class Account(kb.DurableActor[Book]):
         if cents > self.state.cents:
             raise kb.Refused(f"{self.key} has {self.state.cents} and not {cents}")
         self.state.cents -= cents
-        self.send(accounts[other], Account.receive, id, self.key, cents)
+        self.send(account(other), Account.receive, id, self.key, cents)
         return self._note("out", id, other, cents)
 
     @kb.message
@@ -78,7 +78,13 @@ class Account(kb.DurableActor[Book]):
 
 
 accounts: kb.Durable[Account]
+vaults: kb.Durable[Account]
 MESSAGES: dict[str, Any] = {"open": Account.open, "out": Account.out, "note": Account.note}
+
+
+def account(name: str) -> kb.DurableRef[Account]:
+    """An account; every second one is a vault, which is encrypted."""
+    return (vaults if keys.is_sealed(name) else accounts)[name]
 
 
 def say(line: dict[str, Any]) -> None:
@@ -104,7 +110,7 @@ def is_certain(error: Exception) -> bool:
 
 async def obey(command: dict[str, Any]) -> Any:
     """Do what is asked, and give what came of it."""
-    ref = accounts[command["account"]].within(PATIENCE)
+    ref = account(command["account"]).within(PATIENCE)
     if command["do"] == "look":
         return await ref.call(Account.look)
     message = MESSAGES[command["do"]]
@@ -132,8 +138,10 @@ async def answer(command: dict[str, Any]) -> None:
 
 async def main(url: str, lease: float) -> None:
     """Serve until stdin ends."""
-    global accounts
+    global accounts, vaults
     accounts = kb.durable(Account, store=url, lease=lease, deactivate_after=1.0)
+    ring = keys.ring(os.environ.get(keys.VARIABLE, ""))
+    vaults = kb.durable(Account, store=url, type="Vault", lease=lease, deactivate_after=1.0, keys=ring)
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -141,7 +149,7 @@ async def main(url: str, lease: float) -> None:
     log.setLevel(logging.INFO)
     log.addHandler(Refusals())
     log.propagate = os.environ.get("CHAOS_LOG") == "1"
-    async with kb.Supervisor(accounts.child()), asyncio.TaskGroup() as group:
+    async with kb.Supervisor(accounts.child(), vaults.child()), asyncio.TaskGroup() as group:
         say({"event": "up"})
         while line := await reader.readline():
             command = json.loads(line)

@@ -6,15 +6,19 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet, Host, HostGone
+from tests.chaos.keys import VARIABLE, is_sealed
 from tests.chaos.sites import Site
 
 __all__ = ["KINDS", "Nemesis"]
 
-ALWAYS = ("killed", "killed_in_commit", "paused", "restored", "row_corrupted", "rows_swapped", "old_row")
+ALWAYS = (
+    *("killed", "killed_in_commit", "paused", "restored"),
+    *("row_corrupted", "rows_swapped", "old_row", "wrong_key"),
+)
 KINDS = (*ALWAYS, "disk_full", "server_killed")
 # What happens more often than the others, which stop everything.
 _OFTEN = ("killed", "killed_in_commit", "paused") * 2
@@ -56,6 +60,7 @@ class Nemesis:
             "row_corrupted": self._corrupt,
             "rows_swapped": self._swap,
             "old_row": self._put_old_row,
+            "wrong_key": self._take_key,
             "disk_full": self._break_down,
             "server_killed": self._break_down,
         }
@@ -154,30 +159,49 @@ class Nemesis:
             await self._damage(client, {name: (state, old)})
         self._fleet.start()
 
+    async def _take_key(self, client: Client) -> None:
+        """Start all hosts with another key: what is encrypted must refuse, and the work of all others goes on."""
+        await self._fleet.stop()
+        sealed = {name for name in client.accounts if is_sealed(name) and await self._site.state(name)}
+        self._fleet.start(**{VARIABLE: "wrong"})
+        # One that has no row yet may get its first one now, with the key that is there.
+        unknown = {name for name in client.accounts if is_sealed(name)} - sealed
+        await self._refused(client, sealed, ("WrongKey",), "with a wrong key", but=unknown)
+        await self._flow(client, 0.3)
+        await self._fleet.stop()
+        self._fleet.start()
+
     async def _damage(self, client: Client, rows: dict[str, tuple[bytes, bytes]]) -> None:
         """Have these accounts refuse to start and all others go on; then put back what was there."""
         for name, (_, bad) in rows.items():
             await self._site.put_state(name, bad)
         self._fleet.start()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE
-        for name in client.accounts:
-            while True:
-                reply = await client.ask(name, {"do": "look"})
-                if reply is not None and "ok" in reply:
-                    if name in rows:
-                        self.violations.append(f"{name} was served from a damaged row")
-                    break
-                if reply is not None and reply["error"] == "Corrupted":
-                    if name not in rows:
-                        self.violations.append(f"{name} refuses and was not touched: {reply['text']}")
-                    break
-                if loop.time() > deadline:
-                    self.violations.append(f"{name} neither served nor refused beside a damaged row")
-                    break
+        # Where it is the id of the key that is damaged, nobody has that key.
+        await self._refused(client, set(rows), ("Corrupted", "WrongKey"), "from a damaged row")
         await self._fleet.stop()
         for name, (good, _) in rows.items():
             await self._site.put_state(name, good)
+
+    async def _refused(
+        self, client: Client, names: set[str], errors: tuple[str, ...], how: str, but: Iterable[str] = ()
+    ) -> None:
+        """Have exactly these accounts refuse with one of these errors, and all others served."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE
+        for name in (each for each in client.accounts if each not in but):
+            while True:
+                reply = await client.ask(name, {"do": "look"})
+                if reply is not None and "ok" in reply:
+                    if name in names:
+                        self.violations.append(f"{name} was served {how}")
+                    break
+                if reply is not None and reply["error"] in errors:
+                    if name not in names:
+                        self.violations.append(f"{name} refuses and was not touched: {reply['text']}")
+                    break
+                if loop.time() > deadline:
+                    self.violations.append(f"{name} neither served nor refused, where some are read {how}")
+                    break
 
     async def _break_down(self, client: Client) -> None:
         await self._site.break_down()
