@@ -255,6 +255,8 @@ class Stubborn(kb.DurableActor[list[str]]):
         (Stubborn.raise_what_cannot_be_stored, r"half of a pair: \ud800"),
         (Stubborn.leave_the_program, "SystemExit: 3"),
     ],
+    # The text of the second would be no name of a test that one process can tell another.
+    ids=["refused", "not storable", "leaves"],
 )
 async def test_however_a_message_fails_it_is_a_dead_letter_after_its_attempts(
     message: Any, reported: str, url: str, file: Path
