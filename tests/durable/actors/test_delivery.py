@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar
@@ -255,12 +256,13 @@ class Stubborn(kb.DurableActor[list[str]]):
         (Stubborn.raise_what_cannot_be_stored, r"half of a pair: \ud800"),
         (Stubborn.leave_the_program, "SystemExit: 3"),
     ],
-    # The text of the second would be no name of a test that one process can tell another.
     ids=["refused", "not storable", "leaves"],
 )
 async def test_however_a_message_fails_it_is_a_dead_letter_after_its_attempts(
-    message: Any, reported: str, url: str, file: Path
+    message: Any, reported: str, url: str, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # One process of the suite could not tell another what is logged here: half of a pair is no text.
+    caplog.set_level(logging.CRITICAL + 1, logger="koboshi")
     Stubborn.tries = []
     kind = kb.durable(Stubborn, store=url, max_attempts=2)
     async with kb.Supervisor(kind.child()):
