@@ -77,9 +77,10 @@ def each_boundary(
 ) -> Iterator[tuple[int, bool, str]]:
     """For each boundary, in an empty folder: its number, whether the first process was killed, and the outcome.
 
-    A transaction is BEGIN, a statement and COMMIT at least, which are six boundaries: with a step of 4 a process is
-    killed between any two commits, so in each state that it can leave the store in. `first` may leave out what opens
-    the store; see `passed`.
+    Boundaries come in pairs, before and after one thing, and what is between two things is one state: with a step
+    of 2 each state is met once. A transaction is BEGIN, a statement and COMMIT at least, which are six boundaries:
+    with a step of 4 a process is killed between any two commits, so in each state that it can leave the store in.
+    `first` may leave out what opens the store; see `passed`.
     """
     at = first
     while True:

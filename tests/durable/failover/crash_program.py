@@ -77,5 +77,5 @@ async def run() -> str:
     return json.dumps(found)
 
 
-for at, killed, outcome in each_boundary(FOLDER, run):
+for at, killed, outcome in each_boundary(FOLDER, run, step=2):
     print(json.dumps({"at": at, "killed": killed, "items": json.loads(outcome)}), flush=True)

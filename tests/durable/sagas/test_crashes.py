@@ -23,7 +23,7 @@ def runs(folder: Path, scenario: str) -> list[dict[str, Any]]:
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) > 100  # it was killed, again and again
+    assert len(found) > 50  # it was killed, again and again
     assert [False] == [each["killed"] for each in found if not each["killed"]]
     return found
 
