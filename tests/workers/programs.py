@@ -57,9 +57,17 @@ def running(folder: Path, text: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below one, the deepest last."""
+    """All processes below one, the deepest last; what ends while it looks has none."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except FileNotFoundError:
+        return found
+    for task in tasks:
+        try:
+            children = (task / "children").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for child in map(int, children.split()):
             found += [child, *descendants(child)]
     return found
