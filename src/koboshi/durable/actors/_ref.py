@@ -161,7 +161,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
     async def _found(self, message: Any, began: float, deadline: float | None) -> Activation | ActorRef[Kind]:
         """The actor, awake; or the kind on another node of this program that has it, or may."""
         kind = self._definition.live
-        other = elsewhere(self._definition, None) if kind is None else None
+        other = self._beside()
         if other is not None:
             return other
         if kind is not None:
@@ -174,6 +174,10 @@ class DurableRef(Past[A_co], Generic[A_co]):
         if activation is None and not self._is_routed:
             other = kind.keeper(self.key)
         return activation or other or await self._awake(kind, message, began, deadline)
+
+    def _beside(self) -> ActorRef[Kind] | None:
+        """The kind on another node of this program, where none runs on this one."""
+        return elsewhere(self._definition, None) if self._definition.live is None else None
 
     async def _routed(
         self, other: ActorRef[Kind], verb: str, message: Any, deadline: float | None, args: Any, kwargs: Any
@@ -227,7 +231,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
             NotRunning, MailboxFull, UsageError: as `call`.
         """
         self.check(message)
-        other = elsewhere(self._definition, None) if self._definition.live is None else None
+        other = self._beside()
 
         def route(other: ActorRef[Kind]) -> None:
             name = cast("Any", message).__name__
@@ -271,7 +275,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
         Raises:
             NotRunning, StoreUnavailable, OutcomeUnknown: as `call`.
         """
-        if self._definition.live is None and (other := elsewhere(self._definition, None)) is not None:
+        if (other := self._beside()) is not None:
             return cast("int", await self._routed(other, "erase", "erase", None, (), {}))
         kind, who = live(self._definition, "erase"), self.who
         rows = await kind.store.change(lambda session: erase_rows(session, who))
@@ -295,7 +299,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
         self.check(message)
         self._check_recorded(message)
         deadline = None if self._within is None else asyncio.get_running_loop().time() + self._within
-        if self._definition.live is None and (other := elsewhere(self._definition, None)) is not None:
+        if (other := self._beside()) is not None:
             await self._routed(other, "put", message, deadline, args, kwargs)
             return
         kind = await self._definition.started(describe(message), deadline)

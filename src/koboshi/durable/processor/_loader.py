@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from itertools import islice
 from typing import Any
 
 from ..._kernel._actor import Actor
 from ..tasks._options import PutOptions
 from ..tasks._putting import put_in, row_of
-from ._plan import Plan
+from ._plan import Plan, Source
 from ._tally import Tally
 
 __all__ = ["Loader", "chunks", "put_pairs"]
@@ -18,7 +18,6 @@ __all__ = ["Loader", "chunks", "put_pairs"]
 _CHUNK = 256
 
 Pairs = list[tuple[str, Any]]
-Source = Callable[[], Iterable[tuple[str, Any]] | AsyncIterable[tuple[str, Any]]]
 
 
 class Loader(Actor):
@@ -52,7 +51,7 @@ async def put_pairs(plan: Plan, pairs: Iterable[tuple[str, Any]]) -> list[bool]:
     return found
 
 
-async def chunks(source: Source, size: int = _CHUNK) -> AsyncIterator[Pairs]:
+async def chunks(source: Source[Any], size: int = _CHUNK) -> AsyncIterator[Pairs]:
     """The source's tasks in lists. A plain iterable is read in a thread, because it may read files."""
     tasks = source()
     if isinstance(tasks, AsyncIterable):

@@ -13,10 +13,14 @@ from ..tasks import Queue, Task
 from ..tasks._live import Live, find_live
 from ..tasks._plan import Plan as QueuePlan
 
-__all__ = ["Counts", "OrderedQueue", "Plan", "Result"]
+__all__ = ["OrderedQueue", "Plan", "Result", "Source"]
 
 A = TypeVar("A", bound=Actor)
 R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+#: Gives (id, argument) pairs, from the first one on, each time it is called.
+Source = Callable[[], Iterable[tuple[str, T]] | AsyncIterable[tuple[str, T]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +30,6 @@ class Result(Generic[R]):
     position: int
     id: str
     value: R
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many tasks of the queue stand where; `dead` with those that were cancelled."""
-
-    open: int = 0
-    done: int = 0
-    dead: int = 0
-
-    @property
-    def settled(self) -> int:
-        """Those that have ended."""
-        return self.done + self.dead
 
 
 class OrderedQueue(Queue):
@@ -61,7 +51,7 @@ class Plan:
 
     queue: OrderedQueue
     work: Task[..., Any]
-    source: Callable[[], Iterable[tuple[str, Any]] | AsyncIterable[tuple[str, Any]]] | None
+    source: Source[Any] | None
     fold: Callable[[Any, Result[Any]], Any]  # Any: the processor's own type variables, checked at its face
     initial: Callable[[], Any]
 

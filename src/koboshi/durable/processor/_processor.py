@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar, cast
 
 from ..._kernel._errors import CallError, UsageError
@@ -17,11 +17,11 @@ from ..actors._key_ring import KeyRing
 from ..stores import LEASE, StoreURL
 from ..tasks import Queue
 from ..tasks._putting import checked
-from ..tasks._queue import CONCURRENCY, GRACE, MAX_BYTES, parts_of
+from ..tasks._queue import CONCURRENCY, GRACE, MAX_BYTES, part_of, parts_of
 from ..tasks._statistics import QueueStatistics
 from ._aggregator import Aggregator
 from ._loader import Loader, put_pairs
-from ._plan import OrderedQueue, Plan, Result
+from ._plan import OrderedQueue, Plan, Result, Source
 from ._tally import Tally
 
 __all__ = ["TaskProcessor"]
@@ -69,7 +69,7 @@ class TaskProcessor(Generic[T, R, S]):
         *,
         fold: Callable[[S, Result[R]], S],
         initial: Callable[[], S],
-        source: Callable[[], Iterable[tuple[str, T]] | AsyncIterable[tuple[str, T]]] | None = None,
+        source: Source[T] | None = None,
         name: str = "tasks",
         workers: int | ChildSpec[Pool] | None = None,
         concurrency: int = CONCURRENCY,
@@ -99,15 +99,15 @@ class TaskProcessor(Generic[T, R, S]):
         The parts are in the order in which they need each other: when one crashes, it and all after it are
         started again.
         """
-        plan = self._plan
+        plan, queue = self._plan, self._plan.queue.plan
         parts = (
             *self._parts,
-            _part(child(Aggregator, plan), plan, "aggregator"),
-            _part(child(Tally, plan), plan, "tally"),
-            _part(child(Loader, plan), plan, "loader"),
+            part_of(queue, child(Aggregator, plan), "aggregator"),
+            part_of(queue, child(Tally, plan), "tally"),
+            part_of(queue, child(Loader, plan), "loader"),
         )
         spec = child(Supervisor, *parts, strategy="rest_for_one")
-        return spec.options(id=plan.queue.name, shutdown=self._grace + 15.0)
+        return spec.options(id=queue.name, shutdown=self._grace + 15.0)
 
     @property
     def queue(self) -> Queue:
@@ -154,7 +154,3 @@ class TaskProcessor(Generic[T, R, S]):
                 return await self._plan.find(Tally, "tally").call(message, *args)
             except CallError:
                 await asyncio.sleep(_AGAIN)
-
-
-def _part(spec: Any, plan: Plan, name: str) -> ChildSpec[Any]:
-    return spec.options(id=name, name=plan.part(name))  # type: ignore[no-any-return]

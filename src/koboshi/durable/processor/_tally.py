@@ -9,9 +9,9 @@ from ..._kernel._actor import Actor
 from ..._kernel._bonds import hold
 from ..._kernel._message import message
 from ..._kernel._reply import ReplyTo, defer
-from ..tasks import _look
 from ..tasks._live import Listening
-from ._plan import Counts, Plan
+from ..tasks._statistics import QueueStatistics
+from ._plan import Plan
 
 __all__ = ["Tally"]
 
@@ -28,7 +28,7 @@ class Tally(Actor):
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._exhausted = False
-        self._waiters: list[tuple[Callable[[Counts], bool], ReplyTo[None]]] = []
+        self._waiters: list[tuple[Callable[[QueueStatistics], bool], ReplyTo[None]]] = []
         self._due = False
         self._next = 0.0
 
@@ -50,14 +50,14 @@ class Tally(Actor):
     @message
     def wait_settled(self, tasks: int) -> None:
         """Replies when so many tasks have ended."""
-        self._wait(lambda counts: counts.settled >= tasks)
+        self._wait(lambda found: found.done + found.dead + found.cancelled >= tasks)
 
     @message
     def wait_finished(self) -> None:
         """Replies when the source has no more tasks and all have ended."""
-        self._wait(lambda counts: self._exhausted and not counts.open)
+        self._wait(lambda found: self._exhausted and not found.waiting + found.claimed)
 
-    def _wait(self, condition: Callable[[Counts], bool]) -> None:
+    def _wait(self, condition: Callable[[QueueStatistics], bool]) -> None:
         self._waiters.append((condition, defer()))
         self._wake()
 
@@ -79,17 +79,9 @@ class Tally(Actor):
         if not self._waiters:
             return
         began = self._loop.time()
-        counts = await self.counts()
+        found = await self._plan.queue.statistics()
         now = self._loop.time()
         self._next = now + max(_LEAST, _SHARE * (now - began))
         for condition, reply in self._waiters:
-            if condition(counts):
+            if condition(found):
                 reply.send(None)
-
-    @message
-    async def counts(self) -> Counts:
-        """How the tasks stand."""
-        name = self._plan.queue.name
-        found = await self._live.store.read(lambda session: _look.count(session, name))
-        waiting = sum(found.get(state, 0) for state in ("ready", "later", "claimed"))
-        return Counts(waiting, found.get("done", 0), found.get("dead", 0) + found.get("cancelled", 0))

@@ -16,6 +16,7 @@ from ..._kernel._errors import CallTimeout, UsageError
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
+from .._retry import RETRY
 from ..actors._codec import codec_of, within_limit
 from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
@@ -38,7 +39,6 @@ R = TypeVar("R")
 
 # Seconds between looks at the row of an instance that runs somewhere else.
 _EVERY = 0.5
-_UNDO_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
 _STATE = ("state", "state_revision", "codec", "schema_version")
 
 
@@ -261,7 +261,7 @@ def sagas(
     system: str = "default",
     type: str | None = None,
     undo_retries: int = 10,
-    undo_backoff: Backoff = _UNDO_BACKOFF,
+    undo_backoff: Backoff = RETRY,
     max_interruptions: int = 3,
     deactivate_after: float | None = 300.0,
     lease: float = LEASE,

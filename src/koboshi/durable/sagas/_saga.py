@@ -16,6 +16,7 @@ from ..._kernel._errors import UsageError
 from ..._kernel._message import Message
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
+from .._retry import RETRY
 from ..actors._actor import DurableActor
 from ..actors._codec import Codec, _hints, codec_of, within_limit
 from ..actors._identity import checked_name
@@ -37,8 +38,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
 
 
 class Saga(Generic[I, R]):
@@ -114,7 +113,7 @@ class Saga(Generic[I, R]):
             *args: Any,
             undo: Callable[[Any], object] | None = None,
             retries: int = 0,
-            backoff: Backoff = _BACKOFF,
+            backoff: Backoff = RETRY,
             timeout: float | None = None,
             at_most_once: bool = False,
         ) -> Any:

@@ -272,6 +272,7 @@ def row_of(
     kwargs: dict[str, Any],
     options: PutOptions,
 ) -> TaskRow:
+    """The row of a task that is to be put: checked, encoded and sealed."""
     made = checked(task)
     payload = encoded(plan, made, args, kwargs)
     id = new_id() if options.id is None else options.id
@@ -291,6 +292,7 @@ async def _jobs(plan: Plan, task: Task[..., R], rows: list[TaskRow], when_full: 
 
 
 async def put_in(live: Live, plan: Plan, rows: list[TaskRow], when_full: WhenFull) -> list[tuple[str, bool]]:
+    """Put rows that `row_of` made, as soon as there is room or never; see `put_rows` for what it gives."""
     if plan.limit is not None and len(rows) > plan.limit:
         raise QueueFull(plan.name, plan.limit)
     if not rows:

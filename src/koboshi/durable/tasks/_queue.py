@@ -29,7 +29,7 @@ from ._schedule import Scheduled
 from ._statistics import QueueStatistics, statistics_of
 from ._task import Task
 
-__all__ = ["CONCURRENCY", "GRACE", "MAX_BYTES", "Queue", "parts_of"]
+__all__ = ["CONCURRENCY", "GRACE", "MAX_BYTES", "Queue", "part_of", "parts_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,7 +111,7 @@ class Queue(Putting):
 
     def producer(self) -> ChildSpec[Supervisor]:
         """For a program that puts tasks and waits for results, and runs none."""
-        return child(Supervisor, _part(child(Desk, self._plan), self._plan, "desk")).options(
+        return child(Supervisor, part_of(self._plan, child(Desk, self._plan), "desk")).options(
             id=self._plan.name
         )
 
@@ -255,11 +255,12 @@ def parts_of(
         spec = pool(size=workers)
     runner = child(Runner, plan, concurrency, grace, schedules)
     return (
-        _part(child(Desk, plan), plan, "desk"),
-        _part(spec, plan, "pool"),
-        _part(runner, plan, "runner").options(shutdown=grace + 5.0),
+        part_of(plan, child(Desk, plan), "desk"),
+        part_of(plan, spec, "pool"),
+        part_of(plan, runner, "runner").options(shutdown=grace + 5.0),
     )
 
 
-def _part(spec: Any, plan: Plan, name: str) -> ChildSpec[Any]:
+def part_of(plan: Plan, spec: Any, name: str) -> ChildSpec[Any]:
+    """A child by its name within the queue, under which the other parts find it."""
     return spec.options(id=name, name=plan.part(name))  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from ..._kernel._errors import UsageError
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff, backoff_of
+from .._retry import RETRY
 from ._codec import Codec
 from ._options import text
 
@@ -22,8 +23,6 @@ R = TypeVar("R", covariant=True)
 X = TypeVar("X")
 
 _NAME_LIMIT = 255
-# Half of each delay is random: tasks that failed together do not come back together.
-_BACKOFF = Backoff(1.0, 300.0, jitter=0.5)
 
 _tasks: dict[str, Task[..., Any]] = {}
 
@@ -161,7 +160,7 @@ def task(
     Raises:
         UsageError: an option has no such value, or the name is taken by another function.
     """
-    options = TaskOptions(retries, timeout, backoff_of(backoff) or _BACKOFF, max_interruptions)
+    options = TaskOptions(retries, timeout, backoff_of(backoff) or RETRY, max_interruptions)
     if fn is None:
         return _Decorator(name, options)
     return _made(fn, name, options)
