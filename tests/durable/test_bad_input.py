@@ -320,6 +320,16 @@ def test_an_actors_key_of_the_wrong_length_is_refused_at_once() -> None:
     assert "k" * 255 == notes["k" * 255].key
 
 
+# -- a deadline that is no time -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", ["x", -1, float("nan"), True])
+def test_a_deadline_that_is_no_time_is_refused_where_it_is_given(seconds: Any) -> None:
+    ref = kb.durable(Notes, store="memory://deadlines")["a"]
+    with pytest.raises(kb.UsageError, match="within takes seconds >= 0 or None, got"):
+        ref.within(seconds)
+
+
 # -- a saga's step that is renamed while instances are alive ----------------------------------------
 
 

@@ -229,15 +229,28 @@ class PayloadTooLarge(DurableError):
 
 
 class QueueFull(DurableError):
-    """The queue has as many waiting tasks as its `limit` allows; nothing was put."""
+    """The queue has no room for what was put, as its `limit` says; nothing was put.
 
-    def __init__(self, queue: str, limit: int) -> None:
-        super().__init__(
-            f"the queue {queue!r} has {limit:,} tasks waiting, its limit; put again later, wait for room with "
-            "options(when_full='wait'), or raise the limit"
-        )
+    Attributes:
+        count: how many tasks were put at once.
+    """
+
+    def __init__(self, queue: str, limit: int, count: int = 1) -> None:
+        if count > limit:
+            what = (
+                f"the queue {queue!r} takes {limit:,} waiting tasks, its limit, and {count:,} were put at once, for "
+                "which it never has room; put them in smaller portions, or raise the limit"
+            )
+        else:
+            more = "one more" if count == 1 else f"{count:,} more"
+            what = (
+                f"the queue {queue!r} has no room for {more}: its limit is {limit:,} tasks waiting; put again later, "
+                "wait for room with when_full='wait', or raise the limit"
+            )
+        super().__init__(what)
         self.queue = queue
         self.limit = limit
+        self.count = count
 
 
 class UnknownTask(DurableError):

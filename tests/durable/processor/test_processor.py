@@ -282,6 +282,8 @@ async def test_chunks_keep_the_order_of_the_source() -> None:
         ({"name": ""}, "the name of a queue"),
         ({"source": [("a", 1)]}, r"source takes a function, got \[\('a', 1\)\]"),
         ({"task": numbers}, "a queue takes tasks, got .*; write @kb.task above the function"),
+        ({"task": work.two}, r"work takes a task of one argument, .* got .*two\(.*: missing a"),
+        ({"task": work.named}, "work takes a task of one argument, .*: missing a .*'by'"),
         ({"url": "tasks.db"}, "sqlite:///"),
     ],
 )

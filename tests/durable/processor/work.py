@@ -41,3 +41,13 @@ def kill_worker_once(flag: str) -> str:
 async def doubled_here(number: int) -> int:
     """On the event loop."""
     return 2 * number
+
+
+@kb.task
+def two(a: int, b: int) -> int:
+    return a + b
+
+
+@kb.task
+def named(number: int, *, by: int) -> int:
+    return number * by

@@ -286,11 +286,16 @@ async def test_a_queue_with_a_limit_refuses_or_waits(store: StoreURL) -> None:
     async with kb.Supervisor(queue.child(workers=1)):
         await queue.pause()
         await queue.put_many(work.double, [1, 2, 3])
-        with pytest.raises(kb.QueueFull, match="has 3 tasks waiting, its limit"):
+        with pytest.raises(
+            kb.QueueFull, match="no room for one more: its limit is 3 tasks waiting; put again later"
+        ):
             await queue.put(work.double, 4)
         waiting = asyncio.ensure_future(queue.options(when_full="wait").put(work.double, 5))
-        with pytest.raises(kb.QueueFull):
+        with pytest.raises(
+            kb.QueueFull, match=r"4 were put at once, .*never has room; put them in smaller por"
+        ) as full:
             await queue.put_many(work.double, range(4), when_full="wait")
+        assert (3, 4) == (full.value.limit, full.value.count)
         await queue.resume()
         job = await waiting
 

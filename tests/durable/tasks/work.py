@@ -211,7 +211,11 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
-WRONG = ["a call of its own", "an end", "a cancel", "a stop", "no words", "half"]
+class NoError(BaseException):
+    """Passes every `except Exception`."""
+
+
+WRONG = ["a call of its own", "an end", "a cancel", "a stop", "an exit", "no error", "no words", "half"]
 
 
 def wrong(what: str) -> BaseException:
@@ -221,6 +225,8 @@ def wrong(what: str) -> BaseException:
         "an end": kb.NotRunning("somebody", "a question"),
         "a cancel": asyncio.CancelledError(),
         "a stop": kb.Stop(),
+        "an exit": SystemExit(3),
+        "no error": NoError(),
         "no words": Unspeakable(),
         "half": ValueError("\ud800 \0"),
     }

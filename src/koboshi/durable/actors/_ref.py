@@ -12,7 +12,7 @@ from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._reasons import Shutdown
-from ..._kernel._ref import ActorRef
+from ..._kernel._ref import ActorRef, check_within
 from .._failures import Fenced, HostLost, OutcomeUnknown, StoreUnavailable
 from ..stores import Session
 from ..stores._tables import OUTBOX, REQUEST
@@ -66,8 +66,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
 
     def within(self, seconds: float | None) -> DurableRef[A_co]:
         """The same address with another deadline for its calls, in seconds; None waits for ever."""
-        if seconds is not None and not seconds >= 0:
-            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        check_within(seconds)
         return DurableRef(self._definition, self.key, seconds, self._request)
 
     def request(self, id: str) -> DurableRef[A_co]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar, cast
 
@@ -15,7 +16,7 @@ from ..._supervision._supervisor import Supervisor
 from ...workers import Pool
 from ..actors._key_ring import KeyRing
 from ..stores import LEASE, StoreURL
-from ..tasks import Queue
+from ..tasks import Queue, Task
 from ..tasks._putting import checked
 from ..tasks._queue import CONCURRENCY, GRACE, MAX_BYTES, part_of, parts_of
 from ..tasks._statistics import QueueStatistics
@@ -80,7 +81,7 @@ class TaskProcessor(Generic[T, R, S]):
         keys: KeyRing | None = None,
     ) -> None:
         whole("ahead", ahead, 1)
-        task = checked(work)
+        task = _of_one_argument(checked(work))
         for option, given in (("fold", fold), ("initial", initial), ("source", source)):
             if not callable(given) and not (option == "source" and given is None):
                 raise UsageError(f"{option} takes a function, got {given!r}")
@@ -154,3 +155,15 @@ class TaskProcessor(Generic[T, R, S]):
                 return await self._plan.find(Tally, "tally").call(message, *args)
             except CallError:
                 await asyncio.sleep(_AGAIN)
+
+
+def _of_one_argument(task: Task[..., Any]) -> Task[..., Any]:
+    signature = inspect.signature(task.function)
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise UsageError(
+            f"work takes a task of one argument, which is what the source gives beside the id, got "
+            f"{task.name}{signature}: {error}; give it one, such as a Struct or a tuple, or defaults for the others"
+        ) from None
+    return task

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..._kernel._lifecycle import Stop
 from .._failures import TaskTimeout
 from . import _work
 from ._attempt import Attempt
@@ -75,7 +74,10 @@ class Coroutines:
                 # Nobody has cancelled it but its own function, or all that runs is cancelled with the program.
                 own = asyncio.current_task()
                 self._failed(attempt, error, raised=own is None or not own.cancelling())
-        except (Exception, Stop) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the program ends
+        except BaseException as error:
+            # Any other, since asyncio ends the loop for a `SystemExit` and nobody hears of what it keeps in its task.
             if not attempt.over:
                 self._failed(attempt, error)
         else:

@@ -294,7 +294,7 @@ async def _jobs(plan: Plan, task: Task[..., R], rows: list[TaskRow], when_full: 
 async def put_in(live: Live, plan: Plan, rows: list[TaskRow], when_full: WhenFull) -> list[tuple[str, bool]]:
     """Put rows that `row_of` made, as soon as there is room or never; see `put_rows` for what it gives."""
     if plan.limit is not None and len(rows) > plan.limit:
-        raise QueueFull(plan.name, plan.limit)
+        raise QueueFull(plan.name, plan.limit, len(rows))
     if not rows:
         return []
     while True:
@@ -304,5 +304,5 @@ async def put_in(live: Live, plan: Plan, rows: list[TaskRow], when_full: WhenFul
             return found
         if when_full == "raise":
             assert plan.limit is not None
-            raise QueueFull(plan.name, plan.limit)
+            raise QueueFull(plan.name, plan.limit, len(rows))
         await live.wait_room()

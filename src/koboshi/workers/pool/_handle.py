@@ -9,7 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import NotRunning, UsageError, WrongThread
 from ..._kernel._node import Node
-from ..._kernel._ref import ActorRef, deadline_of
+from ..._kernel._ref import ActorRef, check_within, deadline_of
 from ..._supervision._options import whole
 from ...wire._keys import Key, key_number
 from ._engine import Engine
@@ -54,8 +54,7 @@ class Jobs:
 
         A job that waits is dropped then; the worker that is still running it is killed and replaced.
         """
-        if seconds is not None and not seconds >= 0:
-            raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
+        check_within(seconds)
         return Jobs(self._ref, self._retries, seconds, self._when_full, self._key)
 
     def by_key(self, key: Key) -> Jobs:
