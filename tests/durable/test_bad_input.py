@@ -320,6 +320,39 @@ def test_an_actors_key_of_the_wrong_length_is_refused_at_once() -> None:
     assert "k" * 255 == notes["k" * 255].key
 
 
+# -- a statement that the database refuses ----------------------------------------------------------
+
+
+class Register(kb.DurableActor[list[str]]):
+    @kb.message
+    def book(self, sql: str, secret: str) -> int:
+        self.state.append(secret)
+        self.execute(sql, secret=secret)
+        return len(self.state)
+
+
+async def test_a_turns_refused_statement_names_the_actor_the_message_and_the_statement(url: str) -> None:
+    ledgers = kb.durable(Register, store=url)
+    sql = "INSERT INTO ledger VALUES (:secret)"
+    async with kb.Supervisor(ledgers.child()):
+        calls = [ledgers["a"].call(Register.book, sql, "sesame") for _ in range(2)]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert errors[0] is not errors[1]
+        for error in errors:
+            assert isinstance(error, kb.StatementRefused)
+            assert ("Register/a, book", sql, "no such table: ledger") == (
+                error.of,
+                error.statement,
+                error.detail,
+            )
+            assert (
+                "the database has refused a statement of Register/a, book: no such table: ledger; nothing of its "
+                f"transaction was recorded; mend the statement or what it is given: {sql}"
+            ) == str(error)
+            assert isinstance(error.__cause__, sqlite3.OperationalError)
+        assert 1 == await ledgers["a"].call(Register.book, "SELECT :secret", "x")
+
+
 # -- a deadline that is no time -------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "SchemaTooNew",
+    "StatementRefused",
     "StoreClosed",
     "StoreDamaged",
     "StoreUnavailable",
@@ -41,6 +42,7 @@ __all__ = [
     "UnknownType",
     "WrongKey",
     "WrongSchemaVersion",
+    "is_own_fault",
 ]
 
 
@@ -105,6 +107,33 @@ class StoreUnavailable(DurableError):
         )
         self.url = url
         self.detail = detail
+
+
+class StatementRefused(DurableError):
+    """The database has refused a statement of the program's own; what it was part of was not recorded.
+
+    Its cause is the driver's error. The values of the statement are not shown, as they may be nobody's business;
+    what the database says itself may name one.
+
+    Attributes:
+        statement: the SQL, as it was given.
+        detail: what the database says, the first line of it.
+        of: whose turn it was, such as "Account/alice, deposit"; "" where it was no turn.
+    """
+
+    def __init__(self, statement: str, detail: str, of: str = "") -> None:
+        super().__init__(
+            f"the database has refused a statement{of and f' of {of}'}: {detail}; nothing of its transaction was "
+            f"recorded; mend the statement or what it is given: {statement}"
+        )
+        self.statement = statement
+        self.detail = detail
+        self.of = of
+
+
+def is_own_fault(error: Exception) -> bool:
+    """Whether an operation has failed by what it wanted itself, whatever becomes of the store."""
+    return isinstance(error, StatementRefused) or not isinstance(error, DurableError)
 
 
 class OutcomeUnknown(DurableError):

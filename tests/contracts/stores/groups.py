@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import koboshi as kb
 from koboshi.durable.stores import Change, Operation, Outcome, Query, Select, Session
 from koboshi.durable.stores._tables import COUNTER, HOST
 
@@ -54,6 +56,20 @@ class GroupsContract:
         numbers: list[Operation[Any]] = [Change(lambda _, number=number: number) for number in range(20)]  # type: ignore[misc]
 
         assert [Outcome(number, None) for number in range(20)] == await self.group(place, numbers)
+
+    async def test_a_refused_statement_is_one_error_on_all_engines(self, place: Place) -> None:
+        text = "SELECT amount FROM nowhere WHERE name = :name"
+        bad: Operation[Any] = Change(lambda session: session.execute(text, {"name": "secret"}))
+
+        [_, (value, error)] = await self.group(place, [add("one"), bad])
+
+        assert isinstance(error, kb.StatementRefused)
+        assert (None, text, "") == (value, error.statement, error.of)
+        assert "nowhere" in error.detail
+        assert error.__cause__ is not None
+        for each in (error, error.__cause__, pickle.loads(pickle.dumps(error))):
+            assert "secret" not in str(each)
+            assert error.detail in str(each)
 
     @pytest.mark.parametrize("bad", [Change(fail), add("one"), Change(lambda _: 1 // 0)])
     async def test_a_bad_operation_fails_alone(self, place: Place, bad: Operation[Any]) -> None:

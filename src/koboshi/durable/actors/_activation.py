@@ -16,7 +16,7 @@ import msgspec
 from ..._kernel._errors import UsageError
 from ..._kernel._reasons import Crashed
 from ..._kernel._reply import defer
-from .._failures import DurableError
+from .._failures import DurableError, is_own_fault
 from ..stores import Row, Store
 from ._claim import all_answered, answered_before
 from ._codec import reply_codec, within_limit
@@ -193,6 +193,7 @@ class Activation:
         self.blob, self.revision, self.effects = blob, revision, None
         write.after = revision
         if effects is not None:
+            effects.message = run.__name__
             write.effects.append(effects)
             for source in effects.unsent:
                 self.void[source] = first_number(revision)
@@ -290,8 +291,7 @@ class Activation:
             if write.effects or write.consumed:
                 self.kind.deliveries.committed(self.who.key, write)
             return
-        if write.consumed and self.is_current and not isinstance(error, DurableError):
-            # What a store says of itself is a DurableError; this is about what the turns have asked of it.
+        if write.consumed and self.is_current and is_own_fault(error):
             self.kind.deliveries.rejected(self.who.key, write.consumed, error)
         self.kind.lost(self, error)
         self.cell.condemn(Crashed(error))

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._failures import Fenced
+from .._failures import Fenced, StatementRefused
 from ..stores import Operation, Row, Select, Session
 from ..stores._tables import ACTOR, COUNTER, EVENT, JOURNAL, OUTBOX, REQUEST, SUBSCRIPTION, TAG, TIMER
 from ._identity import Identity
@@ -54,6 +54,7 @@ class Effects:
         "forwards",
         "journal",
         "journal_ends",
+        "message",
         "outbox",
         "published",
         "publishing",
@@ -66,6 +67,8 @@ class Effects:
     )
 
     def __init__(self) -> None:
+        # What the turn handles, for errors.
+        self.message = ""
         # Rows but for `place`, which the commit gives.
         self.events: list[Row] = []
         self.outbox: list[Row] = []
@@ -224,11 +227,15 @@ def _effects(session: Session, writes: Sequence[Write]) -> None:
         place = take_places(session, events[0][0], len(events))
         now = session.now
         session.insert(EVENT, _EVENT, [(*row, place + index, now) for index, row in enumerate(events)])
-    for _, some in every:
-        for text, values in some.statements:
-            session.execute(text, values)
-        for add in some.added:
-            add(session)
+    for who, some in every:
+        try:
+            for text, values in some.statements:
+                session.execute(text, values)
+            for add in some.added:
+                add(session)
+        except StatementRefused as error:
+            of = f"{who}, {some.message}"
+            raise StatementRefused(error.statement, error.detail, of) from error.__cause__
 
 
 def _rows(session: Session, every: list[tuple[Identity, Effects]]) -> None:

@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from ._refused import refused
 from ._session import Row, Select
 from ._sql_dialect import Dialect, Fault, Statement
 from ._tables import Table
@@ -117,7 +118,13 @@ class SqlSession:
 
     def execute(self, text: str, values: Mapping[str, Any]) -> list[Row]:
         """See `Session.execute`."""
-        result = self._guarded(lambda: self._connection.execute(sa.text(text), dict(values)))
+        try:
+            result = self._guarded(lambda: self._connection.execute(sa.text(text), dict(values)))
+        except Exception as error:
+            if fault_of(error, self._dialect) is not Fault.OPERATION:
+                raise
+            of_driver = _of_driver(error)
+            raise refused(text, of_driver) from of_driver.with_traceback(None)
         return [tuple(row) for row in result] if result.returns_rows else []
 
     def _change(self, statements: Iterator[Statement]) -> int:
@@ -138,6 +145,12 @@ class SqlSession:
             return send()
         except (OSError, EOFError) as error:
             raise ServerLost(str(error) or type(error).__name__) from error
+
+
+def _of_driver(error: Exception) -> BaseException:
+    """The driver's own error, where SQLAlchemy has wrapped one."""
+    original = error.orig if isinstance(error, StatementError) else None
+    return error if original is None else original.__cause__ or original
 
 
 @functools.lru_cache(maxsize=512)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from ._refused import refused
 from ._session import Row, Select
 from ._tables import Table
 
@@ -103,7 +104,12 @@ class SqliteSession:
 
     def execute(self, text: str, values: Mapping[str, Any]) -> list[Row]:
         """See `Session.execute`."""
-        return self.cursor.execute(text, dict(values)).fetchall()
+        try:
+            return self.cursor.execute(text, dict(values)).fetchall()
+        except Exception as error:
+            if _is_of_file(error):
+                raise
+            raise refused(text, error) from error.with_traceback(None)
 
     def _change(self, text: str, rows: Sequence[Row]) -> int:
         before = self._connection.total_changes
@@ -163,9 +169,13 @@ class SqliteConnection:
 
     def is_to_blame(self, error: Exception) -> bool:
         """Whether the file, and not the operation, is at fault."""
-        return (
-            isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) and not _is_bad_sql(error)
-        ) or (type(error) is sqlite3.DatabaseError)
+        return _is_of_file(error)
+
+
+def _is_of_file(error: Exception) -> bool:
+    return (
+        isinstance(error, sqlite3.OperationalError | sqlite3.InternalError) and not _is_bad_sql(error)
+    ) or (type(error) is sqlite3.DatabaseError)
 
 
 def _is_bad_sql(error: sqlite3.Error) -> bool:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Protocol
 
-from .._failures import DurableError
+from .._failures import DurableError, is_own_fault
 from ..stores import Store
 from ._attempt import Attempt
 from ._plan import Plan
@@ -84,7 +84,7 @@ class Recorder:
 
     def _done(self, operation: Settle, pairs: list[Pair], holds: list[bool], error: Exception | None) -> None:
         try:
-            if isinstance(error, DurableError):
+            if error is not None and not is_own_fault(error):
                 # Nothing was recorded, or nobody can tell; with the same tokens it is recorded once.
                 self._loop.call_later(_AGAIN, self._submit, operation, pairs)
             elif error is not None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from .._failures import StatementRefused
 from ..stores import Operation, Session
 from ..stores._tables import TASK, TASK_UNIQUE
 from . import _batches, _counters
@@ -187,9 +188,10 @@ def _have_effects(session: Session, special: Sequence[Settlement]) -> None:
         for sql, values in each.statements:
             try:
                 session.execute(sql, values)
-            except Exception as error:
-                error.add_note(f"The statement is the task's own, given to kb.transact: {sql}")
-                raise
+            except StatementRefused as error:
+                held = each.claimed
+                of = f"the task {held.id!r} ({held.function}) of the queue {held.queue!r}, given to kb.transact"
+                raise StatementRefused(error.statement, error.detail, of) from error.__cause__
     rows = [row for each in special for row in each.rows]
     keys = [
         (each.claimed.queue, each.claimed.unique)
