@@ -20,6 +20,8 @@ __all__ = ["CODECS", "LIMIT", "Arguments", "Codec", "arguments_of", "codec_of", 
 LIMIT = 16 * 1024 * 1024
 CODECS = ("msgpack", "json", "protobuf")
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 
 class Codec:
     """One type, both ways. `upgrade` reads what an older version of the type wrote, as plain values."""
@@ -111,42 +113,67 @@ def within_limit(what: str, blob: bytes) -> bytes:
 class Arguments:
     """The arguments of one message, both ways."""
 
-    __slots__ = ("_hints", "_name", "_signature")
+    __slots__ = ("_counts", "_hints", "_name", "_names", "_signature")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._name = fn.__qualname__
         self._signature = inspect.signature(fn)
         self._hints = _hints(fn)
+        parameters = list(self._signature.parameters.values())[1:]
+        # Where all are plain ones: how many may come by position, which costs no binding. Else none.
+        self._names = [each.name for each in parameters]
+        plain = all(each.kind in _POSITIONAL for each in parameters)
+        least = sum(each.default is each.empty for each in parameters)
+        self._counts = range(least, len(parameters) + 1) if plain else range(0)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """The arguments as bytes.
+        """The arguments as bytes, which `decode` will take.
 
         Raises:
             UsageError: they do not fit the message, or cannot be stored.
         """
         try:
-            self._signature.bind(None, *args, **kwargs)
+            if kwargs or len(args) not in self._counts:
+                self._signature.bind(None, *args, **kwargs)
             blob = msgspec.msgpack.encode((args, kwargs))
         except TypeError as error:
             raise UsageError(f"{self._name} was sent arguments that cannot be stored: {error}") from None
-        return within_limit(f"a message {self._name}", blob)
+        within_limit(f"a message {self._name}", blob)
+        try:
+            self.decode(blob)
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            shown = str(self._signature).replace("(self, ", "(")
+            raise UsageError(f"{self._name}{shown} was sent arguments that do not fit: {error}") from None
+        return blob
 
     def decode(self, blob: bytes) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments again, each of its declared type."""
+        """The arguments again, each of its declared type.
+
+        Raises:
+            TypeError, ValueError, msgspec.MsgspecError: they do not fit the message.
+        """
         args, kwargs = msgspec.msgpack.decode(blob)
+        if not kwargs and len(args) in self._counts:
+            return [self._typed(name, value) for name, value in zip(self._names, args, strict=False)], {}
         bound = self._signature.bind(None, *args, **kwargs)
         for name, value in list(bound.arguments.items())[1:]:
-            hint = self._hints.get(name, Any)
             kind = self._signature.parameters[name].kind
-            if hint is Any:
-                continue
             if kind is inspect.Parameter.VAR_POSITIONAL:
-                bound.arguments[name] = tuple(msgspec.convert(each, hint) for each in value)
+                bound.arguments[name] = tuple(self._typed(name, each) for each in value)
             elif kind is inspect.Parameter.VAR_KEYWORD:
-                bound.arguments[name] = {each: msgspec.convert(what, hint) for each, what in value.items()}
+                bound.arguments[name] = {each: self._typed(name, what) for each, what in value.items()}
             else:
-                bound.arguments[name] = msgspec.convert(value, hint)
+                bound.arguments[name] = self._typed(name, value)
         return list(bound.args[1:]), dict(bound.kwargs)
+
+    def _typed(self, name: str, plain: Any) -> Any:
+        hint = self._hints.get(name, Any)
+        if hint is Any:
+            return plain
+        try:
+            return msgspec.convert(plain, hint)
+        except msgspec.ValidationError as error:
+            raise msgspec.ValidationError(f"{name}: {error}") from None
 
 
 @functools.lru_cache(maxsize=4096)
