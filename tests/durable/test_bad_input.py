@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.durable.changes import until
 
 import koboshi as kb
 
@@ -388,10 +389,12 @@ class Shop2(kb.Saga[str, str]):
         return await self.step("ship", do, "ship")
 
 
-async def parked(ref: kb.SagaRef[Any]) -> Exception:
-    while (status := await ref.status()).parked is None:  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(0.01)
-    return status.parked
+async def parked(ref: kb.SagaRef[Any]) -> Exception | None:
+    return (await ref.status()).parked
+
+
+async def waits_for_payment(ref: kb.SagaRef[Any]) -> bool:
+    return (await ref.status()).waiting == ("event paid",)
 
 
 async def test_a_renamed_step_parks_the_instances_that_have_begun_it_and_no_others(
@@ -401,12 +404,11 @@ async def test_a_renamed_step_parks_the_instances_that_have_begun_it_and_no_othe
     old = kb.sagas(Shop, store=url, type="shop")
     async with kb.Supervisor(old.child()):
         ref = await old.start("book", id="a")
-        while (await ref.status()).waiting != ("event paid",):  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.01)
+        await until(lambda: waits_for_payment(ref), old)
     before = rows(file)
     new = kb.sagas(Shop2, store=url, type="shop")
     async with kb.Supervisor(new.child()):
-        error = await asyncio.wait_for(parked(new["a"]), 10.0)
+        error = await until(lambda: parked(new["a"]), new)
         assert isinstance(error, kb.SagaChanged)
         for part in ("shop/a", "step reserve", "step book", "another type="):
             assert part in str(error)

@@ -17,7 +17,7 @@ async def body_of(tree: kb.Supervisor) -> None:
 
 
 async def test_any_significant_the_first_end_stops_everything_in_reverse_and_ends_the_body() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"),
         member(log, "b", significant=True, restart="transient"),
@@ -33,7 +33,7 @@ async def test_any_significant_the_first_end_stops_everything_in_reverse_and_end
 
 
 async def test_all_significant_waits_for_the_last_one() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"),
         member(log, "b", significant=True, restart="transient"),
@@ -49,7 +49,7 @@ async def test_all_significant_waits_for_the_last_one() -> None:
 
 
 async def test_a_significant_child_that_is_being_restarted_still_counts_as_active() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a", significant=True, restart="transient", backoff=(60.0, 60.0)),
         member(log, "b", significant=True, restart="transient"),
@@ -62,7 +62,7 @@ async def test_a_significant_child_that_is_being_restarted_still_counts_as_activ
 
 
 async def test_a_crashing_transient_child_is_restarted_and_shuts_nothing_down() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a", significant=True, restart="transient"), auto_shutdown="any_significant"
     ) as tree:
@@ -72,7 +72,7 @@ async def test_a_crashing_transient_child_is_restarted_and_shuts_nothing_down() 
 
 
 async def test_a_temporary_significant_child_shuts_down_even_by_a_crash() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a", significant=True, restart="temporary"), auto_shutdown="any_significant"
     ) as tree:
@@ -83,7 +83,7 @@ async def test_a_temporary_significant_child_shuts_down_even_by_a_crash() -> Non
 
 
 async def test_terminate_child_and_a_siblings_group_restart_do_not_fire() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"),
         member(log, "b", significant=True, restart="transient"),
@@ -100,7 +100,7 @@ async def test_terminate_child_and_a_siblings_group_restart_do_not_fire() -> Non
 
 @pytest.mark.parametrize("mode", ["never", "any_significant"])
 def test_what_cannot_work_is_refused(mode: Any) -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.UsageError, match="permanent"):
         member(log, "a", significant=True)
     if mode == "never":
@@ -109,7 +109,7 @@ def test_what_cannot_work_is_refused(mode: Any) -> None:
 
 
 async def test_what_cannot_work_is_refused_at_run_time_too() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor() as tree:
         with pytest.raises(kb.UsageError, match="auto_shutdown"):
             await tree.start_child(member(log, "a", significant=True, restart="temporary"))
@@ -118,7 +118,7 @@ async def test_what_cannot_work_is_refused_at_run_time_too() -> None:
 
 
 async def test_a_significant_transient_supervisor_that_shuts_itself_down_takes_its_parent_along() -> None:
-    log: Log = []
+    log = Log()
     inner = kb.child(
         kb.Supervisor,
         member(log, "b", significant=True, restart="transient"),
@@ -133,7 +133,7 @@ async def test_a_significant_transient_supervisor_that_shuts_itself_down_takes_i
 
 
 async def test_auto_shutdown_works_on_dynamic_supervisors_too() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor(auto_shutdown="all_significant") as tree:
         refs = [await tree.start_child(member(log, n, significant=True, restart="temporary")) for n in "ab"]
         await tree.start_child(member(log, "c"))

@@ -22,7 +22,7 @@ async def wait_for_restart(tree: kb.Supervisor) -> float:
 
 @pytest.mark.parametrize("whose", ["child", "supervisor"])
 def test_each_failure_in_a_row_waits_longer_up_to_the_maximum(whose: str) -> None:
-    log: Log = []
+    log = Log()
     waits: list[float] = []
 
     async def main() -> None:
@@ -40,7 +40,7 @@ def test_each_failure_in_a_row_waits_longer_up_to_the_maximum(whose: str) -> Non
 
 
 def test_a_childs_backoff_goes_before_its_supervisors() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(member(log, "a", backoff=(2.0, 2.0)), backoff=(50.0, 50.0)) as tree:
@@ -51,7 +51,7 @@ def test_a_childs_backoff_goes_before_its_supervisors() -> None:
 
 
 def test_a_child_that_ran_well_for_reset_after_begins_with_the_shortest_wait_again() -> None:
-    log: Log = []
+    log = Log()
     waits: list[float] = []
 
     async def main() -> None:
@@ -68,7 +68,7 @@ def test_a_child_that_ran_well_for_reset_after_begins_with_the_shortest_wait_aga
 
 
 def test_failing_starts_wait_too_and_the_tree_answers_meanwhile() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         spec = member(log, "a", Failing(None, True, True), backoff=(1.0, 50.0))
@@ -83,7 +83,7 @@ def test_failing_starts_wait_too_and_the_tree_answers_meanwhile() -> None:
 
 
 def test_a_child_that_waits_can_be_terminated_and_does_not_come_back() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(member(log, "a", backoff=(1.0, 1.0))) as tree:
@@ -103,7 +103,7 @@ def test_a_child_that_waits_can_be_terminated_and_does_not_come_back() -> None:
 
 
 def test_a_tree_that_stops_does_not_wait_for_a_child_that_does() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ def test_a_tree_that_stops_does_not_wait_for_a_child_that_does() -> None:
 
 
 async def test_a_childs_own_budget_trips_before_the_supervisors() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp, match="'a'"):
         async with kb.Supervisor(
             member(log, "a", budget=(1, 1000.0)), member(log, "b"), max_restarts=50, within=1000.0
@@ -128,7 +128,7 @@ async def test_a_childs_own_budget_trips_before_the_supervisors() -> None:
 
 
 async def test_a_parked_child_stays_down_and_the_rest_goes_on() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", on_give_up="park"), member(log, "b"), within=1000.0) as tree:
         await crash(tree, "a", 4)
 
@@ -142,7 +142,7 @@ async def test_a_parked_child_stays_down_and_the_rest_goes_on() -> None:
 
 
 async def test_what_a_parked_child_spent_is_given_back_to_its_siblings() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", on_give_up="park"), member(log, "b"), within=1000.0) as tree:
         await crash(tree, "a", 4)
         await crash(tree, "b", 3)
@@ -151,7 +151,7 @@ async def test_what_a_parked_child_spent_is_given_back_to_its_siblings() -> None
 
 
 async def test_a_parked_child_can_be_restarted_by_hand_with_a_fresh_budget_or_deleted() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", on_give_up="park", budget=(1, 1000.0))) as tree:
         await crash(tree, "a", 2)
         await tree.restart_child("a")
@@ -168,7 +168,7 @@ async def test_a_parked_child_can_be_restarted_by_hand_with_a_fresh_budget_or_de
 
 
 async def test_a_group_restart_leaves_a_parked_child_parked() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a", on_give_up="park", budget=(0, 1000.0)), member(log, "b"), strategy="one_for_all"
     ) as tree:
@@ -179,7 +179,7 @@ async def test_a_group_restart_leaves_a_parked_child_parked() -> None:
 
 
 async def test_a_restart_without_backoff_is_still_bounded_by_the_budget() -> None:
-    log: Log = []
+    log = Log()
     fail = Failing(None, *[True] * 10_000)
     with pytest.raises(kb.SupervisorGaveUp):
         async with kb.Supervisor(member(log, "a", fail), max_restarts=100, within=1000.0) as tree:

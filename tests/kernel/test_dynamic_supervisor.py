@@ -8,7 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, SlowMember, member, slow, stubborn, until
+from tests.kernel.tree_actors import Failing, Log, Member, SlowMember, member, slow, stubborn
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -27,7 +27,7 @@ async def restarted(tree: kb.DynamicSupervisor, ref: kb.ActorRef[Any], reason: o
 
 
 async def test_children_are_known_by_their_refs_and_terminate_forgets_them() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         a, b = await tree.start_child(of(log, "a")), await tree.start_child(of(log, "b"))
         await tree.terminate_child(a)
@@ -42,7 +42,7 @@ async def test_children_are_known_by_their_refs_and_terminate_forgets_them() -> 
 
 
 async def test_a_ref_from_before_a_restart_names_nobody() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         old = await tree.start_child(of(log, "a"))
         await restarted(tree, old)
@@ -56,7 +56,7 @@ async def test_a_ref_from_before_a_restart_names_nobody() -> None:
 
 
 async def test_the_limit_counts_children_that_are_being_restarted() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor(max_children=2, backoff=(60.0, 60.0)) as tree:
         a = await tree.start_child(of(log, "a"))
         await tree.start_child(of(log, "b"))
@@ -74,11 +74,11 @@ async def test_the_limit_counts_children_that_are_being_restarted() -> None:
 
 
 async def test_the_limit_counts_children_that_are_starting_and_frees_the_place_of_a_failed_start() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     async with kb.DynamicSupervisor(max_children=1) as tree:
         starting = asyncio.ensure_future(tree.start_child(slow(log, "a", gate, Failing(True))))
-        await until(lambda: bool(log))
+        await log.reach(1)
         with pytest.raises(kb.TooManyChildren):
             await tree.start_child(of(log, "b"))
         gate.set()
@@ -88,7 +88,7 @@ async def test_the_limit_counts_children_that_are_starting_and_frees_the_place_o
 
 
 async def test_extra_arguments_go_before_the_specs_and_again_at_each_restart() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor(extra_args=(log,)) as tree:
         ref = await tree.start_child(kb.child(Member, "a"))  # type: ignore[call-overload]
         await restarted(tree, ref)
@@ -99,11 +99,11 @@ async def test_extra_arguments_go_before_the_specs_and_again_at_each_restart() -
 
 
 async def test_a_slow_start_holds_up_nobody_else() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     async with kb.DynamicSupervisor() as tree:
         slow_ones = [asyncio.ensure_future(tree.start_child(slow(log, name, gate))) for name in "ab"]
-        await until(lambda: len(log) >= 2)
+        await log.reach(2)
         await tree.start_child(of(log, "c"))
         assert ["begin a", "begin b", "start c"] == log
         assert ["running", "starting", "starting"] == [info.status for info in await tree.which_children()]
@@ -115,7 +115,7 @@ async def test_a_slow_start_holds_up_nobody_else() -> None:
 
 
 async def test_a_slow_start_that_fails_at_its_first_step_is_the_starters_error() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     gate.set()
     async with kb.DynamicSupervisor() as tree:
@@ -129,7 +129,7 @@ async def test_a_slow_start_that_fails_at_its_first_step_is_the_starters_error()
 
 @pytest.mark.parametrize("make", [of, lambda log, name, fail: slow(log, name, set_gate(), fail)])
 async def test_nothing_is_stored_of_what_did_not_start_or_was_ignored(make: Any) -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         with pytest.raises(kb.Ignored):
             await tree.start_child(make(log, "a", Failing(kb.IGNORE)))
@@ -148,7 +148,7 @@ def set_gate() -> asyncio.Event:
 
 
 async def test_an_ignored_restart_drops_the_child() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         ref = await tree.start_child(of(log, "a", Failing(None, kb.IGNORE)))
         await restarted(tree, ref)
@@ -157,10 +157,10 @@ async def test_an_ignored_restart_drops_the_child() -> None:
 
 
 async def test_a_child_that_is_terminated_while_it_starts_is_its_starters_error() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         starting = asyncio.ensure_future(tree.start_child(slow(log, "a", asyncio.Event())))
-        await until(lambda: bool(log))
+        await log.reach(1)
         (info,) = await tree.which_children()
         assert "starting" == info.status
         await tree.terminate_child(info.id)
@@ -174,10 +174,10 @@ async def test_a_child_that_is_terminated_while_it_starts_is_its_starters_error(
 
 
 async def test_a_supervisor_that_stops_takes_starting_children_along_and_their_starters_hear_of_it() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         starting = asyncio.ensure_future(tree.start_child(slow(log, "a", asyncio.Event())))
-        await until(lambda: bool(log))
+        await log.reach(1)
     with pytest.raises(kb.ActorExited):
         await starting
 
@@ -186,14 +186,14 @@ async def test_a_supervisor_that_stops_takes_starting_children_along_and_their_s
 
 
 async def test_a_starting_child_dies_with_a_supervisor_that_is_killed() -> None:
-    log: Log = []
+    log = Log()
     inner = kb.child(kb.DynamicSupervisor).options(id="inner", restart="temporary")
     async with kb.Supervisor(inner) as tree:
         sub = tree.ref(kb.DynamicSupervisor, "inner")
         starting = asyncio.ensure_future(
             sub.within(None).call(kb.DynamicSupervisor.start_child, slow(log, "a", asyncio.Event()))
         )
-        await until(lambda: bool(log))
+        await log.reach(1)
         (await tree.which_children())[0].ref.kill()  # type: ignore[union-attr]
         with pytest.raises(kb.ActorExited):
             await starting
@@ -203,7 +203,7 @@ async def test_a_starting_child_dies_with_a_supervisor_that_is_killed() -> None:
 
 
 def test_a_start_timeout_kills_only_the_slow_child() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -218,7 +218,7 @@ def test_a_start_timeout_kills_only_the_slow_child() -> None:
 
 
 async def test_a_slow_restart_holds_up_nobody_and_a_crash_right_after_it_is_seen() -> None:
-    log: Log = []
+    log = Log()
     gate = set_gate()
 
     class Hasty(SlowMember):
@@ -245,7 +245,7 @@ async def test_a_slow_restart_holds_up_nobody_and_a_crash_right_after_it_is_seen
 
 
 async def test_a_child_that_crashes_at_once_after_a_slow_first_start_is_restarted() -> None:
-    log: Log = []
+    log = Log()
 
     class Hasty(SlowMember):
         async def on_start(self) -> object:
@@ -264,7 +264,7 @@ async def test_a_child_that_crashes_at_once_after_a_slow_first_start_is_restarte
 
 
 def test_children_are_stopped_all_at_once_each_with_its_own_shutdown() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
@@ -282,7 +282,7 @@ def test_children_are_stopped_all_at_once_each_with_its_own_shutdown() -> None:
 
 
 async def test_an_id_is_used_for_the_path_and_may_repeat() -> None:
-    log: Log = []
+    log = Log()
     async with kb.DynamicSupervisor() as tree:
         await tree.start_child(member(log, "a"))
         await tree.start_child(member(log, "a"))

@@ -15,6 +15,7 @@ import koboshi as kb
 from koboshi._kernel import _events
 from koboshi._kernel._events import CrashReport, Dropped, Ended, Event, Started, Stubborn, Unhandled
 from koboshi._kernel._node import this_node
+from koboshi.testing import wait_idle
 
 E = TypeVar("E", bound=Event)
 
@@ -231,8 +232,8 @@ async def test_a_message_that_a_full_mailbox_drops_is_told(seen: Seen) -> None:
 async def test_a_handler_that_had_to_be_closed_by_force_is_told(seen: Seen) -> None:
     ref = await kb.start(Account, "ann")
     ref.cast(Account.stubborn)
-    while kb.info(ref).state != "waiting":  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    await wait_idle()
+    assert "waiting" == kb.info(ref).state
     label = kb.info(ref).label
     ref.kill()
     await ref.wait_exit(5)

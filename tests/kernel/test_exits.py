@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import koboshi as kb
+from koboshi.testing import wait_idle
 
 
 class Trapper(kb.Actor):
@@ -269,8 +270,8 @@ async def test_an_exit_signal_ends_an_actor_that_has_asked_to_stop_and_still_wai
 
     ref = await kb.start(Slow)
     ref.cast(Slow.finish)
-    while kb.info(ref).state != "waiting":  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    await wait_idle()
+    assert "waiting" == kb.info(ref).state
     ref.exit(kb.Shutdown())
 
     assert await ref.wait_exit(2) == kb.Shutdown()
@@ -328,8 +329,7 @@ async def test_mail_that_was_not_handled_is_lost_with_the_process() -> None:
         ref = tree.ref(Fragile, "it")
         for number in range(10):
             ref.cast(Fragile.note, number)
-        while kb.info(ref).mailbox or not ref.alive:  # noqa: ASYNC110 - one round of the loop at a time
-            await asyncio.sleep(0)
+        await wait_idle()
 
         assert await ref.call(Fragile.note, 99) == [99]
 

@@ -38,13 +38,16 @@ class World:
         self.tmp = tmp
         self.notes: list[str] = []
         self.waiting = asyncio.Event()
-        self.connections: set[asyncio.StreamWriter] = set()
+        self.connections: set[asyncio.Task[Any]] = set()
         self.port = 0
         self.release = threading.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A line server: echoes each line, and says nothing more after `silence`."""
-        self.connections.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
         silent = False
         try:
             while line := await reader.readline():
@@ -58,7 +61,6 @@ class World:
             pass  # a client that was killed need not say goodbye
         finally:
             writer.close()
-            self.connections.discard(writer)
 
 
 class Host(kb.Actor):
@@ -365,9 +367,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     server = await asyncio.start_server(world.serve, "127.0.0.1", 0)
     world.port = server.sockets[0].getsockname()[1]
     yield world
-    async with asyncio.timeout(5):
-        while world.connections:  # noqa: ASYNC110  # the clients have gone, so each of them comes to its end
-            await asyncio.sleep(0)
+    # The clients have gone, so each of these comes to its end.
+    if world.connections:
+        await asyncio.wait(world.connections, timeout=5)
     server.close()
     await server.wait_closed()
     await loop.shutdown_default_executor()

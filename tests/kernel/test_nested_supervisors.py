@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, member, slow, statuses, stubborn, until
+from tests.kernel.tree_actors import Failing, Log, Member, member, slow, statuses, stubborn
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -20,7 +20,7 @@ def nested(log: Log, *names: str, **options: object) -> kb.ChildSpec[kb.Supervis
 
 
 async def test_trees_start_depth_first_and_stop_in_the_exact_reverse() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a"), nested(log, "b", "c"), member(log, "d")):
         assert [f"start {name}" for name in "abcd"] == log
         log.clear()
@@ -32,7 +32,7 @@ async def test_trees_start_depth_first_and_stop_in_the_exact_reverse() -> None:
 async def test_a_supervisor_that_gave_up_is_restarted_with_all_its_children_even_if_transient(
     restart: str,
 ) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(nested(log, "a", "b", restart=restart)) as tree:
         sub = tree.ref(kb.Supervisor, "sub")
         a, b = await sub.call(kb.Supervisor.child, "a"), await sub.call(kb.Supervisor.child, "b")
@@ -48,7 +48,7 @@ async def test_a_supervisor_that_gave_up_is_restarted_with_all_its_children_even
 
 
 async def test_giving_up_climbs_level_by_level_and_names_the_way() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp) as caught:
         async with kb.Supervisor(nested(log, "a"), member(log, "z"), max_restarts=0) as tree:
             sub = tree.ref(kb.Supervisor, "sub")
@@ -62,7 +62,7 @@ async def test_giving_up_climbs_level_by_level_and_names_the_way() -> None:
 
 
 async def test_a_nested_start_that_fails_rolls_the_whole_tree_back() -> None:
-    log: Log = []
+    log = Log()
     inner = kb.child(kb.Supervisor, member(log, "b"), member(log, "c", lambda: True)).options(id="sub")
 
     with pytest.raises(kb.StartError) as caught:
@@ -76,7 +76,7 @@ async def test_a_nested_start_that_fails_rolls_the_whole_tree_back() -> None:
 async def test_a_killed_supervisor_takes_its_children_with_killed_and_trapping_ones_still_run_on_stop() -> (
     None
 ):
-    log: Log = []
+    log = Log()
 
     class Trapping(Member):
         def on_start(self) -> object:
@@ -98,7 +98,7 @@ async def test_a_killed_supervisor_takes_its_children_with_killed_and_trapping_o
 
 
 async def test_the_exit_of_its_parent_ends_a_supervisor_even_a_normal_one() -> None:
-    log: Log = []
+    log = Log()
 
     class Parent(kb.Actor):
         async def on_start(self) -> None:
@@ -117,7 +117,7 @@ async def test_the_exit_of_its_parent_ends_a_supervisor_even_a_normal_one() -> N
 
 
 async def test_a_stable_ref_into_a_nested_tree_outlives_the_restart_of_that_tree() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(nested(log, "a")) as tree:
         sub = tree.ref(kb.Supervisor, "sub")
         a = await sub.call(kb.Supervisor.child, "a")
@@ -133,7 +133,7 @@ async def test_a_stable_ref_into_a_nested_tree_outlives_the_restart_of_that_tree
 
 
 async def test_a_supervisor_object_is_a_spec_and_may_be_used_again_and_again() -> None:
-    log: Log = []
+    log = Log()
     inner = kb.Supervisor(member(log, "a"), max_restarts=0, strategy="one_for_all")
     for _ in range(2):
         async with kb.Supervisor(inner) as tree:
@@ -144,7 +144,7 @@ async def test_a_supervisor_object_is_a_spec_and_may_be_used_again_and_again() -
 
 
 async def test_a_dynamic_supervisor_object_keeps_its_options_as_a_child() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(kb.DynamicSupervisor(max_children=1, extra_args=(log,))) as tree:
         sub = tree.ref(kb.DynamicSupervisor, "DynamicSupervisor")
         await sub.call(kb.DynamicSupervisor.start_child, kb.child(Member, "a"))  # type: ignore[call-overload]
@@ -155,7 +155,7 @@ async def test_a_dynamic_supervisor_object_keeps_its_options_as_a_child() -> Non
 
 
 def test_a_nested_supervisor_that_is_still_starting_is_stopped_in_good_order() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -167,7 +167,7 @@ def test_a_nested_supervisor_that_is_still_starting_is_stopped_in_good_order() -
         async with kb.Supervisor(inner) as tree:
             gate.clear()
             (await tree.ref(kb.Supervisor, "sub").call(kb.Supervisor.child, "b")).cast(Member.crash)
-            await until(lambda: log[-1] == "begin b", every=0.01)
+            await log.until(lambda found: found[-1:] == ["begin b"])
             log.clear()
             began = loop.time()
             await tree.terminate_child("sub")
@@ -179,7 +179,7 @@ def test_a_nested_supervisor_that_is_still_starting_is_stopped_in_good_order() -
 
 
 async def test_a_nested_restart_that_keeps_failing_is_given_up_by_the_parent() -> None:
-    log: Log = []
+    log = Log()
     fail = Failing(None, *[True] * 99)
     inner = kb.child(kb.Supervisor, member(log, "a", fail), max_restarts=0).options(id="sub")
     with pytest.raises(kb.SupervisorGaveUp, match="'sub'"):

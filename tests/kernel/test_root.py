@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.kernel.tree_actors import Log, Member, crash, member, slow, statuses, stubborn, until
+from tests.kernel.tree_actors import Log, Member, crash, member, slow, statuses, stubborn
 from tests.virtual import run_virtual
 
 import koboshi as kb
 
 
 async def test_the_body_is_interrupted_when_the_tree_gives_up() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp) as caught:
         async with kb.Supervisor(member(log, "a"), max_restarts=0) as tree:
             tree.ref(Member, "a").cast(Member.crash)
@@ -31,7 +31,7 @@ async def test_the_body_is_interrupted_when_the_tree_gives_up() -> None:
 
 
 async def test_a_body_that_swallows_the_interruption_is_told_at_its_end() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp):
         async with kb.Supervisor(member(log, "a"), max_restarts=0) as tree:
             tree.ref(Member, "a").cast(Member.crash)
@@ -43,7 +43,7 @@ async def test_a_body_that_swallows_the_interruption_is_told_at_its_end() -> Non
 
 
 async def test_an_exception_of_the_body_wins_and_the_tree_is_stopped_in_reverse() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(KeyError, match="mine"):
         async with kb.Supervisor(member(log, "a"), member(log, "b")):
             raise KeyError("mine")
@@ -52,7 +52,7 @@ async def test_an_exception_of_the_body_wins_and_the_tree_is_stopped_in_reverse(
 
 
 async def test_an_exception_of_the_body_wins_over_the_end_of_the_tree_too() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(KeyError, match="mine"):
         async with kb.Supervisor(member(log, "a"), max_restarts=0) as tree:
             tree.ref(Member, "a").cast(Member.crash)
@@ -63,7 +63,7 @@ async def test_an_exception_of_the_body_wins_over_the_end_of_the_tree_too() -> N
 
 
 async def test_a_tree_that_is_killed_interrupts_the_body_as_well() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp, match="Killed"):
         async with kb.Supervisor(member(log, "a")) as tree:
             tree.me.kill()
@@ -71,7 +71,7 @@ async def test_a_tree_that_is_killed_interrupts_the_body_as_well() -> None:
 
 
 async def test_a_tree_that_ends_cleanly_ends_the_body_without_an_error() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         tree.me.cast(kb.Supervisor.terminate_child, "a")
         stopping = asyncio.ensure_future(tree.me.stop(kb.Shutdown("enough")))
@@ -82,7 +82,7 @@ async def test_a_tree_that_ends_cleanly_ends_the_body_without_an_error() -> None
 
 
 async def test_a_cancelled_body_stops_the_tree_in_good_order_and_stays_cancelled() -> None:
-    log: Log = []
+    log = Log()
     entered = asyncio.Event()
 
     async def program() -> None:
@@ -100,7 +100,7 @@ async def test_a_cancelled_body_stops_the_tree_in_good_order_and_stays_cancelled
 
 
 def test_a_first_cancellation_during_the_orderly_stop_lets_it_finish_and_a_second_one_kills() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async def program(name: str) -> None:
@@ -128,7 +128,7 @@ def test_a_first_cancellation_during_the_orderly_stop_lets_it_finish_and_a_secon
 
 
 def test_a_timeout_around_the_tree_stops_it_in_good_order() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
@@ -141,14 +141,14 @@ def test_a_timeout_around_the_tree_stops_it_in_good_order() -> None:
 
 
 async def test_a_start_that_is_cancelled_stops_in_reverse_what_has_been_started() -> None:
-    log: Log = []
+    log = Log()
 
     async def program() -> None:
         async with kb.Supervisor(member(log, "a"), member(log, "b"), slow(log, "c", asyncio.Event())):
             log.append("body")
 
     task = asyncio.ensure_future(program())
-    await until(lambda: "begin c" in log)
+    await log.until(lambda found: "begin c" in found)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -157,7 +157,7 @@ async def test_a_start_that_is_cancelled_stops_in_reverse_what_has_been_started(
 
 
 async def test_a_start_that_is_cancelled_deep_in_the_tree_stops_all_levels_in_reverse() -> None:
-    log: Log = []
+    log = Log()
     inner = kb.Supervisor(member(log, "b"), slow(log, "c", asyncio.Event()))
 
     async def program() -> None:
@@ -165,7 +165,7 @@ async def test_a_start_that_is_cancelled_deep_in_the_tree_stops_all_levels_in_re
             log.append("body")
 
     task = asyncio.ensure_future(program())
-    await until(lambda: "begin c" in log)
+    await log.until(lambda found: "begin c" in found)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -183,7 +183,7 @@ async def test_a_tree_is_entered_once() -> None:
 
 
 async def test_a_failed_start_raises_start_error_with_the_cause_and_leaves_nothing_running() -> None:
-    log: Log = []
+    log = Log()
     tree = kb.Supervisor(member(log, "a"), member(log, "b", lambda: True))
     with pytest.raises(kb.StartError, match="b does not start"):
         async with tree:
@@ -193,7 +193,7 @@ async def test_a_failed_start_raises_start_error_with_the_cause_and_leaves_nothi
 
 
 async def test_trees_may_be_nested_as_bodies_and_each_ends_its_own() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as outer:
         with pytest.raises(kb.SupervisorGaveUp):
             async with kb.Supervisor(member(log, "b"), max_restarts=0) as inner:
@@ -225,7 +225,7 @@ class Owner(kb.Actor):
 
 @pytest.mark.parametrize("how", ["kill", "exit"])
 async def test_a_tree_in_an_actors_handler_ends_with_the_actor(how: str) -> None:
-    log: Log = []
+    log = Log()
     entered = asyncio.Event()
     owner = await kb.start(Owner, log, entered)
     owner.cast(Owner.own)
@@ -245,7 +245,7 @@ async def test_a_tree_in_an_actors_handler_ends_with_the_actor(how: str) -> None
 
 
 async def test_an_actor_survives_the_end_of_a_tree_in_its_handler() -> None:
-    log: Log = []
+    log = Log()
     entered = asyncio.Event()
     owner = await kb.start(Owner, log, entered)
     asking = asyncio.ensure_future(owner.call(Owner.own))

@@ -17,7 +17,6 @@ from tests.kernel.tree_actors import (
     slow,
     statuses,
     stubborn,
-    until,
 )
 from tests.virtual import run_virtual
 
@@ -25,7 +24,7 @@ import koboshi as kb
 
 
 async def test_one_for_all_stops_the_others_in_reverse_and_starts_all_in_order() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(*(member(log, name) for name in "abcd"), strategy="one_for_all") as tree:
         log.clear()
         await crash(tree, "b")
@@ -38,7 +37,7 @@ async def test_one_for_all_stops_the_others_in_reverse_and_starts_all_in_order()
 
 
 async def test_rest_for_one_takes_only_those_started_later() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(*(member(log, name) for name in "abcd"), strategy="rest_for_one") as tree:
         before = {info.id: info.ref for info in await tree.which_children()}
         log.clear()
@@ -57,7 +56,7 @@ async def test_rest_for_one_takes_only_those_started_later() -> None:
 
 
 def test_each_survivor_is_stopped_with_its_own_shutdown() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
@@ -76,7 +75,7 @@ def test_each_survivor_is_stopped_with_its_own_shutdown() -> None:
 
 
 async def test_a_group_restart_counts_once_however_many_it_touches() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         *(member(log, name) for name in "abcdef"), strategy="one_for_all", max_restarts=2, within=1000.0
     ) as tree:
@@ -87,7 +86,7 @@ async def test_a_group_restart_counts_once_however_many_it_touches() -> None:
 
 
 async def test_members_that_were_idle_are_revived_and_temporary_ones_are_gone_for_good() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"),
         member(log, "ended", restart="transient"),
@@ -105,7 +104,7 @@ async def test_members_that_were_idle_are_revived_and_temporary_ones_are_gone_fo
 
 
 async def test_one_for_all_stops_the_restarted_ones_again_when_a_later_one_fails_to_start() -> None:
-    log: Log = []
+    log = Log()
     fail = Failing(None, True)
     async with kb.Supervisor(
         member(log, "a"), member(log, "b", fail), member(log, "c"), strategy="one_for_all"
@@ -123,7 +122,7 @@ async def test_one_for_all_stops_the_restarted_ones_again_when_a_later_one_fails
 
 
 async def test_rest_for_one_keeps_the_restarted_ones_and_retries_from_the_failing_one_on() -> None:
-    log: Log = []
+    log = Log()
     fail = Failing(None, True)
     async with kb.Supervisor(
         member(log, "a"), member(log, "b", fail), member(log, "c"), strategy="rest_for_one"
@@ -140,7 +139,7 @@ async def test_rest_for_one_keeps_the_restarted_ones_and_retries_from_the_failin
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 async def test_a_group_whose_member_never_starts_gives_up_and_leaves_nobody(strategy: Any) -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp, match="'b'"):
         async with kb.Supervisor(
             member(log, "a"),
@@ -158,7 +157,7 @@ async def test_a_group_whose_member_never_starts_gives_up_and_leaves_nobody(stra
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 async def test_an_ignored_member_of_a_group_stays_down_and_the_rest_goes_on(strategy: Any) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"), member(log, "b", Failing(None, kb.IGNORE)), member(log, "c"), strategy=strategy
     ) as tree:
@@ -168,7 +167,7 @@ async def test_an_ignored_member_of_a_group_stays_down_and_the_rest_goes_on(stra
 
 
 async def test_several_members_that_die_at_once_cost_one_group_restart_each_at_most_once() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         *(member(log, name) for name in "abc"), strategy="one_for_all", max_restarts=1, within=1000.0
     ) as tree:
@@ -185,7 +184,7 @@ async def test_several_members_that_die_at_once_cost_one_group_restart_each_at_m
 
 
 async def test_a_bare_process_takes_part_in_a_group_restart() -> None:
-    log: Log = []
+    log = Log()
 
     async def body() -> None:
         log.append("start p")
@@ -209,7 +208,7 @@ async def test_a_bare_process_takes_part_in_a_group_restart() -> None:
 
 
 def test_a_group_restart_that_waits_holds_its_members_down_meanwhile() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(
@@ -226,7 +225,7 @@ def test_a_group_restart_that_waits_holds_its_members_down_meanwhile() -> None:
 
 
 def test_terminating_the_member_that_a_group_waits_for_lets_the_others_go_on() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(
@@ -242,7 +241,7 @@ def test_terminating_the_member_that_a_group_waits_for_lets_the_others_go_on() -
 
 
 def test_an_earlier_crash_takes_over_a_group_that_waits() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(
@@ -262,7 +261,7 @@ def test_an_earlier_crash_takes_over_a_group_that_waits() -> None:
 
 
 def test_a_parked_member_leaves_the_rest_of_its_group_running() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(
@@ -278,7 +277,7 @@ def test_a_parked_member_leaves_the_rest_of_its_group_running() -> None:
 
 
 async def test_the_parents_stop_in_the_middle_of_a_group_restart_stops_everything() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     gate.set()
     inner = kb.Supervisor(member(log, "a"), slow(log, "b", gate), member(log, "c"), strategy="one_for_all")
@@ -290,7 +289,7 @@ async def test_the_parents_stop_in_the_middle_of_a_group_restart_stops_everythin
         gate.clear()
         log.clear()
         a.cast(Member.crash)
-        await until(lambda: "begin b" in log)
+        await log.until(lambda found: "begin b" in found)
         stopping = asyncio.ensure_future(tree.terminate_child("Supervisor"))
         await asyncio.sleep(0)
         gate.set()

@@ -120,7 +120,7 @@ class SupervisorMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = VirtualLoop()
         self.loop.set_debug(False)  # half of the time would go into keeping the stack of each callback
-        self.log: Log = []
+        self.log = Log()
         self.failing: dict[str, int] = {}
         self.number = 0
 

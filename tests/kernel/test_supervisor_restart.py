@@ -19,7 +19,7 @@ ENDS = [kb.Normal(), kb.Shutdown(), kb.Shutdown("detail"), kb.Exited("x"), kb.Cr
 async def test_a_child_is_restarted_as_its_kind_and_its_reason_say(
     restart: Any, reason: kb.ExitReason
 ) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", restart=restart), member(log, "b")) as tree:
         await end(tree, "a", reason)
         found = await statuses(tree)
@@ -32,7 +32,7 @@ async def test_a_child_is_restarted_as_its_kind_and_its_reason_say(
 
 
 async def test_a_killed_transient_child_is_restarted() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", restart="transient")) as tree:
         pid = (await child_info(tree, "a")).ref
         assert pid is not None
@@ -44,7 +44,7 @@ async def test_a_killed_transient_child_is_restarted() -> None:
 
 
 async def test_a_restart_of_one_for_one_touches_no_sibling() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(*(member(log, name) for name in "abc")) as tree:
         before = {info.id: info.ref for info in await tree.which_children()}
         await crash(tree, "b")
@@ -56,7 +56,7 @@ async def test_a_restart_of_one_for_one_touches_no_sibling() -> None:
 
 
 async def test_a_restarted_child_begins_with_an_empty_mailbox_and_its_first_state() -> None:
-    log: Log = []
+    log = Log()
 
     class Counter(Member):
         count = 0
@@ -82,7 +82,7 @@ async def test_a_restarted_child_begins_with_an_empty_mailbox_and_its_first_stat
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
 async def test_death_number_intensity_plus_one_inside_the_window_trips_the_budget(allowed: int) -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp, match="'a'") as caught:
         async with kb.Supervisor(member(log, "a"), max_restarts=allowed, within=1000.0) as tree:
             await crash(tree, "a", allowed)
@@ -96,7 +96,7 @@ async def test_death_number_intensity_plus_one_inside_the_window_trips_the_budge
 
 
 async def test_the_budget_is_the_supervisors_and_not_each_childs() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp, match="'d'"):
         async with kb.Supervisor(*(member(log, name) for name in "abcd"), within=1000.0) as tree:
             for name in "abc":
@@ -106,7 +106,7 @@ async def test_the_budget_is_the_supervisors_and_not_each_childs() -> None:
 
 
 async def test_giving_up_stops_the_children_in_reverse_order() -> None:
-    log: Log = []
+    log = Log()
     with pytest.raises(kb.SupervisorGaveUp):
         async with kb.Supervisor(*(member(log, name) for name in "abc"), max_restarts=0) as tree:
             log.clear()
@@ -117,7 +117,7 @@ async def test_giving_up_stops_the_children_in_reverse_order() -> None:
 
 
 def test_the_window_slides_so_a_crash_now_and_then_never_trips() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(member(log, "a"), max_restarts=1, within=1.0) as tree:
@@ -131,7 +131,7 @@ def test_the_window_slides_so_a_crash_now_and_then_never_trips() -> None:
 
 
 def test_a_restart_exactly_as_old_as_the_window_still_counts() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         async with kb.Supervisor(member(log, "a"), max_restarts=1, within=1.0) as tree:
@@ -145,7 +145,7 @@ def test_a_restart_exactly_as_old_as_the_window_still_counts() -> None:
 
 
 async def test_a_start_that_keeps_failing_is_attempted_exactly_as_often_as_the_budget_says() -> None:
-    log: Log = []
+    log = Log()
     fail = Failing(None, *[True] * 100)
     with pytest.raises(kb.SupervisorGaveUp) as caught:
         async with kb.Supervisor(member(log, "a", fail), max_restarts=3, within=1000.0) as tree:
@@ -157,7 +157,7 @@ async def test_a_start_that_keeps_failing_is_attempted_exactly_as_often_as_the_b
 
 
 async def test_what_is_no_failure_spends_nothing() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"),
         member(log, "transient", restart="transient"),
@@ -176,7 +176,7 @@ async def test_what_is_no_failure_spends_nothing() -> None:
 
 
 async def test_an_ignored_restart_leaves_the_child_present_and_down() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", Failing(None, kb.IGNORE)), member(log, "b")) as tree:
         await crash(tree, "a")
 
@@ -186,7 +186,7 @@ async def test_an_ignored_restart_leaves_the_child_present_and_down() -> None:
 
 
 async def test_a_slow_restart_does_not_hold_up_the_supervisor() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     gate.set()
     async with kb.Supervisor(slow(log, "a", gate), member(log, "b")) as tree:
@@ -207,7 +207,7 @@ async def test_a_slow_restart_does_not_hold_up_the_supervisor() -> None:
 async def test_between_two_attempts_terminate_cancels_the_restart_and_delete_and_restart_are_refused() -> (
     None
 ):
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     gate.set()
     async with kb.Supervisor(slow(log, "a", gate), member(log, "b")) as tree:
@@ -229,7 +229,7 @@ async def test_between_two_attempts_terminate_cancels_the_restart_and_delete_and
 
 
 async def test_a_supervisor_that_gives_up_stops_a_child_that_is_just_starting() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     gate.set()
     with pytest.raises(kb.SupervisorGaveUp):
@@ -243,7 +243,7 @@ async def test_a_supervisor_that_gives_up_stops_a_child_that_is_just_starting() 
 
 
 def test_a_slow_restart_that_exceeds_its_start_timeout_is_a_failed_attempt() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         gate = asyncio.Event()
@@ -262,7 +262,7 @@ def test_a_slow_restart_that_exceeds_its_start_timeout_is_a_failed_attempt() -> 
 
 
 async def test_an_exit_signal_that_a_child_sends_while_it_lives_is_not_taken_for_its_end() -> None:
-    log: Log = []
+    log = Log()
 
     class Rude(Member):
         @kb.message
@@ -277,7 +277,7 @@ async def test_an_exit_signal_that_a_child_sends_while_it_lives_is_not_taken_for
 
 
 async def test_strays_of_any_kind_are_logged_and_harm_no_child(caplog: pytest.LogCaptureFixture) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a"), kb.Supervisor(member(log, "b"))) as tree:
         sub = tree.ref(kb.Supervisor, "Supervisor")
         await sub.call(kb.Supervisor.count_children)
@@ -303,7 +303,7 @@ async def test_strays_of_any_kind_are_logged_and_harm_no_child(caplog: pytest.Lo
 
 
 async def test_ten_thousand_crashes_leave_no_history_behind() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a"), max_restarts=10_000, within=0.0001) as tree:
         await crash(tree, "a", 300)
         child = tree._children["a"]

@@ -16,7 +16,6 @@ from tests.kernel.tree_actors import (
     member,
     slow,
     statuses,
-    until,
 )
 from tests.virtual import run_virtual
 
@@ -24,7 +23,7 @@ import koboshi as kb
 
 
 async def test_a_child_is_added_behind_the_others_and_stopped_before_them() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         ref = await tree.start_child(member(log, "b"))
         assert "b" == await ref.call(Member.whoami)
@@ -33,7 +32,7 @@ async def test_a_child_is_added_behind_the_others_and_stopped_before_them() -> N
 
 
 async def test_a_child_whose_start_fails_is_the_callers_error_and_stores_and_disturbs_nothing() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a"), max_restarts=0) as tree:
         with pytest.raises(kb.StartError, match="b does not start"):
             await tree.start_child(member(log, "b", lambda: True))
@@ -43,7 +42,7 @@ async def test_a_child_whose_start_fails_is_the_callers_error_and_stores_and_dis
 
 
 async def test_an_id_that_is_taken_is_refused_with_the_running_child_or_as_present() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         with pytest.raises(kb.AlreadyStarted) as caught:
             await tree.start_child(member(log, "a"))
@@ -61,7 +60,7 @@ async def test_an_id_that_is_taken_is_refused_with_the_running_child_or_as_prese
 async def test_an_ignored_child_is_told_to_the_caller_and_kept_unless_temporary(
     restart: str, kept: bool
 ) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor() as tree:
         with pytest.raises(kb.Ignored):
             await tree.start_child(member(log, "a", lambda: kb.IGNORE, restart=restart))
@@ -71,7 +70,7 @@ async def test_an_ignored_child_is_told_to_the_caller_and_kept_unless_temporary(
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_terminate_touches_only_that_child_keeps_its_spec_and_may_be_repeated(strategy: Any) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         *(member(log, name) for name in "abc"), strategy=strategy, max_restarts=0
     ) as tree:
@@ -83,7 +82,7 @@ async def test_terminate_touches_only_that_child_keeps_its_spec_and_may_be_repea
 
 
 async def test_a_terminated_temporary_child_is_forgotten() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", restart="temporary")) as tree:
         await tree.terminate_child("a")
         with pytest.raises(kb.ChildNotFound):
@@ -93,7 +92,7 @@ async def test_a_terminated_temporary_child_is_forgotten() -> None:
 
 
 async def test_delete_and_restart_demand_a_stopped_child() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         with pytest.raises(kb.ChildRunning):
             await tree.delete_child("a")
@@ -112,14 +111,14 @@ async def test_delete_and_restart_demand_a_stopped_child() -> None:
 
 
 async def test_a_static_supervisor_knows_its_children_by_id_and_not_by_ref() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         with pytest.raises(kb.ChildNotFound):
             await tree.terminate_child((await child_info(tree, "a")).ref)
 
 
 async def test_a_restart_by_hand_that_fails_leaves_the_child_stopped() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", Failing(None, True, kb.IGNORE))) as tree:
         await tree.terminate_child("a")
         with pytest.raises(kb.StartError):
@@ -134,7 +133,7 @@ async def test_a_restart_by_hand_that_fails_leaves_the_child_stopped() -> None:
 
 
 async def test_which_children_lists_the_newest_first_with_all_that_is_known() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(
         member(log, "a"), kb.Supervisor(), member(log, "c", restart="transient")
     ) as tree:
@@ -156,7 +155,7 @@ async def test_which_children_lists_the_newest_first_with_all_that_is_known() ->
 
 
 async def test_count_children_counts_specs_the_living_and_both_kinds() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a"), kb.Supervisor(), member(log, "c")) as tree:
         await tree.terminate_child("c")
 
@@ -164,7 +163,7 @@ async def test_count_children_counts_specs_the_living_and_both_kinds() -> None:
 
 
 async def test_statistics_are_a_frozen_record() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a"), member(log, "b")) as tree:
         await crash(tree, "a")
         await tree.terminate_child("b")
@@ -181,7 +180,7 @@ async def test_statistics_are_a_frozen_record() -> None:
 
 
 async def test_all_requests_can_be_sent_by_reference_as_well() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(kb.Supervisor(member(log, "a"))) as tree:
         sub = tree.ref(kb.Supervisor, "Supervisor")
         await sub.call(kb.Supervisor.start_child, member(log, "b"))
@@ -199,7 +198,7 @@ async def test_all_requests_can_be_sent_by_reference_as_well() -> None:
 
 
 async def test_a_child_may_ask_its_own_supervisor_to_terminate_it() -> None:
-    log: Log = []
+    log = Log()
 
     class Tired(Member):
         @kb.message
@@ -214,7 +213,7 @@ async def test_a_child_may_ask_its_own_supervisor_to_terminate_it() -> None:
 
 
 async def test_a_stable_ref_survives_restarts_and_a_delete_with_a_new_start() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         ref = tree.ref(Member, "a")
         await crash(tree, "a")
@@ -238,14 +237,14 @@ async def test_a_ref_to_a_child_of_another_class_is_refused() -> None:
     class Other(kb.Actor):
         pass
 
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a")) as tree:
         with pytest.raises(kb.UsageError, match="is a Member, not a Other"):
             tree.ref(Other, "a")
 
 
 async def test_requests_to_a_supervisor_that_is_stopping_or_gone_fail_at_once() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
 
     class Slow(Member):
@@ -279,7 +278,7 @@ async def test_a_supervisor_that_was_never_started_says_so() -> None:
 
 
 def test_wait_ready_waits_until_nothing_is_on_its_way() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -299,7 +298,7 @@ def test_wait_ready_waits_until_nothing_is_on_its_way() -> None:
 
 @pytest.mark.parametrize("how", ["terminate", "ignore", "park"])
 def test_wait_ready_also_ends_when_the_last_one_on_its_way_is_given_up(how: str) -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         plans: dict[str, list[object]] = {"ignore": [kb.IGNORE], "park": [True, True, True, True]}
@@ -319,7 +318,7 @@ def test_wait_ready_also_ends_when_the_last_one_on_its_way_is_given_up(how: str)
 
 
 async def test_wait_ready_fails_when_the_supervisor_ends_first() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
     gate.set()
     async with kb.Supervisor(
@@ -328,7 +327,7 @@ async def test_wait_ready_fails_when_the_supervisor_ends_first() -> None:
         inner = tree.ref(kb.Supervisor, "inner")
         gate.clear()
         (await inner.call(kb.Supervisor.child, "a")).cast(Member.crash)
-        await until(lambda: log[-1] == "begin a")
+        await log.until(lambda found: found[-1:] == ["begin a"])
         waiting = asyncio.ensure_future(inner.within(None).call(kb.Supervisor.wait_ready))
         await inner.call(kb.Supervisor.count_children)
         await tree.terminate_child("inner")
@@ -339,7 +338,7 @@ async def test_wait_ready_fails_when_the_supervisor_ends_first() -> None:
 
 
 async def test_a_supervisor_prints_on_one_line_with_its_place_and_its_children() -> None:
-    log: Log = []
+    log = Log()
     tree = kb.Supervisor(member(log, "a"), member(log, "b"))
     assert "<Supervisor not started, 2 specs>" == repr(tree)
     async with tree:

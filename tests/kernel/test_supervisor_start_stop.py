@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.kernel.tree_actors import Failing, Log, Member, member, slow, statuses, stubborn, until
+from tests.kernel.tree_actors import Failing, Log, Member, member, slow, statuses, stubborn
 from tests.virtual import run_virtual
 
 import koboshi as kb
@@ -16,7 +16,7 @@ loose: Any = kb
 
 
 async def test_children_start_in_list_order_and_stop_strictly_in_reverse() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(*(member(log, name) for name in "abc")):
         assert ["start a", "start b", "start c"] == log
         log.clear()
@@ -25,7 +25,7 @@ async def test_children_start_in_list_order_and_stop_strictly_in_reverse() -> No
 
 
 async def test_a_child_is_started_only_after_the_start_of_the_one_before_has_returned() -> None:
-    log: Log = []
+    log = Log()
     gate = asyncio.Event()
 
     async def enter() -> None:
@@ -33,7 +33,7 @@ async def test_a_child_is_started_only_after_the_start_of_the_one_before_has_ret
             log.append("body")
 
     running = asyncio.ensure_future(enter())
-    await until(lambda: "begin a" in log)
+    await log.until(lambda found: "begin a" in found)
     assert ["begin a"] == log
     gate.set()
     await running
@@ -42,7 +42,7 @@ async def test_a_child_is_started_only_after_the_start_of_the_one_before_has_ret
 
 
 def test_each_child_has_finished_before_the_next_is_told_to_stop() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ def test_each_child_has_finished_before_the_next_is_told_to_stop() -> None:
 
 
 async def test_a_failing_start_stops_the_earlier_children_in_reverse_and_names_the_child() -> None:
-    log: Log = []
+    log = Log()
     tree = kb.Supervisor(member(log, "a"), member(log, "b"), member(log, "c", lambda: True), member(log, "d"))
 
     with pytest.raises(kb.StartError) as caught:
@@ -70,7 +70,7 @@ async def test_a_failing_start_stops_the_earlier_children_in_reverse_and_names_t
 
 
 async def test_a_failed_start_leaves_no_name_behind() -> None:
-    log: Log = []
+    log = Log()
     for _ in range(2):
         tree = kb.Supervisor(member(log, "a", name="only one"), member(log, "b", lambda: True))
         with pytest.raises(kb.StartError):
@@ -80,7 +80,7 @@ async def test_a_failed_start_leaves_no_name_behind() -> None:
 
 
 async def test_a_name_that_is_taken_is_a_failed_start() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", name="taken")):
         with pytest.raises(kb.StartError, match="taken"):
             await kb.Supervisor(member(log, "b", name="taken")).__aenter__()
@@ -90,14 +90,14 @@ async def test_a_name_that_is_taken_is_a_failed_start() -> None:
     ("restart", "kept"), [("permanent", True), ("transient", True), ("temporary", False)]
 )
 async def test_an_ignored_start_keeps_the_spec_unless_it_is_temporary(restart: Any, kept: bool) -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", lambda: kb.IGNORE, restart=restart), member(log, "b")) as tree:
         assert ({"a": "stopped"} if kept else {}) | {"b": "running"} == await statuses(tree)
 
 
 @pytest.mark.parametrize("shutdown", [0.05, 0])
 def test_a_stubborn_child_is_killed_when_its_time_is_over(shutdown: float) -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> tuple[float, kb.ExitReason | None]:
         loop = asyncio.get_running_loop()
@@ -114,7 +114,7 @@ def test_a_stubborn_child_is_killed_when_its_time_is_over(shutdown: float) -> No
 
 
 async def test_shutdown_kill_asks_nobody() -> None:
-    log: Log = []
+    log = Log()
     async with kb.Supervisor(member(log, "a", shutdown="kill")):
         pass
 
@@ -122,7 +122,7 @@ async def test_shutdown_kill_asks_nobody() -> None:
 
 
 def test_shutdown_forever_never_kills() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
@@ -135,7 +135,7 @@ def test_shutdown_forever_never_kills() -> None:
 
 
 def test_mixed_shutdowns_are_each_honoured_in_reverse_order() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
@@ -159,7 +159,7 @@ async def test_the_default_shutdown_is_five_seconds_and_forever_for_a_supervisor
 
 
 async def test_on_stop_runs_on_an_orderly_shutdown_whether_the_child_traps_exits_or_not() -> None:
-    log: Log = []
+    log = Log()
 
     class Trapping(Member):
         def on_start(self) -> object:
@@ -185,7 +185,7 @@ class Unlinked(Member):
 
 
 async def test_a_child_that_has_unlinked_itself_cannot_hang_its_supervisor() -> None:
-    log: Log = []
+    log = Log()
     parent: list[kb.ActorRef[Any]] = []
     async with kb.Supervisor(kb.child(Unlinked, log, "a", parent).options(id="a")) as tree:
         parent.append(tree.me)
@@ -197,7 +197,7 @@ async def test_a_child_that_has_unlinked_itself_cannot_hang_its_supervisor() -> 
 
 
 def test_a_child_still_hears_of_the_kill_of_its_supervisor_while_it_is_being_stopped() -> None:
-    log: Log = []
+    log = Log()
 
     async def main() -> None:
         inner = kb.child(kb.Supervisor, slow_trap(log)).options(id="inner", restart="temporary")
@@ -232,7 +232,7 @@ def slow_trap(log: Log) -> kb.ChildSpec[Any]:
 
 
 async def test_a_bare_process_is_a_child_like_any_other() -> None:
-    log: Log = []
+    log = Log()
 
     async def body(name: str) -> None:
         log.append(f"start {name}")
@@ -254,7 +254,7 @@ async def test_a_bare_process_is_a_child_like_any_other() -> None:
 
 
 async def test_a_start_longer_than_its_timeout_is_killed_and_fails() -> None:
-    log: Log = []
+    log = Log()
     tree = kb.Supervisor(member(log, "a"), slow(log, "b", asyncio.Event(), start_timeout=0.01))
 
     with pytest.raises(kb.StartError, match="longer than"):
@@ -292,7 +292,7 @@ async def test_a_start_longer_than_its_timeout_is_killed_and_fails() -> None:
     ],
 )
 def test_a_wrong_option_is_refused_by_name_before_anything_starts(make: Any, said: str) -> None:
-    log: Log = []
+    log = Log()
 
     with pytest.raises(kb.UsageError, match=said):
         make(log)
@@ -301,7 +301,7 @@ def test_a_wrong_option_is_refused_by_name_before_anything_starts(make: Any, sai
 
 
 async def test_a_crash_between_the_end_of_a_start_and_the_next_is_not_missed() -> None:
-    log: Log = []
+    log = Log()
 
     class Hasty(Member):
         async def on_start(self) -> object:
@@ -322,7 +322,7 @@ async def test_a_crash_between_the_end_of_a_start_and_the_next_is_not_missed() -
 
 
 async def test_a_start_that_fails_once_fails_only_that_attempt_of_the_whole_tree() -> None:
-    log: Log = []
+    log = Log()
     fail = Failing(True)
 
     with pytest.raises(kb.StartError):

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tests.notes import Notes
+
 import koboshi as kb
 
-Log = list[str]
+#: What they write, which can be waited for.
+Log = Notes[str]
 
 
 class Member(kb.Actor):
@@ -102,17 +105,6 @@ def slow(
 ) -> Any:
     """The spec of a member whose start waits for the gate."""
     return kb.child(SlowMember, log, name, gate, fail).options(id=name, **options)
-
-
-async def until(condition: Callable[[], bool], every: float = 0.0) -> None:
-    """Let the loop turn until the condition holds; the test's own timeout is the limit.
-
-    In virtual time `every`, in seconds, moves the clock.
-    """
-    while True:
-        if condition():
-            return
-        await asyncio.sleep(every)
 
 
 async def crash(tree: kb.Supervisor, id: Any, times: int = 1) -> None:

@@ -222,10 +222,12 @@ class Node:
         return self._scheduled
 
     async def tree_ended(self) -> None:
-        """One of the node's supervision trees is over; with the last, what served them all is."""
+        """One of the node's supervision trees is over; with the last, all that served them is."""
         self.trees -= 1
         while self.trees == 0 and self.closers:
             await self.closers.pop()()
+        while self.trees == 0 and self.unfinished:
+            await asyncio.wait(self.unfinished)
 
     def _failed(self, cell: Cell, error: BaseException, item: Item) -> None:
         """A plain handler raised."""

@@ -29,7 +29,7 @@ class Account(kb.DurableActor[int]):
 
     @kb.message
     async def deposit_slowly(self, cents: int, begun: str) -> int:
-        Path(begun).touch()  # noqa: ASYNC240 - one name in a directory
+        Path(begun).write_text("begun\n")  # noqa: ASYNC240 - a line into a pipe
         await asyncio.Event().wait()
         return cents
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.durable.changes import delivered, until
 
 import koboshi as kb
 
@@ -17,16 +18,13 @@ from .test_fence import rows
 
 
 async def seen(readers: kb.Durable[Reader], key: str, count: int) -> list[int]:
-    """What a reader has seen, once it is so much; the test's time limit ends a wait in vain."""
-    while len(found := await readers[key].call(Reader.seen)) < count:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
-    return found
+    """What a reader has seen, once it is so much."""
 
+    async def enough() -> list[int] | None:
+        found = await readers[key].call(Reader.seen)
+        return found if len(found) >= count else None
 
-async def settled(*kinds: kb.Durable[Reader]) -> None:
-    """Wait until nothing is on its way to them."""
-    while any(kind.statistics().delivering for kind in kinds):  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+    return await until(enough, readers) or []
 
 
 async def each_gets_all_in_order(store: str) -> None:
@@ -51,7 +49,7 @@ async def each_gets_all_in_order(store: str) -> None:
     # Who has subscribed stays so, and is woken by what is published.
     async with kb.Supervisor(writers.child(), readers.child()):
         await writers["w"].call(Writer.write)
-        await settled(readers)
+        await delivered(readers)
         assert [*range(1, 13)] == await seen(readers, "c", 12)
         assert [*range(1, 11)] == await seen(readers, "b", 10)
         assert 0 == readers.statistics().dead_letters
@@ -169,7 +167,7 @@ async def test_nothing_that_was_published_is_lost_or_repeated_over_kills(url: st
         reached = await writers["w"].call(Writer.write)
         for key in "ab":
             assert [*range(1, reached + 1)] == await seen(readers, key, reached)
-        await settled(readers)
+        await delivered(readers)
 
     assert reached > last > 0
     assert [] == rows(file, "SELECT source FROM kb_outbox")

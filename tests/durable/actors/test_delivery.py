@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
+from tests.durable.changes import delivered, until
 
 import koboshi as kb
 from koboshi.durable.actors._claim import Claim, Release
 from koboshi.durable.actors._identity import Identity
 from koboshi.durable.stores import Store, engine_of
-from koboshi.testing import run_virtual
+from koboshi.testing import run_virtual, wait_idle
 
 from .accounts import Account, bank_of
 
@@ -83,10 +84,13 @@ def outbox(file: Path) -> list[tuple[str, str, str]]:
 
 
 async def seen(readers: kb.Durable[Reader], key: str, count: int) -> list[str]:
-    """What a reader has seen, once it is so much; the test's time limit ends a wait in vain."""
-    while len(found := await readers[key].call(Reader.seen)) < count:  # noqa: ASYNC110
-        await asyncio.sleep(0.05)
-    return found
+    """What a reader has seen, once it is so much."""
+
+    async def enough() -> list[str] | None:
+        found = await readers[key].call(Reader.seen)
+        return found if len(found) >= count else None
+
+    return await until(enough, readers) or []
 
 
 async def test_messages_arrive_once_and_in_order(store: str) -> None:
@@ -116,8 +120,7 @@ async def test_what_waited_for_an_owner_elsewhere_comes_before_what_was_sent_lat
         kind = readers._definition.live
         assert kind is not None
         enough = kind.store.statistics().groups + 15
-        while kind.store.statistics().groups < enough:  # noqa: ASYNC110 - claims and looks go on by the clock
-            await asyncio.sleep(0.05)
+        await until(lambda: kind.store.statistics().groups >= enough, readers)
         await other.run(Release(who, held.token, 1))
         await waiting
         await writers["w"].call(Writer.write, "r", "4")
@@ -213,8 +216,7 @@ async def test_money_is_neither_made_nor_lost_by_transfers(store: str) -> None:
             *(bank[keys[n % 10]].call(Account.transfer, keys[(n * 7 + 3) % 10], n % 5) for n in range(300)),
             return_exceptions=True,
         )
-        while bank.statistics().delivering:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await delivered(bank)
 
         assert 1_000 == sum([await bank[key].call(Account.balance) for key in keys])
 
@@ -267,11 +269,10 @@ async def test_however_a_message_fails_it_is_a_dead_letter_after_its_attempts(
     kind = kb.durable(Stubborn, store=url, max_attempts=2)
     async with kb.Supervisor(kind.child()):
         await kind["one"].put(message, "bad")
-        while kind.statistics().dead_letters < 1:  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.01)
+        await delivered(kind)
         await kind["one"].put(Stubborn.add, "good")
-        while kind.statistics().delivered < 1:  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.01)
+        await delivered(kind)
+        assert (1, 1) == (kind.statistics().dead_letters, kind.statistics().delivered)
         assert ["good"] == await kind["one"].call(Stubborn.texts)
     assert ["bad", "bad", "good"] == Stubborn.tries
     [(state, name, report)] = outbox(file)
@@ -290,8 +291,8 @@ async def test_a_message_that_the_database_refuses_takes_no_other_with_it(url: s
             for number in range(6)
         ]
         await asyncio.gather(*puts)
-        while (now := kind.statistics()).delivered < 5 or now.dead_letters < 1:  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.01)
+        await delivered(kind)
+        assert (1, 5) == (kind.statistics().dead_letters, kind.statistics().delivered)
         assert ["0", "1", "2", "4", "5"] == sorted(await kind["one"].call(Stubborn.texts))
     assert [("dead", "add_what_the_database_refuses")] == [row[:2] for row in outbox(file)]
 
@@ -337,6 +338,6 @@ async def test_a_call_to_an_actor_that_does_not_start_says_why(store: str) -> No
         with pytest.raises(kb.StartError, match="did not start") as failed:
             await kind["one"].call(Sleeper.count)
         assert "not yet" == str(failed.value.__cause__)
-        while kind.statistics().active:  # noqa: ASYNC110 - nobody is told of it
-            await asyncio.sleep(0)
+        await wait_idle()
+        assert 0 == kind.statistics().active
     assert 1 == len(Sleeper.starts)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from tests.durable.changes import delivered
 
 import koboshi as kb
 
@@ -164,8 +165,8 @@ async def test_the_result_of_a_turn_is_piped_on_and_given_back(store: str) -> No
 
     async with kb.Supervisor(shops.child(), stocks.child()):
         assert 3 == await shops["a"].call(Shop.sell, 3)
-        while 3 != await stocks["log"].call(Stock.taken):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await delivered(stocks)
+        assert 3 == await stocks["log"].call(Stock.taken)
 
 
 async def test_a_turn_cannot_send_to_an_actor_of_another_store(tmp_path: Path) -> None:
@@ -197,9 +198,9 @@ async def test_a_message_whose_state_cannot_be_stored_is_a_dead_letter_and_the_n
     async with kb.Supervisor(fragile.child()):
         for what in ("one", "poison", "two"):
             await fragile["f"].put(Fragile.add, what)
-        while not fragile.statistics().dead_letters or fragile.statistics().delivering:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await delivered(fragile)
 
+        assert 1 == fragile.statistics().dead_letters
         assert ["one", "two"] == sorted(await fragile["f"].call(Fragile.seen))
     [(state, attempts, report)] = rows(file, "SELECT state, attempts, report FROM kb_outbox")
     assert ("dead", 2) == (state, attempts)
@@ -242,9 +243,9 @@ async def test_a_message_has_the_same_id_each_time_it_is_tried(store: str) -> No
             Payer.keys = []
             before = await payers[0]["p"].call(Payer.paid)
             await send(payers[0]["p"])
-            while before == await payers[0]["p"].call(Payer.paid):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+            await delivered(payers[0])
 
+            assert before + 1 == await payers[0]["p"].call(Payer.paid)
             assert 3 == len(Payer.keys)
             assert 1 == len(set(Payer.keys))
         with pytest.raises(kb.ActorExited) as caught:

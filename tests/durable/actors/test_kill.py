@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.durable.changes import delivered
 
 import koboshi as kb
 
@@ -54,16 +55,13 @@ async def test_nothing_acknowledged_is_lost_and_the_sum_is_conserved_over_kills(
     accounts = bank_program.accounts = kb.durable(Account, store=url)
     async with kb.Supervisor(accounts.child()):
         keys = [f"k{number}" for number in range(ACCOUNTS)]
-        while True:
-            found = {key: await accounts[key].call(Account.balance) for key in keys}
-            statistics = accounts.statistics()
-            if not statistics.delivering and 1_000 * ACCOUNTS == sum(each.cents for each in found.values()):
-                break
-            await asyncio.sleep(0.02)
+        await delivered(accounts)
+        found = {key: await accounts[key].call(Account.balance) for key in keys}
 
+        assert 1_000 * ACCOUNTS == sum(each.cents for each in found.values())
         assert len(acknowledged) > 0
         assert {key: count for key, count in acknowledged.items() if found[key].done < count} == {}
-        assert 0 == statistics.dead_letters
+        assert 0 == accounts.statistics().dead_letters
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fifo import fifo
+from tests.waiting import ask
 
 import koboshi as kb
 
@@ -32,6 +34,11 @@ async def world(url: str, *on: str | None) -> AsyncIterator[tuple[kb.Durable[Acc
         yield bank, tree.ref(Teller, "teller n1"), tree.ref(Teller, "teller n2")
 
 
+async def has(bank: kb.Durable[Account], **cents: int) -> bool:
+    """Whether the accounts have so much by now."""
+    return cents == {key: await bank[key].call(Account.balance) for key in cents}
+
+
 async def test_a_kind_on_one_node_is_called_from_all_others(url: str) -> None:
     async with world(url, "n1") as (bank, one, two):
         there = await one.call(Teller.pid)
@@ -50,8 +57,7 @@ async def test_a_kind_on_one_node_is_called_from_all_others(url: str) -> None:
         bank["a"].cast(Account.deposit, 1)
         await bank["a"].put(Account.deposit, 1)
         await two.call(Teller.put, "a", 1)
-        while 11 != await bank["a"].call(Account.balance):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await ask(lambda: has(bank, a=11), "messages that a node is handling")
         assert 0 < await bank["a"].erase()
         assert 0 == await bank["a"].call(Account.balance)
 
@@ -93,8 +99,7 @@ async def test_each_node_keeps_the_actors_that_it_has_woken_and_is_asked_for_the
         # What a turn sends finds its target on whatever node it is.
         await bank["c"].call(Account.transfer, "a", 3)
         await one.call(Teller.ask, "a", "transfer", "b", 1)
-        while [12, 11, 7] != [await bank[key].call(Account.balance) for key in "abc"]:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await ask(lambda: has(bank, a=12, b=11, c=7), "messages that nodes are handling")
 
 
 async def test_a_killed_nodes_actors_are_taken_over_and_a_request_is_handled_once(
@@ -104,11 +109,10 @@ async def test_a_killed_nodes_actors_are_taken_over_and_a_request_is_handled_onc
         for key in "ab":
             await one.call(Teller.ask, key, "deposit", 10)
         assert 11 == await bank["a"].request("x").call(Account.deposit, 1)
-        begun = tmp_path / "begun"
-        call = bank["b"].within(30.0).call(Account.deposit_slowly, 1, str(begun))
-        waiting = asyncio.ensure_future(call)
-        while not begun.exists():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        with fifo(tmp_path / "begun") as begun:
+            call = bank["b"].within(30.0).call(Account.deposit_slowly, 1, str(begun.path))
+            waiting = asyncio.ensure_future(call)
+            assert "begun" == await begun.line()
         killed = await one.call(Teller.pid)
         os.kill(killed, signal.SIGKILL)
 

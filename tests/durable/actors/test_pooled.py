@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from tests.durable.changes import delivered
 
 import koboshi as kb
 
@@ -69,9 +70,9 @@ async def test_what_a_worker_sends_is_delivered_once_and_it_leaves_no_row(url: s
             with pytest.raises(kb.ActorExited):
                 await clerks.any.call(Clerk.pay_and_break, "a")
         workers = await asyncio.gather(*(clerks.any.call(Clerk.pay, "a", 1) for _ in range(30)))
-        while 30 != await Clerk.bank["a"].call(Account.balance):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await delivered(Clerk.bank)
 
+        assert 30 == await Clerk.bank["a"].call(Account.balance)
         assert 3 == len(set(workers)) == clerks.statistics().active
     assert [("Account",)] == rows(file, "SELECT actor_type FROM kb_actor")
     assert [] == rows(file, "SELECT source FROM kb_outbox")

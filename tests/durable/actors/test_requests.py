@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.durable.changes import delivered
 
 import koboshi as kb
 
@@ -88,23 +89,12 @@ async def test_a_message_that_is_put_is_handled_once_by_its_id(url: str, file: P
     async with kb.Supervisor(bank.child()):
         await bank["a"].request("p").put(Account.deposit, 5)
         await bank["a"].request("p").put(Account.deposit, 5)
-        await until_settled(bank)
+        await delivered(bank)
         await bank["a"].request("p").put(Account.deposit, 5)
-        await until_settled(bank)
+        await delivered(bank)
 
         assert 5 == await bank["a"].call(Account.balance)
         assert 5 == await bank["a"].request("p").call(Account.deposit, 5)
-
-
-async def until_settled(bank: kb.Durable[Account]) -> None:
-    """Wait until nothing is on its way."""
-    while True:
-        kind = bank._definition.live
-        assert kind is not None
-        await kind.store.settled()
-        if not bank.statistics().delivering and not bank.statistics().activating:
-            return
-        await bank["nobody"].call(Account.balance)
 
 
 async def test_what_is_put_to_two_kinds_of_one_store_or_with_one_id_to_two_actors_is_all_handled(
@@ -117,9 +107,9 @@ async def test_what_is_put_to_two_kinds_of_one_store_or_with_one_id_to_two_actor
         await asyncio.gather(
             *(kind[key].request("x").put(Account.deposit, 1) for kind in (bank, other) for key in "ab")
         )
-        while bank.statistics().delivered + other.statistics().delivered < 14:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await delivered(bank)
 
+        assert 14 == bank.statistics().delivered + other.statistics().delivered
         for kind in (bank, other):
             assert [6, 1] == [await kind[key].call(Account.balance) for key in "ab"]
 
@@ -132,8 +122,8 @@ async def test_what_is_put_after_its_kind_was_restarted_is_handled(store: str) -
         for round in (1, 2):
             async with kb.Supervisor(bank.child()):
                 await bank["a"].put(Account.deposit, 1)
-                while bank.statistics().delivered < 1:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+                await delivered(bank)
+                assert 1 == bank.statistics().delivered
                 assert round == await bank["a"].call(Account.balance)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from tests.durable.changes import delivered, until
 
 import koboshi as kb
 from koboshi.durable.actors._codec import arguments_of
 from koboshi.durable.actors._kind import Kind
 from koboshi.durable.actors._letter import put_source
+from koboshi.durable.stores import MemoryEngine
+from koboshi.testing import wait_idle
 
 from .accounts import Account, bank_of
-from .test_fence import change, rows
+from .test_fence import change
 
 
 def kind_of(kind: kb.Durable[Any]) -> Kind:
@@ -43,8 +47,8 @@ async def test_a_call_that_waits_for_its_actor_when_the_kind_is_killed_is_sent_a
     async with kb.Supervisor(bank.child()):
         kind = kind_of(bank)
         calls = [asyncio.ensure_future(bank[key].call(Account.deposit, 5)) for key in "abc"]
-        while 3 > kind.statistics().activating:  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        await wait_idle()
+        assert 3 == kind.statistics().activating
         kind.me.kill()
 
         assert [5, 5, 5] == await asyncio.gather(*calls)
@@ -61,6 +65,29 @@ async def test_a_killed_kind_looks_for_nothing_any_more(url: str) -> None:
         await kind.me.wait_exit()
         assert kind.deliveries._timer is None
         assert kind.deliveries._timers._ended
+
+
+class SlowToClose(MemoryEngine):
+    """Takes its time to close, as a disk does."""
+
+    closed = False
+
+    async def close(self) -> None:
+        await asyncio.to_thread(threading.Event().wait, 0.05)
+        await super().close()
+        self.closed = True
+
+
+async def test_the_store_of_a_killed_kind_is_closed_when_its_tree_has_ended() -> None:
+    engine = SlowToClose("slow-to-close")
+    bank = bank_of(lambda: engine)
+
+    async with kb.Supervisor(bank.child().options(restart="temporary")):
+        me = kind_of(bank).me
+        me.kill()
+        await me.wait_exit()
+
+    assert engine.closed
 
 
 async def test_a_call_to_a_kind_that_never_comes_back_says_so_after_a_bounded_time() -> None:
@@ -143,17 +170,18 @@ async def test_nothing_newer_passes_what_a_lost_activation_has_left_while_it_end
     senders = kb.durable(Sender, store=url)
 
     async def seen(count: int) -> list[str]:
-        while len(found := await readers["r"].call(Slow.seen)) < count:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        return found
+        async def enough() -> list[str] | None:
+            found = await readers["r"].call(Slow.seen)
+            return found if len(found) >= count else None
+
+        return await until(enough, readers) or []
 
     async with kb.Supervisor(readers.child(), senders.child()):
         await senders["s"].call(Sender.write, "first")
         await seen(1)
         change(file, "UPDATE kb_actor SET token = x'00' WHERE actor_type = 'Slow'")
         await senders["s"].call(Sender.write, "second")
-        while not readers.statistics().lost:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: readers.statistics().lost, readers)
         # The activation that was lost has not ended; its successor has what it had, and then the rest.
         await senders["s"].call(Sender.write, "third")
         assert ["first", "second", "third"] == await seen(3)
@@ -178,11 +206,6 @@ def put_row(bank: Any, file: Path, request: str, cents: int) -> None:
     )
 
 
-async def emptied(file: Path) -> None:
-    while rows(file, "SELECT source FROM kb_outbox"):  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
-
-
 async def test_a_message_that_was_called_before_it_was_delivered_is_handled_once_and_leaves_the_outbox(
     url: str, file: Path
 ) -> None:
@@ -190,13 +213,13 @@ async def test_a_message_that_was_called_before_it_was_delivered_is_handled_once
     async with kb.Supervisor(bank.child()):
         await bank["a"].request("x").call(Account.deposit, 5)
         put_row(bank, file, "x", 5)
-        await emptied(file)
+        await delivered(bank)
         assert 5 == await bank["a"].call(Account.balance)
         await bank["a"].request("y").call(Account.deposit, 1)
     put_row(bank, file, "y", 1)
 
     # An activation that has not seen the call asks the store.
     async with kb.Supervisor(bank.child()):
-        await emptied(file)
+        await delivered(bank)
         assert 6 == await bank["a"].call(Account.balance)
         assert 0 == bank.statistics().lost

@@ -156,13 +156,13 @@ async def test_two_kinds_may_share_a_store_and_one_may_not_run_twice(store: str)
 async def test_a_kind_that_is_killed_is_restarted_and_goes_on(url: str) -> None:
     bank = bank_of(url)
 
-    async with kb.Supervisor(bank.child()):
+    async with kb.Supervisor(bank.child()) as tree:
         await bank["a"].call(Account.deposit, 5)
         kind = bank._definition.live
         assert kind is not None
         kind.me.kill()
         await kind.me.wait_exit()
-        while bank._definition.live in (None, kind):  # noqa: ASYNC110
-            await asyncio.sleep(0)  # until its supervisor has started another
+        await tree.wait_ready()
 
+        assert bank._definition.live not in (None, kind)
         assert 6 == await bank["a"].call(Account.deposit, 1)

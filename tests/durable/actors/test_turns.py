@@ -10,6 +10,7 @@ import pytest
 
 import koboshi as kb
 from koboshi.durable.stores import SqliteEngine
+from koboshi.testing import wait_idle
 
 from .accounts import Account, Balance, Diary, Overdrawn, bank_of
 
@@ -163,8 +164,7 @@ async def test_nobody_reads_what_is_not_committed_yet(file: Path) -> None:
         await gate.holding.wait()
         query = asyncio.ensure_future(bank["a"].call(Account.balance))
         second = asyncio.ensure_future(bank["a"].call(Account.deposit, 1))
-        for _ in range(20):  # turns of the loop, in which both have been handled
-            await asyncio.sleep(0)
+        await wait_idle()
 
         assert 6 == bank._definition.live.active["a"].actor.state.cents  # type: ignore[union-attr]
         assert not any(each.done() for each in (deposit, query, second))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum
 
 import msgspec
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi import otp
@@ -110,6 +110,10 @@ class Errand(kb.Saga[str, str]):
         return said if said == heard else "misheard"
 
 
+async def waits(errand: kb.SagaRef[str]) -> bool:
+    return bool((await errand.status()).waiting)
+
+
 class Household:
     """The kinds, with one ring."""
 
@@ -135,15 +139,13 @@ class Household:
         assert SECRET == await diaries["a"].request("f").call(Diary.pass_on, "b", SECRET)
         await diaries["a"].call(Diary.later, SECRET, 3_600.0)
         await diaries["b"].put(Diary.fail, SECRET)
-        while not diaries.statistics().dead_letters:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: diaries.statistics().dead_letters, diaries)
         for _ in range(3):
             await self.notes["n"].call(Notes.write, SECRET)
         await self.index.wait_for(self.notes["n"])
         await self.locks["l"].call(Lock.shut, SECRET)
         errand = await self.errands.start(SECRET, id="e")
-        while not (await errand.status()).waiting:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: waits(errand), self.errands)
 
     async def check(self) -> None:
         """All of it can be read."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.durable.changes import delivered
 
 import koboshi as kb
 from koboshi.durable.actors._identity import Identity
@@ -80,8 +81,8 @@ async def test_a_secret_is_nowhere_in_the_files_nor_in_what_is_logged(
         await made["a"].request("r").call(Diary.add, SECRET)
         await made["a"].call(Diary.tell, "nobody-yet", SECRET)
         await made["b"].put(Diary.add, SECRET)
-        while made.statistics().delivering or made.statistics().delivered < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await delivered(made)
+        assert 2 == made.statistics().delivered
         assert b"kb_actor" in contents(tmp_path)
         assert SECRET.encode() not in contents(tmp_path)
         assert [SECRET] == await made["b"].call(Diary.lines)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi import otp
@@ -55,9 +55,12 @@ async def items_arrive_once(url: str) -> None:
             message=Book.take,
         )
         async with kb.Supervisor(books.child(), failover):
-            while last not in (items := await books["a"].call(Book.items)):  # noqa: ASYNC110 - the actor is looked at
-                await asyncio.sleep(0.01)
-        assert list(range(1, last + 1)) == items
+
+            async def arrived(last: int = last) -> list[int] | None:
+                items = await books["a"].call(Book.items)
+                return items if last in items else None
+
+            assert list(range(1, last + 1)) == await until(arrived, books)
 
 
 @pytest.mark.slow

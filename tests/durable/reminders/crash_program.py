@@ -5,7 +5,6 @@ python -m tests.durable.reminders.crash_program FOLDER
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 from tests.durable.boundaries import connect, each_boundary, forked, passed
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi.durable.stores import Engine, SqliteEngine
@@ -73,8 +73,7 @@ def left() -> int:
 async def run() -> str:
     async with kb.Supervisor(alarms.child()):
         await alarms["a"].request("set").call(Alarm.set)
-        while left():  # noqa: ASYNC110 - the store is looked at from outside
-            await asyncio.sleep(0.005)
+        await until(lambda: not left(), alarms)
         found = await alarms["a"].call(Alarm.came)
     return json.dumps(found)
 

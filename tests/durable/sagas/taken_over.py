@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from tests.durable.changes import until
+
 import koboshi as kb
 
 
@@ -34,13 +36,17 @@ class Booking(kb.Saga[str, str]):
         return booked
 
 
+async def waits(saga: kb.SagaRef[str]) -> bool:
+    """Whether it runs here and has come to its event."""
+    return "event go on" in (await saga.status()).waiting
+
+
 async def main(url: str) -> None:
     """Start one and wait for the end."""
     sagas = kb.sagas(Booking, store=url, lease=3.0)
     async with kb.Supervisor(sagas.child()):
         ref = await sagas.start("theirs", id="theirs")
-        while "event go on" not in (await ref.status()).waiting:  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.01)
+        await until(lambda: waits(ref), sagas)
         print("started", flush=True)
         await asyncio.Event().wait()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.durable.changes import until
 from tests.durable.sagas import taken_over
 
 import koboshi as kb
@@ -38,6 +39,10 @@ class Bell(kb.DurableActor[Bells]):
         return self.state.rung
 
 
+async def three_times(bells: kb.Durable[Bell]) -> bool:
+    return await bells["a"].call(Bell.rung) >= 3
+
+
 async def sagas_and_reminders_work(url: str) -> None:
     """One saga ends, one is undone, one goes on in a second life, and a reminder comes three times."""
     sagas = kb.sagas(taken_over.Booking, store=url)
@@ -50,8 +55,7 @@ async def sagas_and_reminders_work(url: str) -> None:
         assert "booked good" == await good.result(30.0)
         with pytest.raises(kb.SagaFailed, match="no room"):
             await bad.result(30.0)
-        while await bells["a"].call(Bell.rung) < 3:  # noqa: ASYNC110 - the row is looked at from outside
-            await asyncio.sleep(0.02)
+        await until(lambda: three_times(bells), bells)
     async with kb.Supervisor(sagas.child(), bells.child()):
         assert await sagas["waiting"].signal("go on", 1)
         assert "booked waiting" == await sagas["waiting"].result(30.0)
@@ -87,7 +91,6 @@ async def test_another_program_that_runs_already_takes_a_saga_over(tmp_path: Pat
         assert ("running", ()) == (status.status, status.waiting)  # it runs there and not here
         os.kill(process.pid, signal.SIGKILL)
         await process.wait()
-        while not (await sagas["theirs"].status()).waiting:  # noqa: ASYNC110 - it is taken over some time
-            await asyncio.sleep(0.05)
+        await until(lambda: taken_over.waits(sagas["theirs"]), sagas)
         assert await sagas["theirs"].signal("go on", 1)
         assert "booked theirs" == await sagas["theirs"].result(30.0)

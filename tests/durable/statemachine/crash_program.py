@@ -5,7 +5,6 @@ python -m tests.durable.statemachine.crash_program FOLDER
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from enum import Enum
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from tests.durable.boundaries import connect, each_boundary, forked, passed
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi import otp
@@ -68,9 +68,12 @@ class Door(kb.DurableStateMachine[Data]):
 async def one_round(doors: kb.Durable[Door]) -> list[str]:
     """Push a door, which falls shut, is locked and unlocked by itself; its log, and what the push has said."""
     said = await doors["a"].request("push").call(Door.push)
-    while (log := await doors["a"].call(Door.log))[0] != "CLOSED":  # noqa: ASYNC110 - the actor is looked at from outside
-        await asyncio.sleep(0.005)
-    return [said, *log]
+
+    async def closed() -> list[str] | None:
+        log = await doors["a"].call(Door.log)
+        return log if log[0] == "CLOSED" else None
+
+    return [said, *(await until(closed, doors) or ())]
 
 
 EXPECTED = [

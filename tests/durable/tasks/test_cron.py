@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.durable.changes import until
 from tests.durable.tasks import work
 from tests.durable.tasks.conftest import Clock
 from tests.durable.tasks.desk import NAME, Desk, desks
@@ -17,7 +18,7 @@ import koboshi as kb
 from koboshi.durable.stores import Engine, MemoryEngine, SqliteEngine
 from koboshi.durable.tasks import _counters
 from koboshi.durable.tasks._cron import Schedule, fire, occurrences
-from koboshi.durable.tasks._look import page
+from koboshi.durable.tasks._look import TaskInfo, TaskState, page
 
 MINUTELY = "* * * * *"
 
@@ -201,12 +202,15 @@ async def test_an_occurrence_is_put_again_by_nobody_while_its_task_is_kept(
         assert [] == await put_ids(desk)
 
 
+async def tasks(queue: kb.Queue, state: TaskState) -> list[TaskInfo]:
+    return [each async for each in queue.tasks(state)]
+
+
 async def test_a_queue_puts_what_its_schedule_says_and_runs_it(file_url: str) -> None:
     queue = kb.Queue("ticks", store=file_url)
     queue.schedule("* * * * * *", name="tick", missed="skip", priority=3).put(work.add, 20, 1)
     async with kb.Supervisor(queue.child(workers=1)):
-        while not (done := [each async for each in queue.tasks("done")]):  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.02)
+        done = await until(lambda: tasks(queue, "done"), queue)
 
         assert done[0].id.startswith("cron/tick/20")
         assert 3 == done[0].priority

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.durable.changes import until
 from tests.durable.tasks.conftest import Clock
 from tests.durable.tasks.desk import desks
 
@@ -20,6 +20,7 @@ import koboshi as kb
 from koboshi.durable.stores import MemoryEngine
 from koboshi.durable.tasks import TaskDied, TaskSealed
 from koboshi.durable.tasks._cron import fire
+from koboshi.durable.tasks._look import TaskInfo
 from koboshi.durable.tasks._vault import Vault
 
 ROOT = str(Path(__file__).parents[3])
@@ -67,8 +68,7 @@ async def test_the_plain_text_is_nowhere_in_the_files_of_the_store(file: Path) -
             await failed.result(timeout=30.0)
         await queue.put_batch([queue.row(work.say, CANARY)], id="b", then=queue.row(work.say, CANARY))
         follower = queue.job(work.say, "b.then")
-        while await follower.info() is None:  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.02)
+        await until(follower.info, queue)
         followed = await follower.result(timeout=30.0)
         later = await queue.put(work.say, CANARY, delay=600.0)
         [letter] = [each async for each in queue.tasks("dead")]
@@ -122,6 +122,12 @@ async def test_what_was_put_before_there_were_keys_is_run_and_its_result_is_seal
     assert f"{CANARY}, {CANARY}" == said
 
 
+async def given_back(job: kb.Job[Any]) -> TaskInfo | None:
+    """A task that waits for a program that can open it."""
+    info = await job.info()
+    return info if info is not None and info.state == "later" else None
+
+
 async def test_a_queue_that_takes_nothing_plain_leaves_plain_tasks_alone(file: Path) -> None:
     events: list[Any] = []
     forget = kb.listen(events.append)
@@ -132,9 +138,7 @@ async def test_a_queue_that_takes_nothing_plain_leaves_plain_tasks_alone(file: P
             await plain.put(work.say, "a", id="one")
         async with kb.Supervisor(strict.child(workers=1)):
             await (await strict.put(work.say, "b")).result(timeout=30.0)
-            while (await strict.statistics()).claimed:  # noqa: ASYNC110 - rows tell nobody
-                await asyncio.sleep(0.02)
-            info = await strict.job(work.say, "one").info()
+            info = await until(lambda: given_back(strict.job(work.say, "one")), strict)
     finally:
         forget()
 
@@ -154,8 +158,8 @@ async def test_a_program_without_the_key_leaves_the_task_to_one_that_has_it(
         await sealed.put(work.say, "a", id="one")
     async with kb.Supervisor(other.child(workers=1)):
         job = other.job(work.say, "one")
-        while (info := await job.info()) is None or info.state != "later":  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        info = await until(lambda: given_back(job), other)
+        assert info is not None
         assert info.report is not None
         assert "the key ring does not have" in info.report
     changed("UPDATE kb_task SET due_at = 0")

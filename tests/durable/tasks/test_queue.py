@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.durable.changes import until
+from tests.fifo import fifo
+from tests.waiting import ask
 
 import koboshi as kb
 from koboshi.durable.stores import StoreURL
@@ -23,12 +26,6 @@ if ROOT not in sys.path:
 from tests.durable.tasks import work  # noqa: E402 - workers must find it by this name
 
 pytestmark = pytest.mark.anyio
-
-
-async def waited(path: Path) -> None:
-    """Until a worker has written there."""
-    while not path.exists():  # noqa: ASYNC110 - a file tells nobody
-        await asyncio.sleep(0.01)
 
 
 async def test_a_task_runs_in_another_process_and_its_result_has_the_declared_type(store: StoreURL) -> None:
@@ -199,17 +196,17 @@ async def test_a_waiting_task_that_is_cancelled_never_runs(store: StoreURL) -> N
 
 async def test_a_running_task_that_is_cancelled_is_killed(file_url: str, tmp_path: Path) -> None:
     queue = kb.Queue("cancel", store=file_url)
-    note = tmp_path / "note"
-    async with kb.Supervisor(queue.child(workers=1)):
-        job = await queue.put(work.wait_for_ever, str(note))
-        await waited(note)
-        cancelled = await job.cancel()
-        with pytest.raises(kb.TaskCancelled):
-            await job.result(timeout=30.0)
-        beside = await queue.put(work.double, 1)
+    with fifo(tmp_path / "note") as note:
+        async with kb.Supervisor(queue.child(workers=1)):
+            job = await queue.put(work.wait_for_ever, str(note.path))
+            await note.line()
+            cancelled = await job.cancel()
+            with pytest.raises(kb.TaskCancelled):
+                await job.result(timeout=30.0)
+            beside = await queue.put(work.double, 1)
 
-        assert cancelled
-        assert 2 == await beside.result(timeout=30.0)
+            assert cancelled
+            assert 2 == await beside.result(timeout=30.0)
 
 
 async def test_what_a_task_transacts_is_done_with_its_acknowledgement_and_only_then(file_url: str) -> None:
@@ -256,7 +253,8 @@ async def test_a_batch_is_followed_by_its_task_exactly_once(file_url: str, tmp_p
     async with kb.Supervisor(queue.child(workers=2)):
         rows = [queue.row(work.halve, number) for number in range(10)]
         id = await queue.put_batch(rows, id="b1", then=queue.row(work.append, str(note), "all ended"))
-        await queue.job(work.append, "b1.then").result(timeout=30.0) if await ended(queue, id) else None
+        await until(lambda: ended(queue, id), queue)
+        await queue.job(work.append, "b1.then").result(timeout=30.0)
         again = await queue.put_batch(rows, id="b1", then=queue.row(work.append, str(note), "twice"))
         batch = await queue.batch("b1")
 
@@ -267,10 +265,9 @@ async def test_a_batch_is_followed_by_its_task_exactly_once(file_url: str, tmp_p
 
 
 async def ended(queue: kb.Queue, id: str) -> bool:
-    """Waits until a batch has ended."""
-    while (batch := await queue.batch(id)) is None or batch.pending:  # noqa: ASYNC110 - the store tells nobody
-        await asyncio.sleep(0.02)
-    return True
+    """Whether a batch has ended."""
+    batch = await queue.batch(id)
+    return batch is not None and not batch.pending
 
 
 async def test_an_empty_batch_is_followed_at_once(store: StoreURL) -> None:
@@ -322,15 +319,16 @@ async def test_workers_can_be_more_and_fewer(file_url: str) -> None:
         sizes = []
         for size in (3, 1):
             await queue.scale(size)
-            while (  # noqa: ASYNC110 - a pool tells nobody of its size
-                found := await pool.call(kb.Pool.statistics)
-            ).size != size or len(found.workers) != size:
-                await asyncio.sleep(0.02)
-            sizes.append(found.size)
+
+            async def workers(size: int = size) -> bool:
+                found = await pool.call(kb.Pool.statistics)
+                return size == found.size == len(found.workers)
+
+            sizes.append(await ask(workers, f"a pool of {size} workers"))
             await (await queue.put(work.double, 1)).result(timeout=30.0)
         assert tree is not None
 
-        assert [3, 1] == sizes
+        assert [True, True] == sizes
 
 
 async def test_a_program_that_only_puts_gets_results_of_one_that_runs(file_url: str) -> None:
@@ -363,14 +361,14 @@ async def test_what_was_put_before_the_program_stopped_is_run_by_the_next(
     file_url: str, tmp_path: Path
 ) -> None:
     queue = kb.Queue("again", store=file_url)
-    note = tmp_path / "note"
-    async with kb.Supervisor(queue.child(workers=1, grace=0.2)):
-        slow = await queue.put(work.wait_for_ever, str(note))
-        jobs = await queue.put_many(work.double, range(20))
-        await waited(note)
-    async with kb.Supervisor(queue.child(workers=2)):
-        results = [await job.result(timeout=30.0) for job in jobs]
-        await slow.cancel()
+    with fifo(tmp_path / "note") as note:
+        async with kb.Supervisor(queue.child(workers=1, grace=0.2)):
+            slow = await queue.put(work.wait_for_ever, str(note.path))
+            jobs = await queue.put_many(work.double, range(20))
+            await note.line()
+        async with kb.Supervisor(queue.child(workers=2)):
+            results = [await job.result(timeout=30.0) for job in jobs]
+            await slow.cancel()
 
         assert [2 * number for number in range(20)] == results
 
@@ -435,7 +433,7 @@ async def test_after_kill_9_of_the_program_each_task_ends_and_its_effects_have_h
     assert -9 == await process.wait()
     queue = kb.Queue("killed", store=file_url)
     async with kb.Supervisor(queue.child(workers=2)):
-        await ended(queue, "all")
+        await until(lambda: ended(queue, "all"), queue)
         follower = await queue.job(work.add, "all.then").result(timeout=30.0)
         cents = await queue._live().store.read(lambda s: s.execute("SELECT cents FROM account", {}))
         statistics = await queue.statistics()

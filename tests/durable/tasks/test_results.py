@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi.durable.stores import MemoryEngine, Operation, Outcome
@@ -55,9 +56,13 @@ async def queue(engine: Counting) -> AsyncIterator[kb.Queue]:
 
 
 async def ended(queue: kb.Queue, tasks: int) -> None:
-    """Wait until so many have ended here, of which nobody tells."""
-    while (found := await queue.statistics()).done_here + found.died_here < tasks:  # noqa: ASYNC110 - see above
-        await asyncio.sleep(0.005)
+    """Wait until so many have ended here."""
+
+    async def so_many() -> bool:
+        found = await queue.statistics()
+        return found.done_here + found.died_here >= tasks
+
+    await until(so_many, queue)
 
 
 async def test_the_result_of_a_task_that_ended_before_it_is_asked_for_is_not_looked_up(
@@ -72,12 +77,15 @@ async def test_the_result_of_a_task_that_ended_before_it_is_asked_for_is_not_loo
     assert not engine.looks
 
 
+async def runs_here(queue: kb.Queue) -> bool:
+    return (await queue.statistics()).running_here > 0
+
+
 async def test_the_result_of_a_task_that_runs_here_is_not_looked_up_at_once(
     queue: kb.Queue, engine: Counting
 ) -> None:
     job = await queue.put(reciprocal, 4.0, True)
-    while not (await queue.statistics()).running_here:  # noqa: ASYNC110 - nobody tells of it
-        await asyncio.sleep(0)
+    await until(lambda: runs_here(queue), queue)
     result = asyncio.ensure_future(job.result())
     await asyncio.sleep(0)
     await queue.statistics()

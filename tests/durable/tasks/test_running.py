@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi.durable.stores import MemoryEngine, Operation, Outcome, StoreURL
@@ -41,15 +42,14 @@ async def events() -> AsyncIterator[list[Any]]:
     forget()
 
 
-async def until(met: Callable[[], Any]) -> None:
-    """Wait until a condition holds that nobody tells of."""
-    while not met():  # noqa: ASYNC110 - see above
-        await asyncio.sleep(0.005)
+async def in_state(queue: kb.Queue, job: kb.Job[Any], state: str) -> None:
+    """Wait until the task is in this state."""
 
+    async def reached() -> bool:
+        info = await job.info()
+        return info is not None and info.state == state
 
-async def in_state(job: kb.Job[Any], *states: str) -> None:
-    while (info := await job.info()) is None or info.state not in states:  # noqa: ASYNC110 - rows tell nobody
-        await asyncio.sleep(0.005)
+    await until(reached, queue)
 
 
 async def change(queue: kb.Queue, sql: str) -> None:
@@ -70,7 +70,7 @@ async def test_a_task_of_an_unknown_name_waits_for_a_program_that_knows_it_and_i
         known = await queue.put(work.add, 1)
         await known.result(timeout=30.0)
         waiting = queue.job(work.add, "u2")
-        await in_state(waiting, "later")
+        await in_state(queue, waiting, "later")
         info = await waiting.info()
 
         @kb.task(name=name)
@@ -201,7 +201,9 @@ async def test_producers_that_wait_for_room_all_get_in_and_a_cancelled_one_does_
         given_up.cancel()
         await queue.resume()
         await asyncio.wait_for(asyncio.gather(*waiting), 30.0)
-        await until(lambda: queue._live().flow is not None and queue._live().flow.done == 9)
+        flow = queue._live().flow
+        assert flow is not None
+        await until(lambda: flow.done == 9, queue)
 
         assert 7 == len(pending)
         assert await queue.job(work.add, "no").info() is None
@@ -214,10 +216,10 @@ async def test_a_pause_gives_back_what_has_not_begun_and_holds_over_restarts(fil
     queue = kb.Queue("paused", store=file_url)
     async with kb.Supervisor(queue.child(workers=1, concurrency=1)):
         jobs = await queue.put_many(work.gate, [1, 2, 3])
-        await until(lambda: work.BEGUN)
+        await work.BEGUN.reach(1)
         await queue.pause()
         for job in jobs[1:]:
-            await in_state(job, "ready")
+            await in_state(queue, job, "ready")
         work.OPEN.set()
         first = await jobs[0].result(timeout=30.0)
         paused = await queue.statistics()
@@ -241,12 +243,12 @@ async def test_a_pause_by_another_program_gives_back_what_has_not_begun(file_url
     queue = kb.Queue("paused", store=file_url)
     async with kb.Supervisor(queue.child(workers=1, concurrency=1)):
         jobs = await queue.put_many(work.gate, [1, 2])
-        await until(lambda: work.BEGUN)
+        await work.BEGUN.reach(1)
         await change(
             queue,
             "INSERT INTO kb_counter (system_name, counter_name, amount) VALUES ('tasks', 'paused/paused', 1)",
         )
-        await in_state(jobs[1], "ready")
+        await in_state(queue, jobs[1], "ready")
         work.OPEN.set()
 
         assert 1 == await jobs[0].result(timeout=30.0)
@@ -257,7 +259,7 @@ async def test_a_coroutine_that_is_cancelled_ends_and_its_place_is_free(store: S
     queue = kb.Queue("cancel", store=store)
     async with kb.Supervisor(queue.child(workers=1, concurrency=1)):
         job = await queue.put(work.gate, 1)
-        await until(lambda: work.BEGUN)
+        await work.BEGUN.reach(1)
         cancelled = await job.cancel()
         with pytest.raises(kb.TaskCancelled):
             await job.result(timeout=30.0)
@@ -275,10 +277,10 @@ async def test_what_another_program_has_taken_over_or_cancelled_is_stopped_here(
     async with kb.Supervisor(queue.child(workers=1)):
         for number in (1, 2, 3):
             await queue.put(work.gate, number, id=f"{number}")
-        await until(lambda: len(work.BEGUN) == 3)
+        await work.BEGUN.reach(3)
         await change(queue, "UPDATE kb_task SET owner = 'another', token = x'00' WHERE task_id = '1'")
         await change(queue, "UPDATE kb_task SET state = 'cancelled', owner = NULL WHERE task_id = '2'")
-        await until(lambda: {-1, -2} <= set(work.BEGUN))
+        await work.BEGUN.until(lambda found: {-1, -2} <= set(found))
         work.OPEN.set()
 
         assert -3 not in work.BEGUN
@@ -323,7 +325,7 @@ async def test_a_batch_ends_with_its_last_task_however_that_ends(store: StoreURL
             await queue.job(work.complain, "bad").result(timeout=30.0)
         await queue.job(work.add, "good").result(timeout=30.0)
         follower = queue.job(work.add, "b.then")
-        await in_state(follower, "done")
+        await in_state(queue, follower, "done")
         batch, info = await queue.batch("b"), await follower.info()
         await queue.requeue("bad")
         with pytest.raises(kb.TaskFailed):
@@ -399,8 +401,7 @@ async def test_on_sigterm_what_runs_is_finished_and_the_rest_is_handed_back(
         "async def main():\n"
         "    async with kb.Supervisor(queue.child(workers=1, concurrency=2)):\n"
         "        await queue.put_many(work.linger, range(6), ids=str)\n"
-        "        while len(work.RUNS) < 2:\n"
-        "            await asyncio.sleep(0.005)\n"
+        "        await work.RUNS.reach(2)\n"
         "        print('up', flush=True)\n"
         "        await asyncio.Event().wait()\n"
         "if __name__ == '__main__': kb.run(main)\n"

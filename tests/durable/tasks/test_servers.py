@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from tests.waiting import ask
 
 import koboshi as kb
 from koboshi.durable.stores import engine_of
@@ -30,9 +31,13 @@ PROGRAMS = 4
 
 
 async def ended(queue: kb.Queue, id: str) -> None:
-    """Waits until a batch has ended."""
-    while (batch := await queue.batch(id)) is None or batch.pending:  # noqa: ASYNC110 - the store tells nobody
-        await asyncio.sleep(0.02)
+    """Waits until a batch has ended that other programs run."""
+
+    async def all_of_it() -> bool:
+        batch = await queue.batch(id)
+        return batch is not None and not batch.pending
+
+    await ask(all_of_it, f"the end of the batch {id!r} in other programs")
 
 
 @pytest.mark.slow

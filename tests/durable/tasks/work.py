@@ -10,6 +10,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import msgspec
+from tests.notes import Notes
 
 import koboshi as kb
 from koboshi.durable.tasks import current
@@ -152,7 +153,7 @@ def fan_out_in_a_worker(queue: str, store: str, count: int) -> None:
 
 
 #: Ids of the tasks that this process has run, in order.
-RUNS: list[str] = []
+RUNS: Notes[str] = Notes()
 
 
 @kb.task
@@ -181,7 +182,7 @@ def complain(text: str) -> None:
 
 
 #: What `gate` has begun, and what lets it end.
-BEGUN: list[int] = []
+BEGUN: Notes[int] = Notes()
 OPEN = asyncio.Event()
 
 

@@ -15,16 +15,11 @@ import koboshi as kb
 from koboshi import otp
 from koboshi.otp.resilience._rate_rules import Buckets
 from koboshi.otp.resilience._shedder import Estimate
+from koboshi.testing import wait_idle
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def settle() -> None:
-    """Let everything that can go on without time go on."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 class Holder(kb.Actor):
@@ -113,7 +108,7 @@ async def test_the_place_of_a_process_that_dies_is_released_before_its_exit_is_s
         bulkhead = otp.Bulkhead(limit=1)
         holder = await kb.start(Holder, bulkhead)
         holder.cast(message)
-        await settle()
+        await wait_idle()
         assert 1 == bulkhead.statistics().taken
         seen: list[int] = []
 
@@ -135,7 +130,7 @@ async def test_a_process_that_dies_while_it_waits_is_taken_out_of_the_queue() ->
     place = await bulkhead.acquire()
     holder = await kb.start(Holder, bulkhead)
     holder.cast(Holder.take)
-    await settle()
+    await wait_idle()
     assert 1 == bulkhead.statistics().waiting
     holder.kill()
     await holder.wait_exit()

@@ -16,18 +16,13 @@ import koboshi as kb
 from koboshi import otp
 from koboshi.otp.routers._routees import Routee
 from koboshi.otp.routers._strategies import ConsistentHash
+from koboshi.testing import wait_idle
 
 Refs = list[kb.ActorRef[Worker]]
 
 
 async def workers(names: str) -> Refs:
     return [await kb.start(Worker, name) for name in names]
-
-
-async def settle(turns: int = 20) -> None:
-    """Let everything that can go on without time go on."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
 
 
 async def end(ref: kb.ActorRef[Worker]) -> None:
@@ -72,7 +67,7 @@ async def test_least_busy_takes_the_one_with_the_fewest_calls_outstanding() -> N
     refs = await workers("abc")
     router = otp.router(refs, strategy="least_busy")
     held = [asyncio.ensure_future(router.call(Worker.hold)) for _ in range(5)]
-    await settle()
+    await wait_idle()
     assert [2, 2, 1] == [each.outstanding for each in router.statistics().routees]
 
     assert "c" == await router.call(Worker.who)
@@ -117,7 +112,7 @@ async def test_smallest_mailbox_counts_the_message_in_hand() -> None:
     refs = [await kb.start(Sleeper) for _ in range(2)]
     until = asyncio.Event()
     refs[0].cast(Sleeper.sleep, until)
-    await settle()
+    await wait_idle()
     router = otp.router(refs, strategy="smallest_mailbox")
 
     assert refs[1] == await router.call(Sleeper.ping)
@@ -205,7 +200,7 @@ async def test_a_call_that_never_began_goes_on_to_the_next_routee() -> None:
     router = otp.router(refs)
     refs[0].suspend()
     call = asyncio.ensure_future(router.call(Worker.who))
-    await settle()
+    await wait_idle()
     refs[0].kill()
 
     assert "b" == await call
@@ -300,7 +295,7 @@ async def test_the_children_of_a_restarted_supervisor_are_found_again() -> None:
         router = otp.router(ref, Worker)
         assert "a" == await router.call(Worker.who)
         ref.kill()
-        await settle(100)
+        await wait_idle()
         await tree.wait_ready()
 
         assert "a" == await router.call(Worker.who)
@@ -335,12 +330,12 @@ async def test_scatter_gather_gives_the_first_success_and_drops_the_others() -> 
     refs = await workers("abc")
     router = otp.router(refs, strategy="scatter_gather_first")
     call = asyncio.ensure_future(router.call(Worker.hold))
-    await settle()
+    await wait_idle()
     await end(refs[0])  # a failure is no success
     refs[2].cast(Worker.let_go)
 
     assert "c" == await call
-    await settle()
+    await wait_idle()
     assert 0 == router.statistics().outstanding
     refs[1].cast(Worker.let_go)  # nobody waits for it
     assert ["hold"] == await refs[1].call(Worker.noted)
@@ -362,10 +357,10 @@ async def test_over_the_limit_a_call_waits_and_the_longest_waiting_is_next() -> 
     refs = await workers("ab")
     router = otp.router(refs, limit=1)
     calls = [asyncio.ensure_future(router.call(Worker.hold)) for _ in range(4)]
-    await settle()
+    await wait_idle()
     assert (2, 2) == (router.statistics().outstanding, router.statistics().waiting)
     refs[1].cast(Worker.let_go)
-    await settle()
+    await wait_idle()
     assert "b" == await calls[1]
     assert (2, 1) == (router.statistics().outstanding, router.statistics().waiting)
     refs[1].cast(Worker.let_go)
@@ -373,7 +368,7 @@ async def test_over_the_limit_a_call_waits_and_the_longest_waiting_is_next() -> 
 
     for ref in refs * 2:
         ref.cast(Worker.let_go)
-        await settle()
+        await wait_idle()
     assert ["a", "b"] == [await calls[0], await calls[3]]
 
 
@@ -387,12 +382,12 @@ async def test_a_place_handed_over_to_one_that_gives_up_goes_on_to_the_next() ->
         return name
 
     first = asyncio.ensure_future(call_and_cancel_the_next())
-    await settle()
+    await wait_idle()
     second, third = (asyncio.ensure_future(router.call(Worker.hold)) for _ in range(2))
-    await settle()
+    await wait_idle()
     refs[0].cast(Worker.let_go)
     assert "a" == await first
-    await settle()
+    await wait_idle()
 
     assert second.cancelled()
     assert (1, 0) == (router.statistics().outstanding, router.statistics().waiting)
@@ -404,7 +399,7 @@ async def test_limit_all_counts_all_routees() -> None:
     refs = await workers("ab")
     router = otp.router(refs, limit_all=1)
     calls = [asyncio.ensure_future(router.call(Worker.hold)) for _ in range(2)]
-    await settle()
+    await wait_idle()
 
     assert (1, 1) == (router.statistics().outstanding, router.statistics().waiting)
     with pytest.raises(kb.MailboxFull, match="places"):
@@ -412,7 +407,7 @@ async def test_limit_all_counts_all_routees() -> None:
     assert 1 == router.statistics().refused
     for ref in refs * 2:
         ref.cast(Worker.let_go)
-        await settle()
+        await wait_idle()
     assert ["a", "b"] == [await each for each in calls]
 
 
@@ -420,7 +415,7 @@ def test_a_caller_waits_for_a_place_within_its_deadline() -> None:
     async def main() -> None:
         router = otp.router(await workers("a"), limit=1)
         call = asyncio.ensure_future(router.within(None).call(Worker.hold))
-        await settle()
+        await wait_idle()
         began = asyncio.get_running_loop().time()
 
         with pytest.raises(kb.CallTimeout) as caught:
@@ -439,7 +434,7 @@ def test_waiting_and_working_share_one_deadline() -> None:
         refs = await workers("a")
         router = otp.router(refs, limit=1)
         call = asyncio.ensure_future(router.within(None).call(Worker.hold))
-        await settle()
+        await wait_idle()
         loop = asyncio.get_running_loop()
         began = loop.time()
         loop.call_later(1.5, refs[0].cast, Worker.let_go)
@@ -457,7 +452,7 @@ async def test_when_the_last_routee_dies_those_that_wait_hear_of_it() -> None:
     refs = await workers("a")
     router = otp.router(refs, limit=1)
     calls = [asyncio.ensure_future(router.call(Worker.hold)) for _ in range(2)]
-    await settle()
+    await wait_idle()
     refs[0].kill()
     errors = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -475,13 +470,13 @@ async def test_a_caller_that_is_killed_gives_its_place_back() -> None:
     callers = [await kb.start(Caller) for _ in range(2)]
     for caller in callers:
         caller.cast(Caller.go, router)
-        await settle()
+        await wait_idle()
     callers[1].kill()  # it waits for the place
     await callers[1].wait_exit()
     assert (1, 0) == (router.statistics().outstanding, router.statistics().waiting)
     callers[0].kill()  # it has it
     await callers[0].wait_exit()
-    await settle()
+    await wait_idle()
 
     assert (0, 0) == (router.statistics().outstanding, router.statistics().waiting)
 
@@ -492,9 +487,9 @@ async def test_under_consistent_hash_a_busy_routee_holds_up_its_own_keys_only() 
     homes = {key: await router.call(Worker.who, key) for key in range(20)}
     a, b = (next(key for key in homes if homes[key] == name) for name in "ab")
     held = asyncio.ensure_future(router.call(Worker.hold, a))
-    await settle()
+    await wait_idle()
     waits = asyncio.ensure_future(router.call(Worker.who, a))
-    await settle()
+    await wait_idle()
 
     assert "b" == await router.call(Worker.who, b)
     assert not waits.done()

@@ -68,6 +68,9 @@ class Store:
         self._busy = False
         self._state = "not open yet"
         self._idle: asyncio.Future[None] | None = None
+        # Whether the group that is being committed changes anything, and who waits for one that does.
+        self._writing = False
+        self._change: asyncio.Future[None] | None = None
         self._beat: asyncio.TimerHandle | None = None
         # On this loop's clock: until then nobody else can have been given what we hold.
         self._safe_until = 0.0
@@ -208,6 +211,7 @@ class Store:
         for operation, _ in group:
             operation.seal()
         dones = [done for _, done in group]
+        self._writing = any(operation.writes for operation, _ in group)
         self._groups += 1
         self._operations += len(group)
         self._largest = max(self._largest, len(group))
@@ -226,8 +230,21 @@ class Store:
             except Exception:  # one listener's mistake must not cost the others their answers
                 _log.exception("an outcome of the store %s could not be handed on", self.url)
         self._loop.call_soon(self._hand_over)
+        if self._writing and self._change is not None:
+            change, self._change = self._change, None
+            if not change.done():
+                change.set_result(None)
         if not self._waiting and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def changed(self) -> asyncio.Future[None]:
+        """Is done when this program has changed the store the next time, and whoever asked for that was told.
+
+        Many may wait for it: wait with `asyncio.wait`, which does not cancel it.
+        """
+        if self._change is None:
+            self._change = self._loop.create_future()
+        return self._change
 
     async def settled(self) -> None:
         """Wait until nothing waits for the database."""
