@@ -22,6 +22,21 @@ def add(name: str, amount: int = 0) -> Change[int]:
     return Change(lambda session: session.insert(COUNTER, COLUMNS, [("here", name, amount)]))
 
 
+FOUR = {"one": 1, "two": 2, "three": 3, "four": 4}
+
+
+def add_many(session: Session) -> int:
+    """An operation that adds three counters at once, of which the last is there in the end."""
+    rows = [("here", "before", 0), ("here", "between", 0), ("here", "one", 0)]
+    return session.insert(COUNTER, COLUMNS, rows)
+
+
+def move_many(session: Session) -> int:
+    """An operation that renames three counters at once, the last of them to a name that is taken."""
+    rows = [("here", name, new) for name, new in (("two", "2"), ("three", "3"), ("four", "one"))]
+    return session.update(COUNTER, COLUMNS[:2], ("counter_name",), rows)
+
+
 def fail(session: Session) -> None:
     """An operation that writes first and then fails by its own fault."""
     session.insert(COUNTER, COLUMNS, [("here", "half", 0)])
@@ -79,6 +94,30 @@ class GroupsContract:
 
         assert [1, None, 1, 1, {"one": 1, "two": 2, "three": 3}] == [each.value for each in outcomes]
         assert [False, True, False, False, False] == [each.error is not None for each in outcomes]
+
+    @pytest.mark.parametrize("bad", [add_many, move_many])
+    async def test_of_many_rows_with_a_bad_one_nothing_is_left(
+        self, place: Place, bad: Callable[[Session], int]
+    ) -> None:
+        adding = [add(name, amount) for name, amount in FOUR.items()]
+
+        outcomes = await self.group(place, [*adding, Change(bad), Query(found)])
+
+        assert [1, 1, 1, 1, None, FOUR] == [each.value for each in outcomes]
+        assert outcomes[-2].error is not None
+
+    @pytest.mark.parametrize("bad", [add_many, move_many])
+    async def test_of_many_rows_with_a_bad_one_nothing_is_left_where_they_are_alone(
+        self, place: Place, bad: Callable[[Session], int]
+    ) -> None:
+        async with place.store() as store:
+            for name, amount in FOUR.items():
+                await store.run(add(name, amount))
+
+            with pytest.raises(Exception, match=r"(?i)constraint|duplicate"):
+                await store.change(bad)
+
+            assert FOUR == await store.read(found)
 
     async def test_a_bad_operation_alone_in_its_group_writes_nothing(self, place: Place) -> None:
         async with place.store() as store:

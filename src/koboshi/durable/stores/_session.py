@@ -39,7 +39,11 @@ class Select:
 
 class Session(Protocol):
     """One open transaction. Whoever opened it commits it; what runs in it may be run again after a
-    rollback."""
+    rollback.
+
+    What runs in it does not catch errors of it: a change of many rows that fails may have made a part of them, and
+    only the rollback takes those away.
+    """
 
     @property
     def now(self) -> float:

@@ -4,6 +4,10 @@ Many rows go into one statement. The reason is Python's global lock: the module 
 step of a statement and then waits up to the switch interval of 5 ms for a busy event loop to give it back,
 so that a thousand single updates take seconds beside a loop that works, and one update of a thousand rows
 takes milliseconds.
+
+Such a statement says OR FAIL, so that SQLite need not be able to undo it by itself: it would copy each page that the
+statement changes first, which took as long as the rows. One that fails may have done a part, which goes with the
+transaction or its savepoint.
 """
 
 from __future__ import annotations
@@ -202,7 +206,7 @@ def _values(width: int, rows: int) -> str:
 @functools.lru_cache(maxsize=128)
 def _insert(table: Table, columns: tuple[str, ...], rows: int, ignore: bool) -> str:
     conflict = " ON CONFLICT DO NOTHING" if ignore else ""
-    return f"INSERT INTO {table.name} ({','.join(columns)}) VALUES {_values(len(columns), rows)}{conflict}"
+    return f"INSERT OR FAIL INTO {table.name} ({','.join(columns)}) VALUES {_values(len(columns), rows)}{conflict}"
 
 
 @functools.lru_cache(maxsize=128)
@@ -221,7 +225,7 @@ def _update(table: Table, match: tuple[str, ...], change: tuple[str, ...], rows:
     where = " AND ".join(f"{table.name}.{name}=v.column{place}" for place, name in enumerate(match, 1))
     sets = ",".join(f"{name}=v.column{place}" for place, name in enumerate(change, len(match) + 1))
     values = _values(len(match) + len(change), rows)
-    return f"UPDATE {table.name} SET {sets} FROM (VALUES {values}) AS v WHERE {where}"
+    return f"UPDATE OR FAIL {table.name} SET {sets} FROM (VALUES {values}) AS v WHERE {where}"
 
 
 @functools.lru_cache(maxsize=128)

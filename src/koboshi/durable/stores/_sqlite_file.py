@@ -77,6 +77,10 @@ def prepare(connection: sqlite3.Connection, path: str, *, migrating: bool = Fals
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA trusted_schema = OFF")
+    # 16 MiB: a group that changes more pages than the cache holds (500 by default) writes them to the log twice.
+    connection.execute("PRAGMA cache_size = -16384")
+    # What a statement keeps for its own undoing is not written to a file.
+    connection.execute("PRAGMA temp_store = MEMORY")
     if version < SCHEMA_VERSION:
         migrate(connection, path, migrating=migrating)
 
