@@ -116,7 +116,9 @@ class DurableRef(Past[A_co], Generic[A_co]):
         sends, delay = 0, _FIRST_DELAY
         while True:
             kind = self._definition.live
-            found: Activation | ActorRef[Kind] | None = None if kind is None else kind.active.get(self.key)
+            # Again only with a look whether it has ended: its kind hears of that a moment later than its callers.
+            found: Activation | ActorRef[Kind] | None
+            found = None if kind is None or sends else kind.active.get(self.key)
             try:
                 if found is None:
                     found = await self._found(message, began, deadline)
@@ -236,7 +238,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
             return
         kind = live(self._definition, message)
         activation = kind.active.get(self.key)
-        if activation is not None:
+        if activation is not None and activation.cell.state != DEAD:
             activation.used = kind.tick
             activation.ref.cast(message, *args, **kwargs)
             return
