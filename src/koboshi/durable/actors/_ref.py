@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from ..._kernel._calls import check_within
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._reasons import Shutdown
-from ..._kernel._ref import ActorRef, check_within
+from ..._kernel._ref import ActorRef
 from .._failures import Fenced, HostLost, OutcomeUnknown, StoreUnavailable
 from ._actor import DurableActor
 from ._definition import Definition
