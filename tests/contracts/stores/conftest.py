@@ -11,4 +11,5 @@ pytest.register_assert_rewrite(
     "tests.contracts.stores.queries",
     "tests.contracts.stores.schema",
     "tests.contracts.stores.taking",
+    "tests.contracts.stores.waits",
 )

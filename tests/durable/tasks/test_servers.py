@@ -25,6 +25,7 @@ if ROOT not in sys.path:
 
 from tests.durable.tasks import work  # noqa: E402 - workers must find it by this name
 from tests.durable.tasks.desk import NAME, desks  # noqa: E402
+from tests.servers.mariadb import MariadbServer  # noqa: E402
 
 TASKS = 320
 PROGRAMS = 4
@@ -214,3 +215,20 @@ class TestMariadb(ServerContract):
     @pytest.fixture
     def server(self, mariadb_url: str) -> str:
         return mariadb_url
+
+    async def test_a_result_that_the_server_does_not_take_is_a_dead_letter_and_no_others_suffer(
+        self, server: str, mariadb_server: MariadbServer
+    ) -> None:
+        before = mariadb_server.sql("SELECT @@GLOBAL.max_allowed_packet")
+        mariadb_server.sql("SET GLOBAL max_allowed_packet = 1048576")
+        try:
+            queue = kb.Queue("large", store=server)
+            async with kb.Supervisor(queue.child(workers=1)):
+                jobs = [await queue.put(work.large, size) for size in (10, 1_040_000, 20)]
+                with pytest.raises(kb.TaskFailed, match="max_allowed_packet is 1,048,576"):
+                    await jobs[1].result(timeout=30.0)
+                others = [await job.result(timeout=30.0) for job in (jobs[0], jobs[2])]
+        finally:
+            mariadb_server.sql(f"SET GLOBAL max_allowed_packet = {before}")
+
+        assert [b"x" * 10, b"x" * 20] == others

@@ -6,6 +6,8 @@ Synchronous and the same for all engines. The rules:
 - A group is first done together, without savepoints. If an operation turns out bad, the group is rolled back
   and done once more with a savepoint around each, so that only the bad one fails. Hence operations can be
   repeated.
+- Behind an operation that took too long the others of its group are done, if they need no such wait: all else
+  of this host waits as well, its lease among it.
 - Up to COMMIT every failure is clean: nothing was written. A COMMIT that fails is looked up afterwards by the
   count of writes in the host's row; only where that does not show that it never happened, the outcome is
   unknown.
@@ -55,6 +57,18 @@ class Connection(Protocol):
         """Whether the database, and not the operation, is at fault."""
         ...
 
+    def took_long(self, error: Exception) -> bool:
+        """Whether an operation failed because it waited or worked longer than it may."""
+        ...
+
+    def hurry(self) -> None:
+        """Wait for less in the rest of this transaction."""
+        ...
+
+    def out_of_time(self) -> Exception | None:
+        """What to tell the operations that are left, when those in a hurry have used up their time too."""
+        ...
+
 
 class _BadOperation(Exception):
     """An operation failed by its own fault; the cause says how."""
@@ -75,8 +89,10 @@ def perform_group(
     writes = any(each.writes for each in operations)
     try:
         return _done(connection, operations, host, write, writes, together=True)
-    except _BadOperation:
-        pass
+    except _BadOperation as bad:
+        cause = bad.__cause__
+        if len(operations) == 1 and isinstance(cause, Exception) and connection.took_long(cause):
+            return [Outcome(None, cause)], False
     # Outside of the except clause, so that errors do not tell of the first go as their context: people read them.
     return _done(connection, operations, host, write, writes, together=False)
 
@@ -148,6 +164,10 @@ def _one_by_one(
     found: list[Outcome | None] = [None] * len(operations)
     for index in sorted(range(len(operations)), key=lambda index: operations[index].rank):
         each = operations[index]
+        late = connection.out_of_time()
+        if late is not None:
+            found[index] = Outcome(None, late)
+            continue
         connection.savepoint()
         try:
             [value] = type(each).perform_all(session, [each])
@@ -157,6 +177,8 @@ def _one_by_one(
                 raise
             connection.roll_back_to_savepoint()
             found[index] = Outcome(None, error)
+            if connection.took_long(error):
+                connection.hurry()
         else:
             found[index] = Outcome(value, None)
     return [each for each in found if each is not None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ._session import Row
@@ -30,6 +30,10 @@ class Fault(enum.Enum):
     CLASH = "clash"
     #: The server cannot be reached or cannot do it now.
     SERVER = "server"
+    #: Somebody else holds a row of it for longer than a lock is waited for.
+    LOCKED = "locked"
+    #: The statement took longer than one may.
+    SLOW = "slow"
 
 
 class Dialect(ABC):
@@ -48,6 +52,13 @@ class Dialect(ABC):
     release: str | None = "RELEASE SAVEPOINT kb_one"
     roll_back_to_savepoint = "ROLLBACK TO SAVEPOINT kb_one"
 
+    #: Lets the statements of a transaction that follow wait for a moment only; None: there is no way.
+    hurry: str | None = None
+
+    def no_hurry(self, url: SqlURL) -> str | None:
+        """Undoes that, where the end of the transaction does not."""
+        return None
+
     # -- connecting --------------------------------------------------------------------------------
 
     def options(self, url: SqlURL) -> dict[str, Any]:
@@ -61,6 +72,19 @@ class Dialect(ABC):
             StoreUnusable: the server is too old.
         """
         return ()
+
+    #: Asks what this dialect has to know of the server; None: nothing.
+    question: str | None = None
+
+    def learn(self, answer: Any) -> None:  # noqa: B027 - most have nothing to learn
+        """Take what the server has answered to that."""
+
+    def check(self, values: Iterable[Any]) -> None:  # noqa: B027 - most take what comes
+        """Refuse values of a statement that no connection would survive.
+
+        Raises:
+            UsageError: they are too large.
+        """
 
     @abstractmethod
     def fault(self, error: Exception) -> Fault:

@@ -27,7 +27,7 @@ from ._sql_dialect import Dialect, Fault
 from ._sql_families import dialect_of
 from ._sql_link import Link, Touch, open_link
 from ._sql_schema import prepare, report
-from ._sql_session import ServerLost, SqlConnection, fault_of
+from ._sql_session import ServerLost, SqlConnection, fault_of, said
 from ._sql_url import SqlURL
 from ._tables import SCHEMA_VERSION
 
@@ -50,7 +50,10 @@ _log = logging.getLogger("koboshi.durable")
 class _Attempt:
     """One try at a group: what is known of it when it has failed."""
 
-    def __init__(self, operations: Sequence[Operation[Any]], host: str, write: int, dialect: Dialect) -> None:
+    def __init__(
+        self, operations: Sequence[Operation[Any]], host: str, write: int, dialect: Dialect, url: SqlURL
+    ) -> None:
+        self._url = url
         self._operations = operations
         self._host = host
         self.write = write
@@ -61,7 +64,7 @@ class _Attempt:
 
     def run(self, connection: sa.Connection, touch: Touch) -> None:
         """Do the group and commit it."""
-        self._connection = SqlConnection(connection, self._dialect, touch)
+        self._connection = SqlConnection(connection, self._dialect, touch, self._url)
         self.outcomes, self.writes = perform_group(self._connection, self._operations, self._host, self.write)
         self._connection.commit()
 
@@ -142,14 +145,14 @@ class SqlEngine:
         for number in range(_ATTEMPTS):
             link = await self._reached()
             was_used = link.used
-            attempt = _Attempt(operations, self._host, self._writes + 1, self._dialect)
+            attempt = _Attempt(operations, self._host, self._writes + 1, self._dialect, self._url)
             try:
                 await link.call(attempt.run)
             except _FAILURES as error:
                 fault = self._fault(error)
                 if fault is not Fault.CLASH:
                     await self._discard()
-                if attempt.committing and fault is Fault.SERVER and attempt.writes:
+                if attempt.committing and fault not in (Fault.CLASH, Fault.OPERATION) and attempt.writes:
                     return await self._looked_up(attempt, error)
                 if fault is Fault.OPERATION:
                     return await self._apart(operations, error)
@@ -191,15 +194,15 @@ class SqlEngine:
             link = await self._linked()
             found = await link.call(self._read_writes)
         except (*_FAILURES, DurableError) as second:
-            _log.warning("%s could not be asked after a failed commit: %s", self.url, _said(second))
+            _log.warning("%s could not be asked after a failed commit: %s", self.url, said(second))
             await self._discard()
-            raise OutcomeUnknown(self.url, _said(error)) from error
+            raise OutcomeUnknown(self.url, said(error)) from error
         if found == attempt.write:
             self._writes = attempt.write
             return attempt.outcomes
         if found == attempt.write - 1:
             raise self._unavailable(error) from error
-        raise OutcomeUnknown(self.url, _said(error)) from error
+        raise OutcomeUnknown(self.url, said(error)) from error
 
     def _read_writes(self, connection: sa.Connection, _: Touch) -> int | None:
         text = sa.text(self._dialect.writes)
@@ -248,10 +251,10 @@ class SqlEngine:
             try:
                 await link.discard()
             except _FAILURES as error:
-                _log.debug("a broken connection to %s could not be closed: %s", self.url, _said(error))
+                _log.debug("a broken connection to %s could not be closed: %s", self.url, said(error))
 
     def _unavailable(self, error: BaseException) -> StoreUnavailable:
-        return error if isinstance(error, StoreUnavailable) else StoreUnavailable(self.url, _said(error))
+        return error if isinstance(error, StoreUnavailable) else StoreUnavailable(self.url, said(error))
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -262,7 +265,7 @@ class SqlEngine:
             try:
                 await link.close()
             except _FAILURES as error:
-                _log.debug("the connection to %s could not be closed: %s", self.url, _said(error))
+                _log.debug("the connection to %s could not be closed: %s", self.url, said(error))
 
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
         """None: nothing is sure of another machine before its lease ends; see `absent_hosts`."""
@@ -291,7 +294,7 @@ class SqlEngine:
                 # Not allowed to look, say: then only leases tell.
                 self._can_look = isinstance(error, DurableError) or self._fault(error) is not Fault.OPERATION
                 level = logging.DEBUG if self._can_look else logging.WARNING
-                _log.log(level, "%s could not be asked which hosts are there: %s", self.url, _said(error))
+                _log.log(level, "%s could not be asked which hosts are there: %s", self.url, said(error))
                 await self._discard()
                 return []
             except asyncio.CancelledError:  # in the midst of an answer
@@ -304,15 +307,6 @@ def _fresh(error: DurableError) -> DurableError:
     if isinstance(error, OutcomeUnknown | StoreUnavailable):
         return type(error)(error.url, error.detail)
     return error
-
-
-def _said(error: BaseException) -> str:
-    """What the driver said, without the statement and its values."""
-    original = getattr(error, "orig", None) or error
-    if isinstance(original, TimeoutError):
-        return "no answer in time"
-    text = str(original).strip() or type(original).__name__
-    return text.splitlines()[0]
 
 
 async def migrate_server(url: SqlURL) -> int:
@@ -335,4 +329,4 @@ async def _visit(url: SqlURL, dialect: Dialect, work: Callable[[sa.Connection], 
         finally:
             await link.close()
     except _FAILURES as error:
-        raise StoreUnavailable(url.shown, _said(error)) from error
+        raise StoreUnavailable(url.shown, said(error)) from error

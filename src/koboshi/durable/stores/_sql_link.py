@@ -77,6 +77,8 @@ async def open_link(url: SqlURL, dialect: Dialect) -> Link:
 def _set_up(connection: sa.Connection, dialect: Dialect, url: SqlURL) -> None:
     for text in dialect.setup(url, connection.dialect.server_version_info or ()):
         connection.exec_driver_sql(text)
+    if dialect.question is not None:
+        dialect.learn(connection.exec_driver_sql(dialect.question).scalar_one())
     connection.commit()
 
 

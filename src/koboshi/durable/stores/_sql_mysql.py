@@ -7,10 +7,11 @@ of this kind learns from the server which of the two it is, and how long a state
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from ..._kernel._errors import UsageError
 from .._failures import StoreUnusable
 from ._session import Row
 from ._sql_dialect import Dialect, Fault, Names, Statement, latest, unique
@@ -20,12 +21,24 @@ from ._tables import Column, Kind, Table
 __all__ = ["MySqlDialect"]
 
 _MOST_ROWS = 2_000
-# Both limit a statement to 16 MB or more unless somebody has set less; escaping may double what it holds.
 _MOST_BYTES = 4_000_000
+# What a statement has beside its values.
+_TEXT = 32_768
+# Each of these takes two bytes in a statement.
+_ESCAPED = b"\0\n\r\x1a\"'\\"
+# What a server may have been told to do with everybody's sessions, and is not to do with ours: pass over rows,
+# refuse statements, begin anew at COMMIT, end a session that has nothing to do.
+_PLAIN = (
+    "SET SESSION sql_select_limit = 18446744073709551615, sql_safe_updates = 0, sql_big_selects = 1,"
+    " completion_type = 'NO_CHAIN', wait_timeout = 86400"
+)
 _OLDEST_MARIADB, _OLDEST_MYSQL = (10, 6), (8, 0, 19)
-# Deadlock; a lock that was waited for too long; MySQL Cluster's and Galera's refusals of a COMMIT.
-_CLASHES = (1213, 1205, 1180, 1047)
-# Nobody listens, connections that broke, shutting down, too many connections, no space, read only, too slow.
+# Deadlock; MySQL Cluster's and Galera's refusals of a COMMIT.
+_CLASHES = (1213, 1180, 1047)
+_LOCKED = 1205
+# MySQL's and MariaDB's limits of a statement; somebody's KILL QUERY.
+_SLOW = (3024, 1969, 1317)
+# Nobody listens, connections that broke, shutting down, too many connections, no space, read only.
 _SERVER = frozenset(
     (
         *(
@@ -57,9 +70,6 @@ _SERVER = frozenset(
             1290,
             1792,
             1836,
-            3024,
-            1969,
-            1317,
             1044,
             1045,
             1049,
@@ -97,6 +107,8 @@ class MySqlDialect(Dialect):
         # Byte order, and a space at the end counts.
         self._collation = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
         self._row = "" if mariadb else "ROW"
+        self.hurry = self._limits(1.0, 1.0)
+        self._longest = 16_777_216
 
     def options(self, url: SqlURL) -> dict[str, Any]:
         """See `Dialect.options`."""
@@ -110,26 +122,65 @@ class MySqlDialect(Dialect):
         if numbers[: len(oldest)] < oldest:
             found = f"the server is of version {'.'.join(map(str, numbers))}"
             raise StoreUnusable(url.shown, found, f"{'.'.join(map(str, oldest))} or newer is needed")
-        wait = max(1, round(url.statement_timeout))
-        slow = (
-            f"SET SESSION max_statement_time = {url.statement_timeout}"
-            if self._mariadb
-            else f"SET SESSION max_execution_time = {round(url.statement_timeout * 1000)}"
-        )
         return (
             f"SET NAMES utf8mb4 COLLATE {self._collation}",
             # What does not fit is an error and is not cut to size.
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-            f"SET SESSION innodb_lock_wait_timeout = {wait}",
-            f"SET SESSION lock_wait_timeout = {wait}",
-            slow,
+            _PLAIN,
+            self._limits(url.lock_timeout, url.statement_timeout),
         )
+
+    question = "SELECT @@max_allowed_packet"
+
+    def learn(self, answer: Any) -> None:
+        """See `Dialect.learn`."""
+        self._longest = int(answer)
+
+    def check(self, values: Iterable[Any]) -> None:
+        """See `Dialect.check`."""
+        given = list(values)
+        room = self._longest - _TEXT
+        if sum(map(_length, given)) * 2 > room and sum(map(_escaped, given)) > room:
+            raise UsageError(
+                f"values of {sum(map(_escaped, given)):,} bytes are too large for one statement of this server, "
+                f"whose max_allowed_packet is {self._longest:,}; raise that, or keep large data elsewhere"
+            )
+
+    def _parts(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+        """The rows in portions that a statement may hold, escaped."""
+        most = min(_MOST_BYTES, (self._longest - _TEXT) // 2)
+        start, size = 0, 0
+        for index, row in enumerate(rows):
+            more = sum(map(_length, row))
+            if more > most:
+                self.check(row)
+            if index > start and (size + more > most or index - start >= _MOST_ROWS):
+                yield rows[start:index]
+                start, size = index, 0
+            size += more
+        if rows:
+            yield rows[start:]
+
+    def _limits(self, locks: float, statement: float) -> str:
+        wait = max(1, round(locks))
+        slow = (
+            f"max_statement_time = {statement}"
+            if self._mariadb
+            else f"max_execution_time = {round(statement * 1000)}"
+        )
+        return f"SET SESSION innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}, {slow}"
+
+    def no_hurry(self, url: SqlURL) -> str:
+        """See `Dialect.no_hurry`."""
+        return self._limits(url.lock_timeout, url.statement_timeout)
 
     def fault(self, error: Exception) -> Fault:
         """See `Dialect.fault`."""
         code = error.args[0] if error.args else None
         if code in _CLASHES:
             return Fault.CLASH
+        if code == _LOCKED or code in _SLOW:
+            return Fault.LOCKED if code == _LOCKED else Fault.SLOW
         if not isinstance(code, int) or code in _SERVER:
             return Fault.SERVER
         return Fault.OPERATION
@@ -153,33 +204,33 @@ class MySqlDialect(Dialect):
 
     def insert(self, table: Table, columns: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.insert`."""
-        for part in _parts(rows):
+        for part in self._parts(rows):
             yield _insert(table, columns, len(part)), _flat(part)
 
     def insert_new(self, table: Table, columns: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.insert_new`."""
         # Not INSERT IGNORE, which ignores everything else as well: text that is too long, a missing value.
-        for part in _parts(unique(table, columns, rows)):
+        for part in self._parts(unique(table, columns, rows)):
             yield _insert_new(table, columns, len(part), self._row), _flat(part)
 
     def update(self, table: Table, match: Names, change: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.update`."""
-        for part in _parts(rows):
+        for part in self._parts(rows):
             yield _update(table, match, change, len(part), self._row), _flat(part)
 
     def upsert(self, table: Table, columns: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.upsert`."""
-        for part in _parts(latest(table, columns, rows)):
+        for part in self._parts(latest(table, columns, rows)):
             yield _upsert(table, columns, len(part)), _flat(part)
 
     def delete(self, table: Table, match: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.delete`."""
-        for part in _parts(rows):
+        for part in self._parts(rows):
             yield _delete(table, match, len(part), self._row), _flat(part)
 
     def lookup(self, table: Table, columns: Names, match: Names, rows: Sequence[Row]) -> Iterator[Statement]:
         """See `Dialect.lookup`."""
-        for part in _parts(rows):
+        for part in self._parts(rows):
             yield _lookup(table, columns, match, len(part), self._row), _flat(part)
 
     # -- tables ------------------------------------------------------------------------------------
@@ -217,17 +268,18 @@ def _lock_of(incarnation: str) -> str:
     return f"koboshi.{incarnation}"
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows in portions that a statement may hold."""
-    start, size = 0, 0
-    for index, row in enumerate(rows):
-        more = sum(len(value) if isinstance(value, bytes | str) else 8 for value in row)
-        if index > start and (size + more > _MOST_BYTES or index - start >= _MOST_ROWS):
-            yield rows[start:index]
-            start, size = index, 0
-        size += more
-    if rows:
-        yield rows[start:]
+def _length(value: Any) -> int:
+    """Bytes of a value at the most, before it is escaped."""
+    return len(value) if isinstance(value, bytes) else 4 * len(value) if isinstance(value, str) else 12
+
+
+def _escaped(value: Any) -> int:
+    """Bytes of a value as it is written into a statement."""
+    if isinstance(value, str):
+        value = value.encode(errors="replace")
+    if not isinstance(value, bytes):
+        return _length(value)
+    return len(value) + sum(map(value.count, _ESCAPED)) + _length(None)
 
 
 def _flat(rows: Sequence[Row]) -> Row:
@@ -240,6 +292,14 @@ def _derived(width: int, rows: int, row: str) -> str:
     one = f"{row}({', '.join(['%s'] * width)})"
     # The inner name is for MariaDB, which names columns only there.
     return f"(WITH w ({names}) AS (VALUES {', '.join([one] * rows)}) SELECT {names} FROM w) AS v"
+
+
+def _searched(table: Table, match: Names) -> str:
+    """The table as it is joined: by its key where that is given.
+
+    A small one is read from end to end otherwise, which waits for every row of it that somebody has locked.
+    """
+    return f"{table.name} AS t{' FORCE INDEX (PRIMARY)' if set(table.key) <= set(match) else ''}"
 
 
 def _matches(match: Names) -> str:
@@ -274,12 +334,13 @@ def _upsert(table: Table, columns: Names, rows: int) -> str:
 def _update(table: Table, match: Names, change: Names, rows: int, row: str) -> str:
     sets = ", ".join(f"t.{name} = v.v{place}" for place, name in enumerate(change, len(match) + 1))
     derived = _derived(len(match) + len(change), rows, row)
-    return f"UPDATE {derived} STRAIGHT_JOIN {table.name} AS t ON {_matches(match)} SET {sets}"
+    return f"UPDATE {derived} STRAIGHT_JOIN {_searched(table, match)} ON {_matches(match)} SET {sets}"
 
 
 @functools.lru_cache(maxsize=64)
 def _delete(table: Table, match: Names, rows: int, row: str) -> str:
-    return f"DELETE t FROM {_derived(len(match), rows, row)} STRAIGHT_JOIN {table.name} AS t ON {_matches(match)}"
+    derived = _derived(len(match), rows, row)
+    return f"DELETE t FROM {derived} STRAIGHT_JOIN {_searched(table, match)} ON {_matches(match)}"
 
 
 @functools.lru_cache(maxsize=64)

@@ -32,6 +32,8 @@ _CLASHES = ("40001", "40P01")
 # In a transaction that an earlier error has spoilt: somebody has swallowed that one.
 _SPOILT = "25P02"
 _LOCKED = "55P03"
+_SLOW = "57014"
+_ENDS_IDLE = 14
 # The name of the advisory lock: "koboshi" as a number.
 _LOCK = int.from_bytes(b"koboshi", "big")
 # The keys of sessions' locks are numbers of 64 bits with a sign, which are shown in two halves.
@@ -60,17 +62,24 @@ class PostgresDialect(Dialect):
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
     )
 
+    hurry = "SELECT set_config('lock_timeout', '100', true), set_config('statement_timeout', '1000', true)"
+
     def options(self, url: SqlURL) -> dict[str, Any]:
         """See `Dialect.options`."""
-        milliseconds = str(round(url.statement_timeout * 1000))
         settings = {
             "application_name": "koboshi",
-            "statement_timeout": milliseconds,
+            "statement_timeout": str(round(url.statement_timeout * 1000)),
             # A program that is stopped in the middle of a transaction must not keep its locks.
             "idle_in_transaction_session_timeout": "60000",
-            **self.settings(milliseconds),
+            **self.settings(str(round(url.lock_timeout * 1000))),
         }
         return {"timeout": url.connect_timeout, "server_settings": settings}
+
+    def setup(self, url: SqlURL, version: tuple[int | str, ...]) -> Sequence[str]:
+        """See `Dialect.setup`."""
+        # A host that has nothing to do is there all the same. Before version 14 no server ends such a session.
+        recent = isinstance(version[0], int) and version[0] >= _ENDS_IDLE
+        return ("SET idle_session_timeout = 0",) if recent else ()
 
     def settings(self, milliseconds: str) -> dict[str, str]:
         """What only this server knows."""
@@ -84,7 +93,9 @@ class PostgresDialect(Dialect):
         if not state:
             # The client refuses a value that does not fit its column before anything is sent.
             return Fault.OPERATION if isinstance(error.__cause__, ValueError) else Fault.SERVER
-        if state == _LOCKED or (state.startswith(_SERVER) and state != _SPOILT):
+        if state in (_LOCKED, _SLOW):
+            return Fault.LOCKED if state == _LOCKED else Fault.SLOW
+        if state.startswith(_SERVER) and state != _SPOILT:
             return Fault.SERVER
         return Fault.OPERATION
 
@@ -123,7 +134,9 @@ class PostgresDialect(Dialect):
 
     def lock(self, url: SqlURL) -> Statement | None:
         """See `Dialect.lock`."""
-        return f"SELECT pg_advisory_xact_lock({_LOCK})", ()
+        # Not waited for as a row is: whoever has it makes all the tables.
+        longer = "(SELECT set_config('lock_timeout', '0', true) OFFSET 0) AS longer"
+        return f"SELECT pg_advisory_xact_lock({_LOCK}) FROM {longer}", ()
 
 
 class CockroachDialect(PostgresDialect):
@@ -137,6 +150,10 @@ class CockroachDialect(PostgresDialect):
     def settings(self, milliseconds: str) -> dict[str, str]:
         """See `PostgresDialect.settings`."""
         return {"lock_timeout": milliseconds}
+
+    def setup(self, url: SqlURL, version: tuple[int | str, ...]) -> Sequence[str]:
+        """See `Dialect.setup`."""
+        return ()
 
     def hold(self, incarnation: str) -> Statement | None:
         """See `Dialect.hold`."""

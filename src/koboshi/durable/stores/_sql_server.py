@@ -22,7 +22,8 @@ __all__ = ["SqlServerDialect"]
 # It takes 2,100 values in one statement, and 1,000 rows in one INSERT ... VALUES.
 _MOST_VALUES = 2_000
 _MOST_ROWS = 1_000
-_CLASHES = frozenset([1205, 1222, 3960, 41302, 41305, 41325])
+_CLASHES = frozenset([1205, 3960, 41302, 41305, 41325])
+_LOCKED = 1222
 # What the driver calls it when it is not the statement: connections, timeouts, no resources.
 _FROM = re.compile(r"FROM (kb_\w+)")
 _SERVER_STATES = ("08", "HYT", "40003", "57", "S1T")
@@ -57,7 +58,7 @@ class SqlServerDialect(Dialect):
         return (
             "SET XACT_ABORT OFF",
             "SET NOCOUNT OFF",
-            f"SET LOCK_TIMEOUT {round(url.statement_timeout * 1000)}",
+            f"SET LOCK_TIMEOUT {round(url.lock_timeout * 1000)}",
         )
 
     def fault(self, error: Exception) -> Fault:
@@ -65,6 +66,8 @@ class SqlServerDialect(Dialect):
         text = str(error)
         if "40001" in text or any(f"({code})" in text for code in _CLASHES):
             return Fault.CLASH
+        if f"({_LOCKED})" in text:
+            return Fault.LOCKED
         state = str(getattr(error, "sqlstate", "") or (error.args[0] if error.args else ""))
         return Fault.SERVER if state.startswith(_SERVER_STATES) else Fault.OPERATION
 

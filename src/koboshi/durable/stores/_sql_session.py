@@ -6,6 +6,7 @@ What is sent, and whose fault an error is, the dialect says.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from .._failures import StatementRefused, StoreUnavailable
 from ._refused import refused
 from ._session import Row, Select
 from ._sql_dialect import Dialect, Fault, Statement
+from ._sql_url import SqlURL
 from ._tables import Table
 
-__all__ = ["ServerLost", "SqlConnection", "SqlSession", "fault_of"]
+__all__ = ["ServerLost", "SqlConnection", "SqlSession", "fault_of", "said"]
 
 Touch = Callable[[], None]
+_OTHERS_TOOK_LONG = "others of its group took too long"
 # Another transaction may add the same key between our looking and our adding, but not over and over.
 _RACES = 10
 
@@ -41,14 +45,29 @@ def fault_of(error: BaseException, dialect: Dialect) -> Fault:
     return Fault.OPERATION
 
 
-class SqlSession:
-    """See `Session`."""
+def said(error: BaseException) -> str:
+    """What the driver said, without the statement and its values."""
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, TimeoutError):
+        return "no answer in time"
+    text = str(original).strip() or type(original).__name__
+    return text.splitlines()[0]
 
-    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch) -> None:
+
+class SqlSession:
+    """See `Session`.
+
+    Attributes:
+        hurried: whether statements have less time than they may have otherwise.
+    """
+
+    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch, url: SqlURL) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._url = url
         self._touch = touch
         self._now: float | None = None
+        self.hurried = False
 
     @property
     def now(self) -> float:
@@ -119,9 +138,16 @@ class SqlSession:
     def execute(self, text: str, values: Mapping[str, Any]) -> list[Row]:
         """See `Session.execute`."""
         try:
+            self._dialect.check(values.values())
             result = self._guarded(lambda: self._connection.execute(sa.text(text), dict(values)))
+        except StoreUnavailable:
+            raise
         except Exception as error:
-            if fault_of(error, self._dialect) is not Fault.OPERATION:
+            fault = fault_of(error, self._dialect)
+            if fault is Fault.SLOW and self.hurried:
+                raise StoreUnavailable(self._url.shown, _OTHERS_TOOK_LONG) from error
+            # One that is too slow is refused: done again it would take as long, and hold up everybody else.
+            if fault not in (Fault.OPERATION, Fault.SLOW):
                 raise
             of_driver = _of_driver(error)
             raise refused(text, of_driver) from of_driver.with_traceback(None)
@@ -145,6 +171,11 @@ class SqlSession:
             return send()
         except (OSError, EOFError) as error:
             raise ServerLost(str(error) or type(error).__name__) from error
+        except DBAPIError as error:
+            if fault_of(error, self._dialect) is Fault.LOCKED:
+                found = f"a row is locked by somebody else ({said(error)})"
+                raise StoreUnavailable(self._url.shown, found) from error
+            raise
 
 
 def _of_driver(error: Exception) -> BaseException:
@@ -176,19 +207,24 @@ class SqlConnection:
         committing: whether COMMIT was sent and not answered.
     """
 
-    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch) -> None:
+    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch, url: SqlURL) -> None:
         self._connection = connection
         self._dialect = dialect
         self._touch = touch
+        self._url = url
+        self._session: SqlSession | None = None
+        self._until = 0.0
         self.committing = False
 
     def begin(self, *, writes: bool) -> SqlSession:
         """See `Connection.begin`."""
         self._connection.begin()
-        return SqlSession(self._connection, self._dialect, self._touch)
+        self._session = SqlSession(self._connection, self._dialect, self._touch, self._url)
+        return self._session
 
     def commit(self) -> None:
         """See `Connection.commit`."""
+        self._take_time_again()
         self._touch()
         self.committing = True
         try:
@@ -202,6 +238,7 @@ class SqlConnection:
         self._touch()
         try:
             self._connection.rollback()
+            self._take_time_again()
         except (SQLAlchemyError, OSError, EOFError) as error:
             self._connection.invalidate(error)
 
@@ -226,3 +263,31 @@ class SqlConnection:
     def is_to_blame(self, error: Exception) -> bool:
         """See `Connection.is_to_blame`."""
         return fault_of(error, self._dialect) is not Fault.OPERATION
+
+    def took_long(self, error: Exception) -> bool:
+        """See `Connection.took_long`."""
+        if isinstance(error, StatementRefused):
+            return (
+                isinstance(error.__cause__, Exception) and self._dialect.fault(error.__cause__) is Fault.SLOW
+            )
+        # The session says so of a row that is locked; what else the server is to blame for ends the group.
+        return isinstance(error, StoreUnavailable)
+
+    def hurry(self) -> None:
+        """See `Connection.hurry`."""
+        assert self._session is not None
+        if not self._session.hurried:
+            self._session.hurried = True
+            self._until = time.monotonic() + self._url.statement_timeout
+            self._send(self._dialect.hurry)
+
+    def out_of_time(self) -> Exception | None:
+        """See `Connection.out_of_time`."""
+        if self._session is None or not self._session.hurried or time.monotonic() < self._until:
+            return None
+        return StoreUnavailable(self._url.shown, _OTHERS_TOOK_LONG)
+
+    def _take_time_again(self) -> None:
+        if self._session is not None and self._session.hurried:
+            self._session.hurried = False
+            self._send(self._dialect.no_hurry(self._url))

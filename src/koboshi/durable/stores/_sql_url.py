@@ -15,6 +15,8 @@ from .._failures import ExtraNeeded
 
 __all__ = ["SERVERS", "SqlURL", "check_extra", "parse_url", "shown"]
 
+# Seconds in which a server has found a deadlock by itself.
+_ENOUGH = 2.0
 _PARTS = re.compile(r"([a-z]+)(?:\+(\w+))?://(?:([^:/@]*)(?::([^@]*))?@)?([^?]*)(?:\?(.*))?", re.S)
 
 
@@ -53,6 +55,11 @@ class SqlURL:
     address: str = field(repr=False)
     connect_timeout: float = 5.0
     statement_timeout: float = 10.0
+
+    @property
+    def lock_timeout(self) -> float:
+        """Seconds to wait for a lock: less than a statement's, since all that the program does waits as well."""
+        return max(self.statement_timeout / 4, min(_ENOUGH, self.statement_timeout / 2))
 
 
 def shown(url: str) -> str:

@@ -171,6 +171,17 @@ class SqliteConnection:
         self.connection.execute("ROLLBACK TO one")
         self.connection.execute("RELEASE one")
 
+    def took_long(self, error: Exception) -> bool:
+        """See `Connection.took_long`."""
+        return False
+
+    def hurry(self) -> None:
+        """See `Connection.hurry`."""
+
+    def out_of_time(self) -> Exception | None:
+        """See `Connection.out_of_time`."""
+        return None
+
     def is_to_blame(self, error: Exception) -> bool:
         """Whether the file, and not the operation, is at fault."""
         return _is_of_file(error)

@@ -82,15 +82,26 @@ class Recorder:
             self._loop.call_soon(operation.seal)
             self._loop.call_later(_AGAIN, self._submit, operation, pairs)
 
+    def _taken_apart(self, pairs: list[Pair], error: Exception) -> None:
+        """One of them is refused: all others are recorded without it."""
+        if len(pairs) == 1:
+            attempt, settlement = pairs[0]
+            if not settlement.special and settlement.kind != "done":
+                raise error
+            self._refused(attempt, settlement, error)
+            return
+        for pair in pairs:
+            operation = Settle()
+            operation.settlements.append(pair[1])
+            self._submit(operation, [pair])
+
     def _done(self, operation: Settle, pairs: list[Pair], holds: list[bool], error: Exception | None) -> None:
         try:
             if error is not None and not is_own_fault(error):
                 # Nothing was recorded, or nobody can tell; with the same tokens it is recorded once.
                 self._loop.call_later(_AGAIN, self._submit, operation, pairs)
             elif error is not None:
-                if len(pairs) > 1 or not pairs[0][1].special:
-                    raise error
-                self._refused(*pairs[0], error)
+                self._taken_apart(pairs, error)
             else:
                 for (attempt, settlement), each in zip(pairs, holds, strict=True):
                     self._recorded(attempt, settlement, each)
