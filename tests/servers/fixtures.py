@@ -1,4 +1,4 @@
-"""Fixtures for tests that need a database server: one server for the whole run, a database for each test."""
+"""Fixtures for tests that need a server: of a database, one for the whole run, or one that forks workers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from .fork_server import fork_server, lasting_fork_server
 from .mariadb import MariadbServer, program
 from .postgres import PostgresServer
 
 __all__ = [
+    "fork_server",
+    "lasting_fork_server",
     "mariadb_server",
     "mariadb_url",
     "postgres_server",

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import koboshi as kb
@@ -55,6 +56,11 @@ class Rig:
             pids = await self.pids()
             if len(pids) == (await self.statistics()).size:
                 return pids
+
+
+async def read_line(path: Path | str) -> str:
+    """What a worker writes into a named pipe."""
+    return await asyncio.to_thread(lambda: Path(path).read_text().strip())
 
 
 @asynccontextmanager

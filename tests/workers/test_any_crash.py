@@ -22,6 +22,8 @@ from tests.workers.rig import Rig, descriptors, pool_of
 
 import koboshi as kb
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 SIZE = 3
 TIMEOUT = 0.4
 

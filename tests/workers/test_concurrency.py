@@ -13,21 +13,12 @@ from typing import Any
 import pytest
 from tests.workers import concurrent_jobs as jobs
 from tests.workers.hosted import Announcing
-from tests.workers.rig import descriptors, pool_of
+from tests.workers.rig import descriptors, pool_of, read_line
 
 import koboshi as kb
 from koboshi.workers import ResultNotPicklable
 
-
-@pytest.fixture
-def pipe(tmp_path: Path) -> Path:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    return path
-
-
-async def read_line(path: Path) -> str:
-    return await asyncio.to_thread(lambda: path.read_text().strip())
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 @asynccontextmanager

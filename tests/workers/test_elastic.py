@@ -16,6 +16,8 @@ from tests.workers.rig import Rig, elastic_pool
 
 import koboshi as kb
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 class Held:
     """Jobs that all run at once, and end when they are let go."""

@@ -15,7 +15,7 @@ from tests.workers.faces import FACES, Before, face_of
 
 import koboshi as kb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 SIZE = 2
 # Seconds: for jobs that would run for ever; and for all others, whose time is the machine's affair.

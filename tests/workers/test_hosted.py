@@ -9,19 +9,18 @@ from pathlib import Path
 
 import pytest
 from tests.workers.hosted import Announcing, BetterThumbnailer, Broken, StoppedAtFirst, Thumbnailer
+from tests.workers.rig import read_line
 from tests.workers.worker_jobs import add_one
 
 import koboshi as kb
 from koboshi.workers import ResultNotPicklable, WorkerCrashed
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 def fifo(path: Path) -> str:
     os.mkfifo(path)
     return str(path)
-
-
-async def read_line(path: str) -> str:
-    return await asyncio.to_thread(lambda: Path(path).read_text().strip())
 
 
 async def test_calls_and_casts_go_to_actors_in_other_processes() -> None:
@@ -181,14 +180,6 @@ async def test_an_actor_that_cannot_be_made_fails_the_start_with_its_error() -> 
             pytest.fail("it started")
 
     assert "ConnectionRefusedError('no camera in this process')" in repr(caught.value)
-
-
-async def test_a_class_that_workers_cannot_import_fails_the_start_with_its_error() -> None:
-    from tests.workers.fails_in_workers import Camera
-
-    with pytest.raises(kb.StartError, match="cannot open shared object file"):
-        async with kb.Supervisor(kb.pool(kb.child(Camera), size=2).options(id="pool")):
-            pytest.fail("it started")
 
 
 async def test_a_worker_that_cannot_start_any_more_makes_the_pool_give_up_with_the_cause(

@@ -11,21 +11,12 @@ from pathlib import Path
 import pytest
 from tests.workers import worker_jobs as jobs
 from tests.workers.hosted import Thumbnailer
-from tests.workers.rig import pool_of
+from tests.workers.rig import pool_of, read_line
 
 import koboshi as kb
 from koboshi.workers import WorkerExit
 
-
-@pytest.fixture
-def pipe(tmp_path: Path) -> Path:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    return path
-
-
-async def read_line(path: Path) -> str:
-    return await asyncio.to_thread(lambda: path.read_text().strip())
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 async def test_a_job_over_its_time_fails_with_an_error_of_its_own_and_its_worker_is_replaced(

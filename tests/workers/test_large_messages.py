@@ -22,6 +22,8 @@ from koboshi.workers import ForkServer, WorkerCrashed
 from koboshi.workers.process._jobs import FunctionTable, encode_arguments
 from koboshi.workers.process._outcomes import decode
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 LIMIT = 1 << 20
 LARGE = 50_000
 

@@ -13,6 +13,8 @@ from tests.workers.rig import pool_of
 import koboshi as kb
 from koboshi.wire._pickle import dumps
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 async def test_a_job_that_killed_three_workers_is_put_aside_whatever_its_retries() -> None:
     async with pool_of(2, retries=100) as pool:

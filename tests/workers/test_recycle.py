@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from tests.workers import worker_jobs as jobs
 from tests.workers.hosted import Thumbnailer, UpOnce
-from tests.workers.rig import pool_of
+from tests.workers.rig import pool_of, read_line
 
 import koboshi as kb
+
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 @pytest.fixture
@@ -23,10 +25,6 @@ def pipes(tmp_path: Path) -> tuple[str, str]:
     for name in ("announce", "release"):
         os.mkfifo(tmp_path / name)
     return str(tmp_path / "announce"), str(tmp_path / "release")
-
-
-async def read_line(path: str) -> str:
-    return await asyncio.to_thread(lambda: Path(path).read_text().strip())
 
 
 async def write(path: str) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.workers import worker_jobs as jobs
 from tests.workers.rig import pool_of
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 @pytest.mark.slow
 async def test_a_restart_never_submits_work_twice(tmp_path: Path) -> None:

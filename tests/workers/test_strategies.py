@@ -19,6 +19,8 @@ import koboshi as kb
 from koboshi.workers.pool._batch import Batch
 from koboshi.workers.pool._dispatch import Dispatcher
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 def bound(lane: int, *numbers: int, retries: int = 0) -> Batch:
     made = batch(*numbers, retries=retries)

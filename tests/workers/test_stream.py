@@ -17,6 +17,8 @@ from tests.workers.rig import pool_of
 
 import koboshi as kb
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 class Source:
     """Counts what is taken from it, and tells when it is let go of."""

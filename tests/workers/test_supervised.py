@@ -11,21 +11,12 @@ from pathlib import Path
 
 import pytest
 from tests.workers import worker_jobs as jobs
-from tests.workers.rig import Rig, descriptors, pool_of
+from tests.workers.rig import Rig, descriptors, pool_of, read_line
 
 import koboshi as kb
 from koboshi.workers import JobQueueFull, WorkerCrashed
 
-
-@pytest.fixture
-def pipe(tmp_path: Path) -> Path:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    return path
-
-
-async def read_line(path: Path) -> str:
-    return await asyncio.to_thread(lambda: path.read_text().strip())
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 class Caller(kb.Actor):
@@ -380,35 +371,11 @@ async def test_statistics_account_for_every_job() -> None:
     ]
 
 
-async def test_all_pools_of_a_node_share_one_fork_server() -> None:
-    specs = [kb.pool(size=1).options(id=name) for name in ("pool", "other")]
-    async with kb.Supervisor(*specs) as tree:
-        parents = {
-            (await kb.jobs(tree.ref(kb.Pool, name)).call(jobs.parent_pids))[1] for name in ("pool", "other")
-        }
-        await tree.terminate_child("other")
-        assert 2 == await Rig(tree).call(jobs.add_one, 1)
-
-    assert 1 == len(parents)
-    with pytest.raises(ProcessLookupError):
-        os.kill(parents.pop(), 0)
-
-
 async def test_a_pool_can_be_the_root_itself_or_a_child_as_an_object() -> None:
     async with kb.Pool(size=1) as pool:
         assert 2 == await kb.jobs(pool.me).call(jobs.add_one, 1)
     async with kb.Supervisor(kb.Pool(size=1)) as tree:
         assert 2 == await kb.jobs(tree.ref(kb.Pool, "Pool")).call(jobs.add_one, 1)
-
-
-async def test_a_function_that_workers_cannot_import_fails_the_start_and_says_why() -> None:
-    from tests.workers import fails_in_workers
-
-    with pytest.raises(kb.StartError) as caught:
-        async with kb.Supervisor(kb.pool(fails_in_workers.job, size=2).options(id="pool")):
-            pytest.fail("it started")
-
-    assert "cannot open shared object file" in repr(caught.value)
 
 
 async def test_wrong_options_are_refused_where_they_are_written() -> None:

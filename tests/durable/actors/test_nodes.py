@@ -20,7 +20,10 @@ from . import node_bank
 from .node_bank import Account, Overdrawn, Teller
 from .test_restarts import kind_of
 
-pytestmark = pytest.mark.slow  # two OS processes are started for each
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("fork_server"),
+]  # two OS processes are started for each
 
 
 @asynccontextmanager

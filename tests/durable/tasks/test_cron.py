@@ -20,6 +20,8 @@ from koboshi.durable.tasks import _counters
 from koboshi.durable.tasks._cron import Schedule, fire, occurrences
 from koboshi.durable.tasks._look import TaskInfo, TaskState, page
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 MINUTELY = "* * * * *"
 
 

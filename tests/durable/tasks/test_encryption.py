@@ -29,6 +29,8 @@ if ROOT not in sys.path:
 
 from tests.durable.tasks import work  # noqa: E402 - workers must find it by this name
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 CANARY = "canary-5d1c"
 

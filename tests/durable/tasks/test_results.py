@@ -13,6 +13,8 @@ import koboshi as kb
 from koboshi.durable.stores import MemoryEngine, Operation, Outcome
 from koboshi.durable.tasks._look import LookAt
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 LARGE = 2_000
 
 

@@ -24,6 +24,8 @@ if ROOT not in sys.path:
 
 from tests.durable.tasks import work  # noqa: E402 - workers must find it by this name
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 @pytest.fixture(autouse=True)
 def gate() -> Iterator[None]:

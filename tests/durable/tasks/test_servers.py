@@ -27,6 +27,8 @@ from tests.durable.tasks import work  # noqa: E402 - workers must find it by thi
 from tests.durable.tasks.desk import NAME, desks  # noqa: E402
 from tests.servers.mariadb import MariadbServer  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 TASKS = 320
 PROGRAMS = 4
 

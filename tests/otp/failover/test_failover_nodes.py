@@ -12,7 +12,7 @@ from tests.otp.routers.routees import Worker
 import koboshi as kb
 from koboshi import otp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_when_a_node_is_lost_the_source_at_home_goes_on_behind_its_last_item() -> None:

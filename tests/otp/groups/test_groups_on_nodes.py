@@ -9,7 +9,7 @@ from tests.otp.members import Member
 import koboshi as kb
 from koboshi import otp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_members_of_all_nodes_are_seen_from_each(directories: Directories) -> None:

@@ -15,7 +15,7 @@ from koboshi.otp.hot_code._change import commit, prepare
 from koboshi.otp.hot_code._upgrade import finish
 from koboshi.wire import NotPicklable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 class User(kb.Actor):

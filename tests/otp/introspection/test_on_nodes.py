@@ -25,7 +25,7 @@ import koboshi as kb
 from koboshi import otp
 from koboshi.wire import NotPicklable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 class Looker(kb.Actor):

@@ -11,7 +11,7 @@ from tests.otp.members import Member
 import koboshi as kb
 from koboshi.otp.pubsub._hub import Hub
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_a_message_reaches_subscribers_on_all_nodes_from_any(directories: Directories) -> None:

@@ -9,7 +9,7 @@ from tests.otp.members import Member, doubled, failing, is_big, sees_big
 import koboshi as kb
 from koboshi import otp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_every_node_finds_who_registered_on_another(directories: Directories) -> None:

@@ -12,7 +12,7 @@ from tests.otp.routers.routees import Worker
 import koboshi as kb
 from koboshi import otp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_a_router_reaches_children_on_a_node_and_passes_over_them_when_it_is_lost() -> None:

@@ -15,7 +15,7 @@ from tests.otp.tasks.scenes import Owner, die_hard, double, fail, for_ever, insi
 import koboshi as kb
 from koboshi import otp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 class Unbuilt:

@@ -15,7 +15,7 @@ from tests.workers.flame import work
 
 import koboshi as kb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from tests.workers.nodes.conftest import World
 
 import koboshi as kb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 def pairs(world: World) -> list[tuple[kb.ActorRef[Agent], str | None]]:

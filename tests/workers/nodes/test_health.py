@@ -19,7 +19,7 @@ import koboshi as kb
 
 ROOT = Path(__file__).parents[3]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def blocked_event(events: asyncio.Queue[kb.events.Event]) -> kb.events.LoopBlocked:

@@ -17,7 +17,7 @@ from tests.workers.nodes.conftest import World
 import koboshi as kb
 from koboshi.wire._segments import SEGMENT_NAME
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 def segments(pid: int | None = None) -> int:

@@ -11,7 +11,7 @@ from tests.workers.nodes.conftest import World
 
 import koboshi as kb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_a_call_reaches_another_process_and_its_reply_comes_back(world: World) -> None:

@@ -17,7 +17,7 @@ from tests.workers.nodes.conftest import World
 import koboshi as kb
 from koboshi.workers.nodes._placement import Beside
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 def ended(pid: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 
 import pytest
@@ -13,7 +12,7 @@ from tests.workers.nodes.conftest import World
 
 import koboshi as kb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
 
 async def test_a_ref_that_comes_back_is_the_same_ref(world: World) -> None:
@@ -87,13 +86,6 @@ async def test_a_ref_to_an_actor_that_has_ended_fails_at_once(world: World) -> N
     assert isinstance(await world.two.call(Agent.try_call, ref, 1), kb.NotRunning)
     ref.cast(Agent.note, 1)  # silently lost
     assert not ref.alive
-
-
-async def test_a_ref_cannot_be_pickled_where_there_are_no_other_nodes() -> None:
-    ref = await kb.start(Agent, "alone")
-    with pytest.raises(kb.UsageError, match="not joined to any"):
-        pickle.dumps(ref)
-    await ref.stop()
 
 
 async def test_names_are_known_on_every_node(world: World) -> None:
