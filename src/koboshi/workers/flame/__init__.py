@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ._errors import CodeMismatch, ExtraMissing, RunnerLost
-from ._flame import Flame, FlameStatistics
+from ._flame import Flame
 from ._handle import Runners, flame, runners
+from ._seat import FlameStatistics
 
 __all__ = [
     "CodeMismatch",

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._kernel import _bonds
-from ..._kernel._cell import DEAD, REMOTE, Cell
+from ..._kernel._cell import DEAD, REMOTE
 from ..._kernel._errors import StartError
-from ..._kernel._events import CrashReport, Stubborn
+from ..._kernel._events import CrashReport
 from ..._kernel._node import Node
-from ..._kernel._reasons import KILLED, NORMAL, ExitReason, Kill, NoConnection
+from ..._kernel._reasons import ExitReason, NoConnection
 from ..._kernel._route import RemoteCell
 from ...wire import Descriptor
-from ...wire._buffers import BufferedPickle
 from ...wire._pickle import loads
 from ..process._outcomes import set_remote_cause
 from ..process._shared import lasting
@@ -28,125 +27,17 @@ from . import _ops as ops
 from ._arrivals import Arrivals
 from ._connection import Connection, Lane
 from ._health import Health
-from ._mesh import Mesh
+from ._held import NOWHERE, Held
 from ._node_process import NodeProcess
 from ._node_thread import NodeThread
 from ._ops import Address, Op
 from ._parcel import pack_reason
 from ._peer import Peer
+from ._root_mesh import RootMesh
 from ._spawn import Starter, start_ended
 
 _KEY = "hub"
-# Seconds that a node has to carry out a kill.
-KILL_GRACE = 2.0
 _ENDS = frozenset({ops.ENDED, ops.SIGNAL, ops.STARTED})
-
-
-class RootMesh(Mesh):
-    """The root's mesh: it also owns processes that were started for one actor each."""
-
-    transport: Hub
-
-    def __init__(self, node: Node, hub: Hub) -> None:
-        super().__init__(node, 0, "root", hub)
-        # Processes that live as long as one actor, by its stand-in.
-        self.owned: dict[RemoteCell, Peer] = {}
-
-    def publish(self, name: Any, cell: Cell, *, taken: bool) -> None:
-        owner = cell.id[0] if isinstance(cell, RemoteCell) else 0
-        op = self.name_op(name, cell, taken=taken)
-        for index in self.nodes:
-            if index != owner:
-                self.send(index, op)
-
-    def condemn(self, cell: RemoteCell, reason: ExitReason, *, kill: bool) -> None:
-        process = self.owned.get(cell) if kill else None
-        if self.transport.withdraw(cell, reason):
-            return
-        if process is not None:
-            self._kill(process, reason)
-            return
-        super().condemn(cell, reason, kill=kill)
-        if kill and not cell.lasting:
-            loop = self.node.loop
-            loop.call_later(KILL_GRACE, self._unanswered, cell, reason, context=self.node.context)
-
-    def _unanswered(self, cell: RemoteCell, reason: ExitReason) -> None:
-        """A kill was not carried out, because its node does not answer: the actor counts as gone.
-
-        Else nobody could stop a tree in which a node is stuck, which is ended only behind its children.
-        """
-        if cell.state == REMOTE:
-            self.node.instruments.emit(Stubborn(cell.label(), "its node does not answer"))
-            self.stub_ended(cell, reason)
-
-    def signal(self, cell: RemoteCell, sender: Cell | None, reason: ExitReason, *, by_link: bool) -> None:
-        process = self.owned.get(cell) if isinstance(reason, Kill) and not by_link else None
-        if self.transport.withdraw(cell, KILLED if isinstance(reason, Kill) else reason):
-            return
-        if process is not None:
-            self._kill(process, KILLED)
-        elif isinstance(reason, Kill) and not by_link:
-            self.condemn(cell, KILLED, kill=True)
-        else:
-            super().signal(cell, sender, reason, by_link=by_link)
-
-    def _kill(self, process: Peer, reason: ExitReason) -> None:
-        """Nothing inside a process need answer for that: its end is the actor's."""
-        if process.reason is None:
-            process.reason = reason
-        process.kill("its actor was killed")
-
-    def stub_ended(self, stub: RemoteCell, reason: ExitReason) -> None:
-        process = self.owned.get(stub)
-        if process is not None and process.alive:
-            # Whoever hears of the end may want what the process had: it goes first.
-            process.reason = process.reason or reason
-            self.transport.end_soon(process)
-        else:
-            super().stub_ended(stub, reason)
-
-    def start_over(self, stub: RemoteCell, error: BaseException | None) -> None:
-        process = self.owned.get(stub)
-        if error is None or process is None or not process.alive:
-            start_ended(stub, error)
-        else:
-            self.transport.failed_starts[process] = error
-            process.reason = process.reason or getattr(error, "reason", NORMAL)
-            self.transport.end_soon(process)
-
-
-class Held(Lane):
-    """What is sent to a node that is not up yet."""
-
-    leaves = False
-
-    def __init__(self) -> None:
-        super().__init__(_NO_CONNECTION, -1)
-        # Frames of other nodes, which come behind what the root has sent: it knew of the node first.
-        self.frames: list[tuple[bytes, Sequence[Descriptor]]] = []
-
-    def send(self, op: Op) -> bool:
-        self.ops.append(op)
-        return False
-
-    def carry(self, packed: bytes | BufferedPickle) -> None:
-        """It is not a frame yet: what it carries is looked up when it is."""
-
-
-class Nowhere(Held):
-    """What is sent to a node that is gone."""
-
-    def send(self, op: Op) -> bool:
-        return False
-
-
-class _NoConnection:
-    unsent_bytes = 0
-
-
-_NO_CONNECTION: Any = _NoConnection()
-NOWHERE = Nowhere()
 
 
 class Hub:
