@@ -35,8 +35,7 @@ class Codec:
         self.decode: Callable[[bytes], Any]
         self.plain: Callable[[bytes], Any] | None
         if name == "protobuf":
-            self.encode = type.SerializeToString
-            self.decode = type.FromString
+            self.encode, self.decode = _protobuf(type)
             self.plain = None
         elif name == "json":
             self.encode = msgspec.json.Encoder().encode
@@ -70,6 +69,27 @@ class Codec:
     def convert(self, plain: Any) -> Any:
         """A value of the type from plain values, as an upcaster gives them."""
         return msgspec.convert(plain, self.type)
+
+
+def _protobuf(type: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Both ways of a Protobuf message class."""
+
+    def encode(value: Any) -> bytes:
+        if not isinstance(value, type):
+            raise UsageError(
+                f"a message {type_name(type)} is to be stored, got {value!r}; nothing was recorded"
+            )
+        # These bytes are compared with those of the turn before, and a map has no order of its own.
+        blob: bytes = value.SerializeToString(deterministic=True)
+        return blob
+
+    def decode(blob: bytes) -> Any:
+        try:
+            return type.FromString(blob)
+        except Exception as error:  # its own error is of a package that need not be installed
+            raise msgspec.DecodeError(str(error)) from error
+
+    return encode, decode
 
 
 def type_name(type: Any) -> str:
