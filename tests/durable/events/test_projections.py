@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import koboshi as kb
+from koboshi.durable.stores import SqliteEngine
 
 from .carts import Added, Cart, CartState
 from .totals import Sales, Sold, Totals
@@ -164,3 +166,32 @@ def test_projections_that_cannot_be_are_refused() -> None:
 
             @kb.on
             def two(self, event: Added) -> None: ...
+
+
+@pytest.mark.slow
+async def test_a_program_that_does_not_run_it_sees_how_far_it_is_and_can_have_it_made_again(
+    path: str,
+) -> None:
+    programs = []
+    for _ in range(2):
+        carts = kb.durable(Cart, store=lambda: SqliteEngine(path))
+        programs.append((carts, kb.projection(Totals, of=carts, poll=0.02)))
+    (carts, totals), (others, elsewhere) = programs
+    async with kb.Supervisor(totals.child(), carts.child()):
+        await carts["a"].call(Cart.add, "tea", 300)
+        await totals.wait_for()
+        async with kb.Supervisor(elsewhere.child(), others.child()):
+            await others["b"].call(Cart.add, "pot", 20)
+            await elsewhere.wait_for(others["b"], timeout=30.0)
+            await totals.wait_for(others["b"], timeout=30.0)
+            assert [("a", 300, 1), ("b", 20, 1)] == await rows_of(elsewhere)
+
+            text = "UPDATE cart_totals SET cents = -1"
+            await totals._kind("a test").store.change(lambda session: session.execute(text, {}))
+            # One that it has to apply while the first program has it.
+            await others["b"].call(Cart.add, "pot", 20)
+            async with asyncio.timeout(30.0):
+                await elsewhere.rebuild()
+            await others["b"].call(Cart.add, "pot", 20)
+            await elsewhere.wait_for(others["b"], timeout=30.0)
+            assert [("a", 300, 1), ("b", 60, 3)] == await rows_of(totals)

@@ -118,6 +118,9 @@ class Feed:
             try:
                 async with self.standing:
                     more = self.stopped_at is None and await self.step()
+            except CallTimeout as error:
+                _log.debug("the projection %s is run by another program: %s", self._settings.name, error)
+                self._known = more = False
             except _PASSING as error:
                 _log.warning("the projection %s waits for its store: %s", self._settings.name, error)
                 self._known = more = False

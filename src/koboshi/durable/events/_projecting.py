@@ -37,6 +37,8 @@ PP = TypeVar("PP", bound=Projection[Any])
 PA = TypeVar("PA", bound=Projection[Any])
 R = TypeVar("R")
 
+# Seconds to wait for another program that has the projection; nobody here can have it stand still meanwhile.
+_TAKING = 1.0
 # What the last transaction of a rebuild applies at most, while nobody can commit.
 _LAST = 200
 
@@ -151,6 +153,8 @@ class Projecting(Generic[PP]):
         names = {name: name for name in self._tables} if key == LIVE else new_names(self._tables)
 
         async def to_actor(batch: Batch) -> None:
+            # While another program has it this feed comes back now and then, to see how far that one is.
+            await ref.within(_TAKING).awake()
             await ref.call(cast("Any", Projection)._kb_apply, batch)
 
         async def to_tables(batch: Batch) -> None:
