@@ -111,6 +111,10 @@ class Kind(Routing):
             for activation in tuple(self.active.values()):
                 group.create_task(stopped(activation.ref))
 
+    def format_status(self) -> object:
+        """What a crash report shows."""
+        return {"type": self.definition.type, "store": self.definition.store, "awake": len(self.active)}
+
     def _kinds(self) -> dict[tuple[str, str], Kind]:
         """The kinds of this node that use the same store."""
         stores = self._kb_cell.node.services.setdefault("koboshi.kinds", {})
@@ -366,12 +370,9 @@ class Kind(Routing):
         self._unsaved.discard(activation)
         if self.active.get(key) is activation:
             del self.active[key]
-            self._give_back_after(activation)
+            # Another host may take it, once what it had handed over is decided.
+            self._give_back(Release(activation.who, activation.token, max(1, activation.revision)))
             self.deliveries.ended(key)
-
-    def _give_back_after(self, activation: Activation) -> None:
-        """It has crashed: another host may take it, once what it had handed over is decided."""
-        self._give_back(Release(activation.who, activation.token, max(1, activation.revision)))
 
     def statistics(self) -> DurableStatistics:
         """The kind as it is now."""
