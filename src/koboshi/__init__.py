@@ -8,6 +8,7 @@ from ._kernel import _events as events
 from ._kernel._actor import Actor
 from ._kernel._bonds import Monitor
 from ._kernel._context import correlation_id
+from ._kernel._end import Stop
 from ._kernel._errors import (
     ActorExited,
     AlreadyPresent,
@@ -32,7 +33,6 @@ from ._kernel._errors import (
     UsageError,
     WrongThread,
 )
-from ._kernel._lifecycle import IGNORE, Ignored, Stop
 from ._kernel._message import Message, message
 from ._kernel._process import Process, receive, spawn, spawn_link, spawn_monitor
 from ._kernel._reasons import (
@@ -73,6 +73,7 @@ from ._kernel._self import (
     unregister,
     whereis,
 )
+from ._kernel._start import IGNORE, Ignored
 from ._kernel._threadsafe import ThreadsafeRef
 from ._kernel._timers import Timer
 from ._supervision._child import ChildInfo, Counts, SupervisorStatistics
@@ -96,6 +97,7 @@ from .durable._failures import (
     PayloadTooLarge,
     QueueFull,
     Refused,
+    RequestMismatch,
     SchemaTooNew,
     StatementRefused,
     StoreClosed,
@@ -313,6 +315,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "ReplyTo",
+    "RequestMismatch",
     "ResultNotPicklable",
     "Results",
     "RunnerLost",

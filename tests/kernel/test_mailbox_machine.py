@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 
 import koboshi as kb
 from koboshi._kernel._cell import Cell
-from koboshi._kernel._lifecycle import launch
 from koboshi._kernel._node import this_node
+from koboshi._kernel._start import launch
 from koboshi._supervision._spec import ChildSpec
 
 POLICIES = ("reject", "drop_newest", "drop_oldest", "crash")

@@ -12,7 +12,7 @@ import pytest
 from tests.virtual import run_virtual
 
 import koboshi as kb
-from koboshi._kernel._lifecycle import gone
+from koboshi._kernel._end import gone
 from koboshi._kernel._node import this_node
 from koboshi._kernel._process import spawn_cell
 

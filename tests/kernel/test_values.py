@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import koboshi as kb
-from koboshi._kernel import _errors, _lifecycle, _reasons
+from koboshi._kernel import _end, _errors, _reasons, _start
 
 CRASH = kb.Crashed(ValueError("torn"))
 
@@ -148,7 +148,7 @@ def test_a_crash_whose_error_cannot_travel_arrives_as_its_description(error: Exc
 def test_every_error_of_the_kernel_is_looked_at_here() -> None:
     raised = {
         name
-        for module in (_errors, _lifecycle, _reasons)
+        for module in (_errors, _reasons, _start, _end)
         for name, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, BaseException)
     }

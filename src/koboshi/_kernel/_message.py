@@ -10,7 +10,7 @@ be checked argument by argument.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -167,3 +167,27 @@ def describe(message: object) -> str:
         return message.name
     name = getattr(message, "__qualname__", None)
     return name if isinstance(name, str) else repr(message)
+
+
+def no_such_message(name: str, protocol: Mapping[Any, Entry], message: Any) -> UsageError:
+    """Why something cannot be sent to an actor of the class `name`."""
+    known = sorted({entry.name for entry in protocol.values()})
+    listed = ", ".join(known) if known else "none"
+    if isinstance(message, str):
+        return UsageError(
+            f"messages are sent by reference: pass {name}.{message}, not the string {message!r}; "
+            f"the messages of {name} are: {listed}"
+        )
+    if getattr(message, "__self__", None) is not None:
+        return UsageError(
+            f"{describe(message)} is bound to an instance; pass the message of the class, such as "
+            f"{name}.{getattr(message, '__name__', '...')}"
+        )
+    if getattr(message, MARK, False):
+        return UsageError(
+            f"{describe(message)} is not a message of {name}; the messages of {name} are: {listed}"
+        )
+    return UsageError(
+        f"{describe(message)} is not marked with @kb.message, so {name} cannot be sent it; "
+        f"the messages of {name} are: {listed}"
+    )

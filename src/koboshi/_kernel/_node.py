@@ -18,7 +18,7 @@ from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from . import _bonds, _lifecycle
+from . import _bonds, _end, _turn
 from ._cell import (
     DOOMED,
     IDLE,
@@ -141,7 +141,7 @@ class Node:
                 cell = queue.popleft()
                 if cell.state != QUEUED:
                     if cell.state == DOOMED:
-                        _lifecycle.die(cell)
+                        _end.die(cell)
                     continue  # else: suspended or ended since it was queued
                 cell.state = RUNNING
                 if cell.task is not None:
@@ -185,7 +185,7 @@ class Node:
                         self._failed(cell, error, item)
                         break
                     if request is not None or cell.state != RUNNING or result.__class__ is CoroutineType:
-                        if not _lifecycle.completed(cell, item, result):
+                        if not _turn.completed(cell, item, result):
                             break
                         self.current = cell  # a coroutine's step may have been in between
                     if not mailbox:
@@ -232,17 +232,17 @@ class Node:
     def _failed(self, cell: Cell, error: BaseException, item: Item) -> None:
         """A plain handler raised."""
         self.current = None
-        _lifecycle.crash(cell, error, item)
-        _lifecycle.leave(cell)
+        _end.crash(cell, error, item)
+        _turn.leave(cell)
         if isinstance(error, KeyboardInterrupt):
             raise error
 
     def crash(self, cell: Cell, error: BaseException, item: Item) -> None:
-        """End a cell for an error that its own code did not raise; see `_lifecycle.crash`."""
-        _lifecycle.crash(cell, error, item)
+        """End a cell for an error that its own code did not raise; see `_end.crash`."""
+        _end.crash(cell, error, item)
 
     # A coroutine is over: for tasks, which cannot import it.
-    task_ended = staticmethod(_lifecycle.task_ended)
+    task_ended = staticmethod(_turn.task_ended)
 
     def drive(self, cell: Cell, coro: Coroutine[Any, Any, Any], item: Item) -> None:
         """Give a cell the coroutine that its handler returned; it begins at the cell's next turn."""

@@ -17,10 +17,10 @@ from ._actor import Actor, ActorClass
 from ._cell import NO_KWARGS, NO_PROTOCOL, Cell
 from ._errors import NotInProcess, UsageError
 from ._events import Started
-from ._lifecycle import run_body, start_failed
 from ._node import Node, this_node
 from ._reasons import Timeout
 from ._ref import ActorRef
+from ._start import run_body, start_failed
 from ._wait import ReceiveWait
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ suspended, starting, `async def`, budget spent) the call parks the caller on a `
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -17,31 +16,17 @@ from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from ._cell import (
-    DEAD,
-    DOOMED,
-    IDLE,
-    NO_KWARGS,
-    QUEUED,
-    REMOTE,
-    RESTING,
-    RUNNING,
-    STATE_NAMES,
-    Cell,
-    Item,
-)
-from ._errors import ActorExited, CallCycle, CallTimeout, NotRunning, UsageError, WrongThread
-from ._message import MARK, Entry, Message, describe
-from ._reasons import KILL, NORMAL, ExitReason, NoConnection, NoProc, as_reason
-from ._wait import Request, Wait
+from ._address import Address
+from ._calls import check_within, given_up, own_task, promised, refuse_cycle, set_deadline
+from ._cell import DEAD, DOOMED, IDLE, NO_KWARGS, QUEUED, REMOTE, RESTING, RUNNING, Cell, Item
+from ._errors import ActorExited, CallCycle, CallTimeout, NotRunning
+from ._message import MARK, Entry, Message, describe, no_such_message
+from ._reasons import NoConnection
+from ._wait import Request
 
 if TYPE_CHECKING:
     from ._actor import Actor
-    from ._node import Node
-    from ._place import Place
     from ._reply import ReplyTo
-    from ._route import RemoteCell
-    from ._task import CellTask
     from ._threadsafe import ThreadsafeRef
     from ._timers import Timer
 
@@ -51,10 +36,8 @@ P = ParamSpec("P")
 RR = TypeVar("RR")
 V = TypeVar("V")
 
-DEFAULT_DEADLINE = 5.0
 
-
-class ActorRef(Generic[AC]):
+class ActorRef(Address, Generic[AC]):
     """Address of an actor or a bare process.
 
     A *pid ref* names one incarnation. A *stable ref*, from `Supervisor.ref` or `named`, names a place
@@ -62,14 +45,7 @@ class ActorRef(Generic[AC]):
     the same incarnation or the same place.
     """
 
-    __slots__ = ("_cell", "_place", "_within")
-
-    def __init__(
-        self, cell: Cell, place: Place | None = None, within: float | None = DEFAULT_DEADLINE
-    ) -> None:
-        self._cell = cell
-        self._place = place
-        self._within = within
+    __slots__ = ()
 
     # -- messages --------------------------------------------------------------------------
 
@@ -328,76 +304,6 @@ class ActorRef(Generic[AC]):
                 entry.check(args, kwargs)
         return Timer(cell.node, seconds, lambda: self.cast(message, *args, **kwargs), self, repeat=repeat)
 
-    # -- the process behind it ---------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Whether somebody is at this address now."""
-        return self._target().state != DEAD
-
-    def exit(self, reason: object = NORMAL) -> None:
-        """Send an exit signal from the current process, or from nowhere outside of one.
-
-        `Normal()` is ignored by others, `Kill()` cannot be trapped, any other reason ends the process
-        unless it traps exits. A value that is no `ExitReason` is sent as `Exited(value)`, an exception
-        as `Crashed`.
-        """
-        cell = self._target()
-        if get_ident() != cell.node.thread:
-            raise self._wrong_thread()
-        cell.node.signal_exit(cell, as_reason(reason))
-
-    def kill(self) -> None:
-        """End the process now: it cannot trap this, and its `on_stop` does not run."""
-        self.exit(KILL)
-
-    async def stop(self, reason: object = NORMAL, *, timeout: float | None = 5.0) -> None:
-        """Ask the actor to end after the mail that it has, and wait until it has ended.
-
-        A bare process is ended at once: only its own code knows what of its mail it wants.
-
-        Args:
-            reason: its exit reason.
-            timeout: seconds to wait; the request stands when they are over.
-
-        Raises:
-            ActorExited: it was dead already (`NoProc`), or ended for another reason than asked.
-            CallTimeout: it is still alive.
-            CallCycle: asked by the actor itself; use `self.stop()` there.
-        """
-        from ._lifecycle import gone
-
-        wanted = as_reason(reason)
-        cell = self._target()
-        node = cell.node
-        if cell.state == DEAD:
-            raise ActorExited(repr(self), "stop", NoProc(), maybe_executed=False)
-        if node.current is cell:
-            raise CallCycle((cell.label(), cell.label()), "stop")
-        if cell.info.stop_request is cell.info.on_info:
-            cell.condemn(wanted)  # a bare process takes its mail itself and would not know a stop request
-        else:
-            cell.post((cell.info.stop_request, wanted, None, copy_context(), None))
-        ended = await gone(cell, timeout)
-        if ended is None:
-            raise CallTimeout(cell.label(), "stop", timeout or 0.0, maybe_executed=True)
-        if ended != wanted:
-            raise ActorExited(cell.label(), "stop", ended, maybe_executed=True)
-
-    async def wait_exit(self, timeout: float | None = None) -> ExitReason | None:
-        """Wait until this incarnation has ended; its reason, or None after `timeout` seconds."""
-        from ._lifecycle import gone
-
-        return await gone(self._target(), timeout)
-
-    def suspend(self) -> None:
-        """Let mail queue up without being handled, until `resume`. Twice is the same as once."""
-        self._target().node.suspend(self._target())
-
-    def resume(self) -> None:
-        """Handle mail again."""
-        self._target().node.resume(self._target())
-
     @property
     def threadsafe(self) -> ThreadsafeRef[AC]:
         """The same address for use on threads other than the event loop's."""
@@ -407,21 +313,6 @@ class ActorRef(Generic[AC]):
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _target(self) -> Cell:
-        """The cell that is meant now; a dead one when nobody is there."""
-        if self._place is not None and self._cell.state == DEAD:
-            found = self._place.cell
-            if found is not None:
-                if not self._place.by_name:
-                    self._cell = found
-                return found
-        return self._cell
-
-    def _not_running(self, what: str) -> NotRunning:
-        """The error of a send that found nobody here."""
-        vacancy = None if self._place is None else self._place.vacancy()
-        return NotRunning(repr(self), what, *(vacancy or ()))
-
     def _find(self, message: Any) -> tuple[Cell, Entry]:
         """Resolve the address and the message, or say what is wrong with either."""
         cell = self._target()
@@ -430,7 +321,7 @@ class ActorRef(Generic[AC]):
         except TypeError:
             entry = None
         if entry is None and not (cell.state == DEAD and getattr(message, MARK, False)):
-            raise _no_such_message(cell, message)
+            raise no_such_message(cell.info.name, cell.info.protocol, message)
         if cell.state == DEAD or entry is None:
             if isinstance(cell.doom, NoConnection):
                 raise ActorExited(cell.label(), describe(message), cell.doom, maybe_executed=False)
@@ -480,127 +371,7 @@ class ActorRef(Generic[AC]):
                 request.answer(result)
         return request
 
-    def _wrong_thread(self) -> WrongThread:
-        return WrongThread(
-            f"{self!r} was used on another thread than its event loop's; use `ref.threadsafe.call(...)` "
-            "or `ref.threadsafe.cast(...)`"
-        )
-
     def __reduce__(self) -> tuple[Any, ...]:
         from ._route import ref_from, route_of
 
         return ref_from, (route_of(self._cell.node, repr(self)).address_of_ref(self),)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ActorRef):
-            return NotImplemented
-        if self._place is not None or other._place is not None:
-            return self._place == other._place
-        return self._cell is other._cell
-
-    def __hash__(self) -> int:
-        return hash(self._cell if self._place is None else self._place)
-
-    def __repr__(self) -> str:
-        cell = self._target()
-        if self._place is None:
-            return f"<ActorRef {cell.label()} {STATE_NAMES[cell.state]}>"
-        return f"<ActorRef {self._place.label()} {STATE_NAMES[cell.state]}>"
-
-
-def set_deadline(request: Request, seconds: float | None, caller: Cell | None) -> None:
-    """Give a call its deadline: its own, or the one that the caller itself is under, if sooner."""
-    own = None if seconds is None else request.began + seconds
-    inherited = deadline_of(caller)
-    if inherited is not None and (own is None or inherited < own):
-        request.deadline = inherited
-        if inherited <= request.began:
-            raise CallTimeout(request.target.label(), describe(request.message), 0.0, maybe_executed=False)
-        request.target.node.deadlines.add_once(request, inherited)
-    elif own is not None and seconds is not None:
-        request.deadline = own
-        request.target.node.deadlines.add(request, seconds)
-
-
-def promised(cell: Cell, what: object, within: float | None) -> Request:
-    """A call that no message stands for: whoever is given it may answer at any time.
-
-    Its maker awaits the outcome, and then says `given_up`. One that only the cell will answer is owed by it.
-    """
-    request = Request(cell, what, cell.node.loop.time(), None)
-    request.deferred = request.started = True
-    set_deadline(request, within, cell.node.current)
-    return request
-
-
-def own_task(caller: Cell | None, node: Node) -> CellTask | None:
-    """The caller's task, if it is what runs now and not an asyncio task started by its handler."""
-    if caller is None or caller.task is None:
-        return None
-    # Typed for `Task`; a `CellTask` passes for one.
-    running = cast("object", asyncio.current_task(node.loop))
-    return caller.task if running is caller.task else None
-
-
-def check_within(seconds: object) -> None:
-    """Raise `UsageError` unless it is a time for `within`: seconds >= 0, or None."""
-    if seconds is None:
-        return
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
-        raise UsageError(f"within takes seconds >= 0 or None, got {seconds!r}")
-
-
-def deadline_of(caller: Cell | None) -> float | None:
-    if caller is None or caller.task is None:
-        return None
-    request = caller.task.item[4]
-    return None if request is None else request.deadline
-
-
-def given_up(request: Request) -> None:
-    """Nobody waits for the request any more: its deadline and its target need not keep it."""
-    request.done = True
-    request.future = None  # which has the reply, and a deadline's queue may keep the request for seconds
-    if request.timer is not None:
-        request.timer.cancel()
-
-
-def refuse_cycle(caller: Cell, target: Cell, message: Any) -> RemoteCell | None:
-    """Raise `CallCycle` when the target waits, through any chain of calls, for the caller.
-
-    Returns the cell of another node that the target waits for, if the chain goes on there.
-    """
-    path = [caller.label()]
-    cell = target
-    for _ in range(len(cell.node.cells) + 1):
-        path.append(cell.label())
-        if cell is caller:
-            raise CallCycle(path, describe(message))
-        wait: Wait | None = None if cell.task is None else cell.task.wait
-        if not isinstance(wait, Request) or wait.done or wait.deferred:
-            break
-        cell = wait.target
-    return cast("RemoteCell", cell) if cell.state == REMOTE else None
-
-
-def _no_such_message(cell: Cell, message: Any) -> UsageError:
-    name, known = cell.info.name, sorted({entry.name for entry in cell.info.protocol.values()})
-    listed = ", ".join(known) if known else "none"
-    if isinstance(message, str):
-        return UsageError(
-            f"messages are sent by reference: pass {name}.{message}, not the string {message!r}; "
-            f"the messages of {name} are: {listed}"
-        )
-    if getattr(message, "__self__", None) is not None:
-        return UsageError(
-            f"{describe(message)} is bound to an instance; pass the message of the class, such as "
-            f"{name}.{getattr(message, '__name__', '...')}"
-        )
-    if getattr(message, MARK, False):
-        return UsageError(
-            f"{describe(message)} is not a message of {name}; the messages of {name} are: {listed}"
-        )
-    return UsageError(
-        f"{describe(message)} is not marked with @kb.message, so {name} cannot be sent it; "
-        f"the messages of {name} are: {listed}"
-    )

@@ -11,10 +11,10 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._bonds import bonds_of
+from ._calls import deadline_of
 from ._cell import NO_KWARGS, Cell
 from ._errors import NotInProcess
 from ._node import this_node
-from ._ref import deadline_of
 from ._wait import Request
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ._actor import ActorClass
 from ._cell import DEAD, REMOTE, Cell, Item
+from ._end import end
 from ._errors import UsageError
-from ._lifecycle import end
 from ._message import Entry, answer_for, wire_name
 from ._node import this_node
 

@@ -12,12 +12,12 @@ from ._bonds import Monitor
 from ._cell import DEAD, STATE_NAMES, Cell
 from ._errors import ActorExited, UsageError
 from ._events import Instrument
-from ._lifecycle import launch, started
 from ._node import this_node
 from ._place import NamePlace
 from ._process import current_cell
 from ._reasons import NOPROC, Exit, Normal
 from ._ref import ActorRef
+from ._start import launch, started
 from ._watchdog import watchdog_of
 
 AA = TypeVar("AA", bound=Actor)

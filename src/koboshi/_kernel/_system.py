@@ -57,7 +57,7 @@ async def ask(ref: ActorRef[Any], operation: Operation, *args: Any, shown: objec
         UsageError: it is a bare process, which takes its mail itself.
         Exception: what the operation raised.
     """
-    from ._ref import given_up, own_task, refuse_cycle, set_deadline
+    from ._calls import given_up, own_task, refuse_cycle, set_deadline
 
     cell = ref._target()
     shown = operation if shown is None else shown

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .._kernel._cell import Cell
+from .._kernel._end import gone, hear_by_error
 from .._kernel._errors import StartTimeout
-from .._kernel._lifecycle import gone, hear_by_error
 from .._kernel._place import Place
 from .._kernel._reasons import KILLED, SHUTDOWN, ExitReason, Killed
 from .._kernel._ref import ActorRef

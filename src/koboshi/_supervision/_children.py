@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from .._kernel._actor import Actor
 from .._kernel._cell import DEAD, NO_KWARGS, Cell
 from .._kernel._errors import StartError
-from .._kernel._lifecycle import Ignored
 from .._kernel._place import Place
 from .._kernel._reasons import SHUTDOWN, ExitReason
 from .._kernel._ref import ActorRef
 from .._kernel._reply import ReplyTo
+from .._kernel._start import Ignored
 from ._child import ON_THE_WAY, Child, expect_start, stop_cell, wait_start
 from ._spec import ChildSpec
 

@@ -16,8 +16,8 @@ from typing import Any
 from .._kernel._cell import DEAD, NO_KWARGS
 from .._kernel._errors import NameTaken, StartError
 from .._kernel._events import GivenUp, Parked, Restarted, RestartFailed
-from .._kernel._lifecycle import Ignored
 from .._kernel._reasons import NORMAL, SHUTDOWN, Exit, ExitReason, GaveUp, Shutdown, as_reason
+from .._kernel._start import Ignored
 from ._child import ON_THE_WAY, Child
 from ._children import Children
 from ._restart import (

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from .._kernel._bonds import Monitor, monitor
 from .._kernel._cell import NO_KWARGS, Cell
+from .._kernel._end import gone
 from .._kernel._errors import SupervisorGaveUp, UsageError
-from .._kernel._lifecycle import gone, launch
 from .._kernel._message import Message, message
 from .._kernel._node import this_node
 from .._kernel._reasons import KILLED, SHUTDOWN, Down, ExitReason, GaveUp, Shutdown, first_error
 from .._kernel._ref import ActorRef
+from .._kernel._start import launch
 from .._kernel._task import START
 from .._kernel._watchdog import watch
 from ._child import expect_start, wait_start

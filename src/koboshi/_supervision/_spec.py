@@ -13,8 +13,8 @@ from .._kernel import _bonds
 from .._kernel._actor import Actor
 from .._kernel._cell import POLICIES, Cell
 from .._kernel._errors import UsageError
-from .._kernel._lifecycle import launch
 from .._kernel._process import Process, spawn_cell
+from .._kernel._start import launch
 from ._options import hashed, one_of
 from ._placement import Placement, placement_of
 from ._restart import RESTARTS, Backoff, Budget, Restart, backoff_of, budget_of
@@ -145,7 +145,7 @@ class ChildSpec(Generic[AC]):
         return not isinstance(self.target, type)
 
     def launch(self, node: Node, parent: Cell, place: Place, extra: tuple[Any, ...] = ()) -> Cell:
-        """Start the child, linked to its supervisor, in its place. See `_lifecycle.launch`."""
+        """Start the child, linked to its supervisor, in its place. See `_start.launch`."""
         if self.on is not None:
             return self.on.launch(self, node, parent, place, extra + self.args)
 

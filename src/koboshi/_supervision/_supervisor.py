@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from .._kernel._actor import Actor
 from .._kernel._cell import DEAD
+from .._kernel._end import Stop
 from .._kernel._errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -25,11 +26,11 @@ from .._kernel._errors import (
     StartError,
     UsageError,
 )
-from .._kernel._lifecycle import Ignored, Stop
 from .._kernel._reasons import SHUTDOWN, ExitReason, FailedToStart, Shutdown, as_reason
 from .._kernel._ref import ActorRef
 from .._kernel._reply import defer
 from .._kernel._self import nobody
+from .._kernel._start import Ignored
 from ._child import ON_THE_WAY, Child, ChildInfo, Counts, SupervisorStatistics
 from ._options import one_of
 from ._restart import AUTO_SHUTDOWNS, STRATEGIES, AutoShutdown, Backoff, Budget, Strategy, backoff_of

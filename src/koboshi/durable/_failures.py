@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .._kernel._errors import KoboshiError
+from .._kernel._errors import KoboshiError, UsageError
 
 __all__ = [
     "ActorExists",
@@ -28,6 +28,7 @@ __all__ = [
     "PayloadTooLarge",
     "QueueFull",
     "Refused",
+    "RequestMismatch",
     "SchemaTooNew",
     "StatementRefused",
     "StoreClosed",
@@ -56,6 +57,26 @@ class Refused(DurableError):
     The actor goes on with the state from before the turn: a rule of the business has said no, and nothing
     is broken.
     """
+
+
+class RequestMismatch(DurableError, UsageError):
+    """A request's id came again with another message or other arguments; nothing was done for it.
+
+    Attributes:
+        kept: the message that was handled, or recorded, under the id.
+        came: the message that came now.
+    """
+
+    def __init__(self, actor: str, request: str, kept: str, came: str) -> None:
+        what = "with other arguments" if came == kept else f"as {came}"
+        super().__init__(
+            f"the request {request!r} of {actor} is kept as {kept}, and came again {what}; what is kept is no answer "
+            "to that: give each request an id of its own"
+        )
+        self.actor = actor
+        self.request = request
+        self.kept = kept
+        self.came = came
 
 
 class StoreUnusable(DurableError):

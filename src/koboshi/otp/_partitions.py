@@ -11,11 +11,11 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from .._kernel._actor import Actor
 from .._kernel._errors import ChildError, NameTaken, StartError, UsageError
-from .._kernel._lifecycle import Ignored
 from .._kernel._message import Message, message
 from .._kernel._processors import processors
 from .._kernel._ref import ActorRef
 from .._kernel._self import nobody
+from .._kernel._start import Ignored
 from .._supervision._child import Child
 from .._supervision._options import hashed, whole
 from .._supervision._restart import Backoff, Strategy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 import msgspec
@@ -10,6 +9,7 @@ import pytest
 
 import koboshi as kb
 
+from ..changes import delivered
 from .accounts import Account, bank_of
 
 
@@ -96,8 +96,7 @@ async def test_a_recorded_message_of_the_wrong_type_is_refused_at_whoever_sends_
         with pytest.raises(kb.ActorExited, match="verb: Expected `str`, got `int`"):
             await errands["e"].call(Errand.run, "remind", 5)
         await bank["a"].put(Account.deposit, 5)
-        while bank.statistics().delivered < 1:  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.01)
+        await delivered(bank)
 
         assert 5 == await bank["a"].call(Account.balance)
         assert 0 == bank.statistics().dead_letters + errands.statistics().dead_letters
@@ -115,8 +114,7 @@ async def test_a_message_from_a_program_with_another_type_is_a_dead_letter_that_
     async with kb.Supervisor(letters.child()):
         await letters["l"].call(Post.letter)
     async with kb.Supervisor(bank.child()):
-        while bank.statistics().dead_letters < 1:  # noqa: ASYNC110 - rows tell nobody
-            await asyncio.sleep(0.01)
+        await delivered(bank)
         kind = bank._definition.live
         assert kind is not None
         [(state, report)] = await kind.store.read(

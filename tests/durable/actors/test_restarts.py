@@ -15,6 +15,7 @@ from koboshi.durable.actors._codec import arguments_of
 from koboshi.durable.actors._kind import Kind
 from koboshi.durable.actors._letter import put_source
 from koboshi.durable.stores import MemoryEngine
+from koboshi.otp import introspection
 from koboshi.testing import wait_idle
 
 from .accounts import Account, bank_of
@@ -223,3 +224,24 @@ async def test_a_message_that_was_called_before_it_was_delivered_is_handled_once
         await delivered(bank)
         assert 6 == await bank["a"].call(Account.balance)
         assert 0 == bank.statistics().lost
+
+
+async def test_an_actor_that_has_crashed_is_woken_before_its_kind_has_heard_of_the_end(store: str) -> None:
+    bank = bank_of(store)
+    async with kb.Supervisor(bank.child()):
+        kind = kind_of(bank)
+        for key in "ab":
+            await bank[key].call(Account.deposit, 5)
+        crashed = dict(kind.active)
+        # The kind comes to nothing meanwhile, as on a loop that is busy.
+        await introspection.suspend(kind.me)
+        for key in "ab":
+            with pytest.raises(kb.ActorExited):
+                await bank[key].call(Account.break_after, 6)
+        assert crashed == kind.active
+
+        assert 5 == await bank["a"].call(Account.balance)
+        bank["b"].cast(Account.deposit, 1)
+        await until(lambda: kind.active["b"] is not crashed["b"], bank)
+        await introspection.resume(kind.me)
+        assert [6, 7] == [await bank[key].call(Account.deposit, 1) for key in "ab"]

@@ -150,8 +150,8 @@ class Household:
     async def check(self) -> None:
         """All of it can be read."""
         diaries = self.diaries
-        assert SECRET == await diaries["a"].request("r").call(Diary.add, "not again")
-        assert SECRET == await diaries["a"].request("f").call(Diary.pass_on, "b", "not again")
+        assert SECRET == await diaries["a"].request("r").call(Diary.add, SECRET)
+        assert SECRET == await diaries["a"].request("f").call(Diary.pass_on, "b", SECRET)
         assert [SECRET] == await diaries["a"].call(Diary.lines) == await diaries["a"].as_of(1)
         assert [SECRET] == await diaries["b"].call(Diary.lines)
         assert [SECRET] * 3 == await self.notes["n"].call(Notes.lines)

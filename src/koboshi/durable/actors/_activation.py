@@ -16,11 +16,12 @@ import msgspec
 from ..._kernel._errors import UsageError
 from ..._kernel._reasons import Crashed
 from ..._kernel._reply import defer
-from .._failures import DurableError, is_own_fault
+from .._failures import DurableError, RequestMismatch, is_own_fault
 from ..stores import Row, Store
 from ._claim import all_answered, answered_before
 from ._codec import reply_codec, within_limit
-from ._forward import Forwarded, Relay, address_in
+from ._filed import Filed, Question, file_reply, opened
+from ._forward import Forwarded, Relay
 from ._identity import Identity
 from ._seal import Sealer
 from ._write import Effects, Write
@@ -56,6 +57,7 @@ class Activation:
         "flying",
         "kind",
         "outbox_seq",
+        "question",
         "ref",
         "revision",
         "sealer",
@@ -96,13 +98,14 @@ class Activation:
         self.outbox_seq = 0
         # The message of the outbox that the turn in hand handles.
         self.consuming: tuple[str, int] | None = None
-        # The request's id that it came with.
+        # The request's id that it came with, and what was asked with it.
         self.asked: str | None = None
+        self.question: Question
         # By source of a reminder that was forgotten here: the number up to which its messages are not wanted.
         self.void: dict[str, int] = {}
-        # Replies by request id: sealed bytes, or the write that will have them, with the value. `_unread` says
-        # that the store may have more.
-        self.answered: dict[str, bytes | tuple[Write, Any]] = {}
+        # Replies by request id: sealed bytes, or the write that will have them, with value and question. `_unread`
+        # says that the store may have more.
+        self.answered: dict[str, bytes | tuple[Write, Any, Question]] = {}
         self._unread = revision > 0
         # Durability "snapshot": the revision that was handed over last.
         self._saved = revision
@@ -187,7 +190,7 @@ class Activation:
         if request_id is not None:
             sealed = self._filed(run, value, request_id)
             write.requests.append((request_id, revision, sealed, KEEP_REPLIES))
-            self.answered[request_id] = (write, value)
+            self.answered[request_id] = (write, value, self.question)
         if events is not None:
             write.events += events
         self.blob, self.revision, self.effects = blob, revision, None
@@ -212,7 +215,7 @@ class Activation:
         if isinstance(value, Forwarded):
             return value.filed(self, request_id)
         reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
-        return self.sealer.seal(self.who, "reply", request_id, reply)[0]
+        return file_reply(self.sealer, self.who, request_id, self.question, reply)
 
     def sealing(self) -> Callable[[Write], tuple[Any, ...] | None]:
         """What a write of it asks when it is handed over."""
@@ -316,27 +319,40 @@ class Activation:
 
     def repeated(self, run: Any, request_id: str) -> Any:
         """The reply of a request that has been handled before; it may still wait for its commit."""
+        found = self.answered[request_id]
+        if isinstance(found, bytes):
+            filed = opened(self.sealer, self.who, request_id, found)
+        else:
+            filed = Filed(found[2], b"", None)
+        try:
+            filed.question.check(self.who, request_id, self.question)
+        except RequestMismatch as mismatch:
+            return self._mismatched(mismatch)
         if self.consuming is not None:
             # The message was put as well, and called before it was delivered: all that is left is its row.
             return self.finish(run, None, None)
-        found = self.answered[request_id]
         if not isinstance(found, bytes):
             return self._reply_with(found[0], found[1], is_error=False)
-        address = address_in(self.kind.definition, self.who, request_id, found)
-        if address is not None:
+        if filed.address is not None:
             request = defer().hand_over()
             if request is not None:
-                self.kind.relays.start(address, request)
+                self.kind.relays.start(filed.address, request)
             return None
-        blob = self.sealer.open(self.who, "reply", request_id, found)
         try:
-            return reply_codec(run).decode(blob)
+            return reply_codec(run).decode(filed.reply)
         except msgspec.MsgspecError as error:
             mistake = UsageError(
-                f"the request {request_id!r} of {self.who} has a reply, and it is none of {run.__qualname__} "
-                f"({error}); give each request an id of its own"
+                f"the request {request_id!r} of {self.who} has a reply that {run.__qualname__} does not give any "
+                f"more ({error}); ask with another id"
             )
             return self.hold(mistake, is_error=True)
+
+    def _mismatched(self, mismatch: RequestMismatch) -> Any:
+        """The request's id is another question's; a message of the outbox is done with."""
+        consuming = self.dropped()
+        if consuming is not None:
+            self.kind.deliveries.refused(self.who.key, consuming, mismatch)
+        return self.hold(mismatch, is_error=True)
 
 
 def first_number(revision: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 import typing
 from collections.abc import Callable
@@ -20,6 +21,9 @@ __all__ = ["CODECS", "LIMIT", "Arguments", "Codec", "arguments_of", "codec_of", 
 LIMIT = 16 * 1024 * 1024
 CODECS = ("msgpack", "json", "protobuf")
 
+# One order for what has none of its own, such as sets.
+_sorted = msgspec.msgpack.Encoder(order="deterministic").encode
+_SCALARS = (int, float, str, bytes, bool)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -133,7 +137,7 @@ def within_limit(what: str, blob: bytes) -> bytes:
 class Arguments:
     """The arguments of one message, both ways."""
 
-    __slots__ = ("_counts", "_hints", "_name", "_names", "_signature")
+    __slots__ = ("_counts", "_hints", "_name", "_names", "_scalars", "_signature")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._name = fn.__qualname__
@@ -144,6 +148,9 @@ class Arguments:
         self._names = [each.name for each in parameters]
         plain = all(each.kind in _POSITIONAL for each in parameters)
         least = sum(each.default is each.empty for each in parameters)
+        # The types of those that are surely as declared when all are of these very types.
+        hints = tuple(self._hints.get(each) for each in self._names)
+        self._scalars = hints if plain and all(each in _SCALARS for each in hints) else None
         self._counts = range(least, len(parameters) + 1) if plain else range(0)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -185,6 +192,35 @@ class Arguments:
             else:
                 bound.arguments[name] = self._typed(name, value)
         return list(bound.args[1:]), dict(bound.kwargs)
+
+    def digest(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, typed: bool) -> bytes:
+        """What is the same for the same arguments, whoever sends them how; empty where they cannot be encoded.
+
+        Args:
+            typed: they are of their declared types already. Those of a call need not be: 5 where a float is declared.
+        """
+        try:
+            if not typed:
+                args, kwargs = self._as_declared(args, kwargs)
+            if kwargs or len(args) not in self._counts:
+                bound = self._signature.bind(None, *args, **kwargs)
+                args, kwargs = bound.args[1:], bound.kwargs
+            blob = _sorted((args, kwargs))
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+            return b""
+        return hashlib.blake2b(blob, digest_size=16).digest()
+
+    def _as_declared(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not kwargs and tuple(map(type, args)) == self._scalars:
+            return args, kwargs
+        blob = msgspec.msgpack.encode((args, kwargs))
+        try:
+            values, named = self.decode(blob)
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            return args, kwargs  # a call's may be of any type
+        return tuple(values), named
 
     def _typed(self, name: str, plain: Any) -> Any:
         hint = self._hints.get(name, Any)

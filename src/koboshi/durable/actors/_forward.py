@@ -11,19 +11,18 @@ import asyncio
 import functools
 import hashlib
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from ..._kernel._errors import NotRunning
 from .._failures import HostLost, Refused
 from ..stores import Row, Session
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import reply_codec
+from ._filed import Address, file_forward, opened
 from ._identity import Identity
 from ._letter import put_source
 from ._numbers import report_number
-from ._seal import FORWARD, open_text
+from ._seal import open_text
 
 if TYPE_CHECKING:
     from ..._kernel._wait import Request
@@ -32,28 +31,13 @@ if TYPE_CHECKING:
     from ._kind import Kind
     from ._seal import Sealer
 
-__all__ = ["Address", "Forwarded", "Relay", "Relays", "address_in"]
+__all__ = ["Forwarded", "Relay", "Relays"]
 
 _MOST_ID = 128
 # Seconds between looks for a reply that another program files, at first and at most.
 _FIRST, _MOST = 0.05, 1.0
 _REQUEST = ("system_name", "actor_type", "actor_key", "request_id")
 _SOURCE = ("system_name", "source", "seq")
-
-
-class Address(NamedTuple):
-    """Who gives a reply: an actor, the message, and the request's id that it is filed under."""
-
-    system: str
-    type: str
-    key: str
-    message: str
-    request: str
-
-    @property
-    def who(self) -> Identity:
-        """The actor."""
-        return Identity(*self[:3])
 
 
 class Forwarded:
@@ -79,8 +63,8 @@ class Forwarded:
 
     def filed(self, activation: Activation, request_id: str) -> bytes:
         """What is filed under the turn's request id in the place of a reply."""
-        plain = msgspec.msgpack.encode(tuple(self.address))
-        return FORWARD + activation.sealer.seal(activation.who, "forward", request_id, plain)[0]
+        question = activation.question
+        return file_forward(activation.sealer, activation.who, request_id, question, self.address)
 
 
 def _following(request_id: str) -> str:
@@ -89,14 +73,6 @@ def _following(request_id: str) -> str:
     if len(following) > _MOST_ID:
         following = hashlib.blake2b(following.encode(), digest_size=24).hexdigest()
     return following
-
-
-def address_in(definition: Definition, who: Identity, request_id: str, stored: bytes) -> Address | None:
-    """Who gives the reply, if what is filed there is no reply."""
-    if stored[:1] != FORWARD:
-        return None
-    plain = definition.sealer.open(who, "forward", request_id, stored[1:])
-    return Address(*msgspec.msgpack.decode(plain, type=list[str]))
 
 
 class Relay:
@@ -196,12 +172,11 @@ class Relays:
 
     def _answered(self, address: Address, request: Request, filed: bytes) -> Address | None:
         definition = self._target(address)
-        further = address_in(definition, address.who, address.request, filed)
-        if further is None:
-            blob = definition.sealer.open(address.who, "reply", address.request, filed)
+        found = opened(definition.sealer, address.who, address.request, filed)
+        if found.address is None:
             fn = definition.message(address.message)
-            request.answer(None if fn is None else reply_codec(fn).decode(blob))
-        return further
+            request.answer(None if fn is None else reply_codec(fn).decode(found.reply))
+        return found.address
 
 
 def _look(session: Session, address: Address) -> tuple[bytes | None, str | None]:

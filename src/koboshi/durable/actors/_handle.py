@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from ..._kernel._calls import DEFAULT_DEADLINE
 from ..._kernel._errors import UsageError
-from ..._kernel._ref import DEFAULT_DEADLINE
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._spec import ChildSpec, child
 from ..stores import LEASE, Select, Session, StoreURL, check_url

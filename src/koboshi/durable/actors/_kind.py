@@ -15,10 +15,10 @@ from typing import Any
 from ..._kernel import _bonds
 from ..._kernel._cell import DEAD, IDLE, NO_KWARGS, Cell
 from ..._kernel._errors import NotRunning
-from ..._kernel._lifecycle import launch
 from ..._kernel._place import Place
 from ..._kernel._reasons import Exit, ExitReason, Shutdown
 from ..._kernel._ref import ActorRef
+from ..._kernel._start import launch
 from .._failures import DurableError, OwnedElsewhere
 from ..stores import Store, StoreUse
 from ._activation import Activation, first_number

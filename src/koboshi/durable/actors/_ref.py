@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from ..._kernel._calls import check_within
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._reasons import Shutdown
-from ..._kernel._ref import ActorRef, check_within
+from ..._kernel._ref import ActorRef
 from .._failures import Fenced, HostLost, OutcomeUnknown, StoreUnavailable
-from ..stores import Session
-from ..stores._tables import OUTBOX, REQUEST
 from ._actor import DurableActor
-from ._codec import arguments_of
 from ._definition import Definition
 from ._identity import checked_name
 from ._kind import Kind
-from ._letter import Letter, put_source
 from ._past import Past
-from ._publication import ROW
+from ._put import put
 from ._query import check_turn
 from ._routing import elsewhere, was_relayed
 from ._rows import erase_rows
@@ -111,6 +106,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
             StartError: its `initial` or `on_start` has failed.
             NotRunning: the kind does not run. One that its supervisor starts again is waited for, 5 s at most.
             StoreUnavailable: the store cannot be reached; nothing was recorded.
+            RequestMismatch: the request's id is that of another message, or of other arguments.
             OutcomeUnknown: nobody knows whether it was recorded; ask again with `request`.
             Corrupted: its row cannot be used.
             OwnedElsewhere: another program holds it and is alive.
@@ -121,7 +117,9 @@ class DurableRef(Past[A_co], Generic[A_co]):
         sends, delay = 0, _FIRST_DELAY
         while True:
             kind = self._definition.live
-            found: Activation | ActorRef[Kind] | None = None if kind is None else kind.active.get(self.key)
+            # Again only with a look whether it has ended: its kind hears of that a moment later than its callers.
+            found: Activation | ActorRef[Kind] | None
+            found = None if kind is None or sends else kind.active.get(self.key)
             try:
                 if found is None:
                     found = await self._found(message, began, deadline)
@@ -241,7 +239,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
             return
         kind = live(self._definition, message)
         activation = kind.active.get(self.key)
-        if activation is not None:
+        if activation is not None and activation.cell.state != DEAD:
             activation.used = kind.tick
             activation.ref.cast(message, *args, **kwargs)
             return
@@ -293,6 +291,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
         `request` gives it an id: the same id put again is handled once.
 
         Raises:
+            RequestMismatch: the id is that of another message, or of other arguments.
             StoreUnavailable, OutcomeUnknown, NotRunning, UsageError: as `call`.
         """
         self.check(message)
@@ -302,23 +301,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
             await self._routed(other, "put", message, deadline, args, kwargs)
             return
         kind = await self._definition.started(describe(message), deadline)
-        # The time in front: what was put first is read first.
-        request = self._request or f"{time.time_ns():016x}-{secrets.token_hex(8)}"
-        fn, who = cast("Any", message), self.who
-        source = put_source(who, request)
-        payload, key_id = self._definition.sealer.seal(
-            who, "message", f"{source}#0", arguments_of(fn).encode(args, kwargs)
-        )
-        row = (who.system, source, 0, who.type, who.key, fn.__name__, payload, "msgpack", key_id, "ready")
-
-        def write(session: Session) -> bool:
-            key = ("system_name", "actor_type", "actor_key", "request_id")
-            if session.lookup(REQUEST, ("revision",), key, [(*who, request)]):
-                return False
-            return session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True) == 1
-
-        if await kind.store.change(write):
-            kind.deliveries.posted([Letter(source, 0, who.key, fn.__name__, payload, 0)])
+        await put(kind, self.who, self._request, cast("Any", message), args, kwargs)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DurableRef) and self.who == other.who

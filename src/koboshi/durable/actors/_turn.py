@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .._failures import Refused
+from ._filed import question_of
 
 if TYPE_CHECKING:
     from ._activation import Activation
@@ -32,7 +33,7 @@ def turn(run: Callable[..., Any]) -> Callable[..., Any]:
             activation = self._kb_activation
             if activation is None:
                 return await run(self, *args, **kwargs)
-            request_id = _begin(activation)
+            request_id = _begin(activation, run, args, kwargs)
             if request_id is not None and request_id in activation.answered:
                 return activation.repeated(run, request_id)
             if activation.void and _is_void(activation):
@@ -53,7 +54,7 @@ def turn(run: Callable[..., Any]) -> Callable[..., Any]:
         activation = self._kb_activation
         if activation is None:
             return run(self, *args, **kwargs)
-        request_id = _begin(activation)
+        request_id = _begin(activation, run, args, kwargs)
         if request_id is not None and request_id in activation.answered:
             return activation.repeated(run, request_id)
         if activation.void and _is_void(activation):
@@ -69,7 +70,9 @@ def turn(run: Callable[..., Any]) -> Callable[..., Any]:
     return at_once
 
 
-def _begin(activation: Activation) -> str | None:
+def _begin(
+    activation: Activation, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
     """Take what came with the message out of its context, so that what the handler sends does not inherit it."""
     consuming = CONSUMING.get()
     if consuming is not None:
@@ -78,6 +81,8 @@ def _begin(activation: Activation) -> str | None:
     request_id = REQUEST_ID.get()
     if request_id is not None:
         REQUEST_ID.set(None)
+        # Now, since the handler may change what it was given.
+        activation.question = question_of(run, args, kwargs, typed=consuming is not None)
     activation.asked = request_id
     return request_id
 

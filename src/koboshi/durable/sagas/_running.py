@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any
 
+from ..._kernel._end import Stop
 from ..._kernel._errors import UsageError
-from ..._kernel._lifecycle import Stop
 from ..actors._codec import Codec, _hints, codec_of
 
 __all__ = ["KEY", "called", "result_codec", "step_key"]

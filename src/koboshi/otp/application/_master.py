@@ -11,8 +11,8 @@ import asyncio
 import inspect
 from typing import Any
 
+from ..._kernel._end import Stop
 from ..._kernel._errors import StartError, UsageError
-from ..._kernel._lifecycle import Stop
 from ..._kernel._reasons import SHUTDOWN, ExitReason, Shutdown
 from ..._kernel._ref import ActorRef
 from ..._supervision._child import Child

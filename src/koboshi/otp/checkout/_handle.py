@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..._kernel._actor import Actor
+from ..._kernel._calls import DEFAULT_DEADLINE, given_up, own_task, promised
 from ..._kernel._cell import DOOMED, Cell
 from ..._kernel._errors import CallError, UsageError
-from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, given_up, own_task, promised
+from ..._kernel._ref import ActorRef
 from .._answering import expect
 from .._target import ref_to
 from ._outcomes import CheckoutStatistics

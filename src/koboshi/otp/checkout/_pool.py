@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from ..._kernel import _bonds
 from ..._kernel._cell import IDLE, Cell
+from ..._kernel._end import Stop
 from ..._kernel._errors import StartError, UsageError
-from ..._kernel._lifecycle import Stop
 from ..._kernel._message import MARK, message
 from ..._kernel._reasons import Down, FailedToStart, Shutdown, as_reason
 from ..._kernel._ref import ActorRef

@@ -15,9 +15,9 @@ from typing import Any
 from ..._kernel._cell import NO_KWARGS, Cell
 from ..._kernel._errors import NameTaken, StartError, UsageError
 from ..._kernel._events import RestartFailed
-from ..._kernel._lifecycle import Ignored
 from ..._kernel._reasons import ExitReason, as_reason
 from ..._kernel._ref import ActorRef
+from ..._kernel._start import Ignored
 from ..._supervision._child import Child
 from ..._supervision._dynamic import DynamicSupervisor
 from ..._supervision._restart import Backoff

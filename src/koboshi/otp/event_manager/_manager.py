@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._kernel._actor import Actor
+from ..._kernel._end import Stop
 from ..._kernel._errors import UsageError
-from ..._kernel._lifecycle import Stop
 from ..._kernel._message import message
 from ..._kernel._reasons import NORMAL, SHUTDOWN, Crashed, Exit, ExitReason
 from ..._kernel._ref import ActorRef

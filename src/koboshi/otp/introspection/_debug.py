@@ -15,8 +15,8 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..._kernel._actor import ActorClass
+from ..._kernel._end import shown_state
 from ..._kernel._events import Event
-from ..._kernel._lifecycle import shown_state
 from ..._kernel._message import Entry
 from .._moves import moves
 from ._events import MessageFailed, MessageIn, MessageOut, StateChange, TraceEvent

@@ -13,11 +13,11 @@ from ..._kernel._actor import Actor
 from ..._kernel._bonds import Monitor
 from ..._kernel._cell import DEAD, REMOTE, Cell
 from ..._kernel._errors import KoboshiError
-from ..._kernel._lifecycle import launch
 from ..._kernel._message import message
 from ..._kernel._node import Node
 from ..._kernel._reasons import SHUTDOWN, Down, Exit, Normal
 from ..._kernel._ref import ActorRef
+from ..._kernel._start import launch
 from .._deliver import deliver
 
 if TYPE_CHECKING:

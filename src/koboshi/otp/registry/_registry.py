@@ -9,10 +9,10 @@ from weakref import WeakValueDictionary
 from ..._kernel import _bonds
 from ..._kernel._actor import Actor
 from ..._kernel._errors import UsageError
-from ..._kernel._lifecycle import launch
 from ..._kernel._message import message
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import named, nobody
+from ..._kernel._start import launch
 from ..._supervision._options import hashed, one_of, whole
 from .._answering import Answering
 from .._deliver import deliver

@@ -13,10 +13,10 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from ..._kernel._calls import deadline_of
 from ..._kernel._errors import UsageError
 from ..._kernel._events import Event
 from ..._kernel._node import this_node
-from ..._kernel._ref import deadline_of
 from ._refusals import Refused, Relieved, Saturated
 
 P = ParamSpec("P")

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ..._kernel._actor import Actor
+from ..._kernel._calls import DEFAULT_DEADLINE
 from ..._kernel._cell import DEAD, REMOTE
 from ..._kernel._errors import NotRunning, UsageError
 from ..._kernel._node import this_node
-from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef
+from ..._kernel._ref import ActorRef
 from ..._supervision._options import hashed
 from ..._supervision._supervisor import Supervisor
 from ...wire._keys import key_number

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..._kernel._actor import Actor
+from ..._kernel._calls import DEFAULT_DEADLINE, check_within, deadline_of
 from ..._kernel._errors import ActorExited, CallError, CallTimeout, MailboxFull, NotRunning, UsageError
 from ..._kernel._message import Message, describe
 from ..._kernel._node import this_node
-from ..._kernel._ref import DEFAULT_DEADLINE, ActorRef, check_within, deadline_of
+from ..._kernel._ref import ActorRef
 from ..._supervision._options import one_of, whole
 from ..._supervision._supervisor import Supervisor
 from ...wire._keys import Key

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overlo
 
 from ..._kernel._cell import DEAD, REMOTE
 from ..._kernel._errors import UsageError
-from ..._kernel._lifecycle import launch
 from ..._kernel._ref import ActorRef
 from ..._kernel._self import named
+from ..._kernel._start import launch
 from ._catalogue import catalogue_of
 from ._counters import CounterOp
 from ._errors import NoSuchTable

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from ..._kernel import _bonds
+from ..._kernel._calls import own_task  # pyright: ignore[reportPrivateUsage]
 from ..._kernel._cell import DEAD, Cell
+from ..._kernel._end import gone
 from ..._kernel._errors import ActorExited, CallTimeout, UsageError
-from ..._kernel._lifecycle import gone
 from ..._kernel._message import describe
 from ..._kernel._node import Node, this_node
 from ..._kernel._reasons import KILL, ExitReason, Killed, Normal
-from ..._kernel._ref import own_task  # pyright: ignore[reportPrivateUsage]
 from ..._kernel._wait import Wait
 from ._outcomes import Failed, Outcome
 from ._result import Result

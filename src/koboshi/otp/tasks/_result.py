@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..._kernel._bonds import bonds_of
+from ..._kernel._calls import own_task  # pyright: ignore[reportPrivateUsage]
 from ..._kernel._cell import DEAD, Cell
 from ..._kernel._node import Node
 from ..._kernel._reasons import NOPROC, Crashed, ExitReason
-from ..._kernel._ref import own_task  # pyright: ignore[reportPrivateUsage]
 from ..._kernel._wait import Request, Wait
 from ._outcomes import Failed, Ok, Outcome
 

@@ -6,14 +6,15 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from ..._kernel import _bonds
+from ..._kernel._calls import deadline_of
 from ..._kernel._cell import DEAD, NO_KWARGS, Cell
+from ..._kernel._end import gone
 from ..._kernel._errors import ActorExited, CallTimeout, NotInProcess, UsageError
-from ..._kernel._lifecycle import gone
 from ..._kernel._message import describe
 from ..._kernel._node import Node, this_node
 from ..._kernel._process import Process, spawn_cell
 from ..._kernel._reasons import KILL, SHUTDOWN, ExitReason, Killed, Shutdown
-from ..._kernel._ref import ActorRef, deadline_of
+from ..._kernel._ref import ActorRef
 from ._body import run
 from ._options import function, seconds_or_none
 from ._outcomes import Failed, Ok, Outcome

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..._kernel._actor import Actor
+from ..._kernel._end import gone
 from ..._kernel._errors import UsageError
 from ..._kernel._events import CommandOutput
-from ..._kernel._lifecycle import gone
 from ..._kernel._message import message
 from ..._kernel._reasons import ExitReason
 from ..._kernel._reply import defer

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from ..._kernel._end import gone
 from ..._kernel._errors import ActorExited, StartError
-from ..._kernel._lifecycle import gone
 from ..._kernel._node import this_node
 from ..._kernel._reasons import SHUTDOWN, ExitReason, first_error
 from ..._kernel._ref import ActorRef

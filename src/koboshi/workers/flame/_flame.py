@@ -9,12 +9,12 @@ from typing import Any
 from ..._kernel._cell import NO_KWARGS
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, UsageError
 from ..._kernel._events import CrashReport
-from ..._kernel._lifecycle import Ignored
 from ..._kernel._message import message
 from ..._kernel._reasons import SHUTDOWN, Down, ExitReason, NoConnection
 from ..._kernel._ref import ActorRef
 from ..._kernel._reply import ReplyTo, defer
 from ..._kernel._self import monitor
+from ..._kernel._start import Ignored
 from ..._supervision._child import Child
 from ..._supervision._dynamic import DynamicSupervisor
 from ..._supervision._options import seconds, whole

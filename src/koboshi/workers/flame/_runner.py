@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..._kernel._actor import Actor
-from ..._kernel._lifecycle import Stop
+from ..._kernel._end import Stop
 from ..._kernel._message import message
 from ..._kernel._reasons import ExitReason
 from ..._kernel._ref import ActorRef

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from ..._kernel._bonds import bonds_of
 from ..._kernel._cell import REMOTE, Cell, Item
 from ..._kernel._context import correlation_id
+from ..._kernel._end import hear_by_error
 from ..._kernel._errors import ActorExited, MailboxFull, StartError
-from ..._kernel._lifecycle import hear_by_error
 from ..._kernel._message import describe
 from ..._kernel._reasons import ExitReason, NoConnection
 from ..._kernel._route import INFO, MESSAGE, STOP, SYSTEM, RemoteCell, RemoteMessage

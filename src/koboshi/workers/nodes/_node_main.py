@@ -17,8 +17,8 @@ from typing import Any
 
 from ..._kernel import _bonds
 from ..._kernel._cell import REMOTE, Cell
+from ..._kernel._end import gone
 from ..._kernel._events import CrashReport, Dropped, Ended, Event, Started
-from ..._kernel._lifecycle import gone
 from ..._kernel._node import this_node
 from ..._kernel._reasons import KILLED, SHUTDOWN, ExitReason, Kill, NoConnection, portable_error
 from ..._kernel._route import RemoteCell

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..._kernel import _bonds
 from ..._kernel._cell import DEAD, Cell
+from ..._kernel._end import hear_by_error
 from ..._kernel._errors import KoboshiError, NameTaken, StartError
-from ..._kernel._lifecycle import Ignored, hear_by_error, launch
 from ..._kernel._place import Place
 from ..._kernel._process import process_class, spawn_cell
 from ..._kernel._reasons import NORMAL, SHUTDOWN, Crashed, ExitReason
 from ..._kernel._route import RemoteCell
+from ..._kernel._start import Ignored, launch
 from ..._kernel._task import START
 from ...wire import WireError
 from ...wire._buffers import BufferedPickle, unpack

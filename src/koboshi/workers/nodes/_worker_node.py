@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..._kernel._actor import Actor
 from ..._kernel._cell import DEAD
+from ..._kernel._end import gone
 from ..._kernel._errors import UsageError
-from ..._kernel._lifecycle import gone
 from ..._kernel._message import message
 from ..._kernel._reasons import ExitReason
 from ..._supervision._options import seconds

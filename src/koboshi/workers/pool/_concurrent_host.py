@@ -10,8 +10,8 @@ import asyncio
 import atexit
 from typing import Any
 
+from ..._kernel._end import gone
 from ..._kernel._errors import ActorExited, NotRunning, StartError
-from ..._kernel._lifecycle import gone
 from ..._kernel._message import describe
 from ..._kernel._reasons import SHUTDOWN, Crashed
 from ..._kernel._ref import ActorRef

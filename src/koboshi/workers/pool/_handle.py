@@ -6,10 +6,11 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from threading import get_ident
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from ..._kernel._calls import check_within, deadline_of
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import NotRunning, UsageError, WrongThread
 from ..._kernel._node import Node
-from ..._kernel._ref import ActorRef, check_within, deadline_of
+from ..._kernel._ref import ActorRef
 from ..._supervision._options import whole
 from ...wire._keys import Key, key_number
 from ._engine import Engine

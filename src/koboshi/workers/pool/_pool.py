@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._kernel._actor import Actor
+from ..._kernel._end import Stop, gone
 from ..._kernel._errors import ActorExited, CallError, UsageError
 from ..._kernel._events import CrashReport, RestartFailed, Unhandled
-from ..._kernel._lifecycle import Stop, gone
 from ..._kernel._reasons import KILLED, SHUTDOWN, ExitReason, as_reason
 from ..._kernel._reply import ReplyTo
 from ..._supervision._child import Child

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel._cell import NO_KWARGS
 from ..._kernel._errors import NameTaken, StartError
 from ..._kernel._events import RestartFailed
-from ..._kernel._lifecycle import Ignored
 from ..._kernel._reasons import ExitReason, as_reason
 from ..._kernel._ref import ActorRef
+from ..._kernel._start import Ignored
 from ..._supervision._child import Child
 from ..._supervision._spec import ChildSpec
 from ..._supervision._supervisor import Supervisor

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ..._kernel._actor import Actor
-from ..._kernel._lifecycle import gone
+from ..._kernel._end import gone
 from ..._kernel._message import message
 from ..._kernel._reasons import SHUTDOWN, ExitReason
 from ._crew import Crew

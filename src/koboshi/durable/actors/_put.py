@@ -1,0 +1,90 @@
+"""Recording a message for an actor, from outside of any turn."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any, NamedTuple
+
+from ..stores import Row, Session
+from ..stores._tables import OUTBOX, REQUEST
+from ._codec import arguments_of
+from ._definition import Definition
+from ._filed import opened, question_of
+from ._identity import Identity
+from ._kind import Kind
+from ._letter import Letter, put_source
+from ._publication import ROW
+
+__all__ = ["put"]
+
+_REQUEST = ("system_name", "actor_type", "actor_key", "request_id")
+_OUTBOX = ("system_name", "source", "seq")
+
+
+class _There(NamedTuple):
+    """What was found under the id: a filed reply, or a recorded message; neither where it went meanwhile."""
+
+    filed: bytes | None = None
+    message: str | None = None
+    payload: bytes = b""
+
+
+async def put(
+    kind: Kind, who: Identity, request: str | None, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Record a message, once under the request's id if it has one.
+
+    Raises:
+        RequestMismatch: the id is that of another message, or of other arguments.
+        StoreUnavailable, OutcomeUnknown, UsageError, Corrupted: as `DurableRef.put`.
+    """
+    # The time in front: what was put first is read first.
+    id = request or f"{time.time_ns():016x}-{secrets.token_hex(8)}"
+    source, sealer = put_source(who, id), kind.definition.sealer
+    plain = arguments_of(fn).encode(args, kwargs)
+    payload, key_id = sealer.seal(who, "message", f"{source}#0", plain)
+    row = (who.system, source, 0, who.type, who.key, fn.__name__, payload, "msgpack", key_id, "ready")
+
+    def write(session: Session) -> _There | None:
+        return _written(session, row, who, id)
+
+    while (there := await kind.store.change(write)) is not None:
+        if request is None or _check(kind.definition, who, id, fn, plain, there):
+            return
+    kind.deliveries.posted([Letter(source, 0, who.key, fn.__name__, payload, 0)])
+
+
+def _written(session: Session, row: Row, who: Identity, id: str) -> _There | None:
+    """Add the row; None if it is new."""
+    filed = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, id)])
+    if filed:
+        return _There(bytes(filed[0][0]))
+    if session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True):
+        return None
+    found = session.lookup(OUTBOX, ("message", "payload"), _OUTBOX, [row[:3]])
+    return _There(None, str(found[0][0]), bytes(found[0][1])) if found else _There()
+
+
+def _check(definition: Definition, who: Identity, id: str, fn: Any, plain: bytes, there: _There) -> bool:
+    """Whether the very message was recorded before; False: what was there is not any more."""
+    sealer = definition.sealer
+    came = _question(definition, fn.__name__, plain)
+    if there.filed is not None:
+        opened(sealer, who, id, there.filed).question.check(who, id, came)
+        return True
+    if there.message is None:
+        return False
+    recorded = sealer.open(who, "message", f"{put_source(who, id)}#0", there.payload)
+    kept = came._replace(message=there.message)
+    if there.message == came.message:
+        kept = _question(definition, there.message, recorded)
+    kept.check(who, id, came)
+    return True
+
+
+def _question(definition: Definition, name: str, plain: bytes) -> Any:
+    """What a recorded message asks; by the function that is going to handle it."""
+    run = getattr(definition.cls, name)
+    args, kwargs = arguments_of(run).decode(plain)
+    return question_of(run, tuple(args), kwargs, typed=True)
