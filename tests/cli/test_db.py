@@ -28,8 +28,13 @@ def check_both_verbs(url: str) -> None:
     after = koboshi("check", url)
 
     assert 1 == before.returncode
+    assert 2 == len(before.stdout.splitlines())
+    assert (
+        "empty: the database has no tables of koboshi; the first program that uses it makes them, or: "
+        in (before.stdout)
+    )
     assert (0, "") == (made.returncode, made.stderr)
-    assert f"brought from version 0 to {SCHEMA_VERSION}" in made.stdout
+    assert f"made the tables, of version {SCHEMA_VERSION}" in made.stdout
     assert f"already of version {SCHEMA_VERSION}" in again.stdout
     assert 0 == after.returncode
     assert f"version: {SCHEMA_VERSION}, needed: {SCHEMA_VERSION}\nmissing: nothing\n" in after.stdout
@@ -37,7 +42,12 @@ def check_both_verbs(url: str) -> None:
 
 
 def test_a_file_is_made_and_looked_at(tmp_path: Path) -> None:
-    check_both_verbs(f"sqlite:///{tmp_path / 'store.db'}")
+    path = tmp_path / "store.db"
+    assert (
+        "there is no such file; correct the path, or make it" in koboshi("check", f"sqlite:///{path}").stderr
+    )
+    path.touch()
+    check_both_verbs(f"sqlite:///{path}")
 
 
 def test_the_tables_of_postgresql_are_made_and_looked_at(postgres_url: str) -> None:
@@ -69,3 +79,10 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> N
 
 def test_a_store_in_memory_has_nothing_to_look_at() -> None:
     assert "lasts no longer than its program" in koboshi("check", "memory://x").stderr
+
+
+def test_without_a_verb_it_names_its_verbs_in_one_line() -> None:
+    found = koboshi()
+
+    assert (2, "") == (found.returncode, found.stdout)
+    assert "koboshi db: a command is missing: check, migrate; or --help\n" == found.stderr

@@ -10,6 +10,7 @@ import sys
 import click
 
 from ._db import db
+from ._groups import need_command
 from .demo import command as demo
 
 __all__ = ["main"]
@@ -19,8 +20,7 @@ __all__ = ["main"]
 @click.pass_context
 def cli(context: click.Context) -> None:
     """OTP for Python: supervised actors, every core, and work that outlives its workers."""
-    if context.invoked_subcommand is None:
-        raise click.UsageError(f"a command is missing: {', '.join(sorted(cli.commands))}; or --help")
+    need_command(context)
 
 
 cli.add_command(db)

@@ -11,15 +11,18 @@ import click
 
 from .._kernel._errors import KoboshiError
 from ..durable.stores import StoreReport, check_store, migrate_store
+from ._groups import need_command
 
 __all__ = ["db"]
 
 T = TypeVar("T")
 
 
-@click.group()
-def db() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def db(context: click.Context) -> None:
     """Look after the tables of a store: sqlite:///PATH, postgresql+asyncpg://..., mysql+asyncmy://..."""
+    need_command(context)
 
 
 @db.command()
@@ -30,6 +33,8 @@ def migrate(url: str) -> None:
     report = _done(check_store(url))
     if before == report.needed:
         click.echo(f"{report.url}: already of version {report.needed}")
+    elif not before:
+        click.echo(f"{report.url}: made the tables, of version {report.needed}")
     else:
         click.echo(f"{report.url}: brought from version {before} to {report.needed}")
 
@@ -49,6 +54,9 @@ def check(url: str) -> None:
 
 
 def _lines(report: StoreReport) -> list[str]:
+    if not report.version:
+        makes = "the first program that uses it makes them, or: koboshi db migrate URL"
+        return [f"store: {report.url}", f"empty: the database has no tables of koboshi; {makes}"]
     advice = ""
     if report.version < report.needed:
         advice = "; bring them up to date with: koboshi db migrate URL"

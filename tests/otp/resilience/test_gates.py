@@ -185,6 +185,22 @@ def test_a_limiter_that_refuses_says_when_to_come_again() -> None:
     run_virtual(main)
 
 
+def test_a_limiter_that_is_asked_without_waiting_tells_of_the_first_and_the_last_refusal_of_a_row() -> None:
+    async def main() -> None:
+        events: list[Any] = []
+        stop = kb.listen(events.append)
+        limiter = otp.RateLimiter("api", rate=1.0)
+        assert [True, False, False] == [limiter.try_acquire() for _ in range(3)]
+        await asyncio.sleep(1.0)
+        assert limiter.try_acquire()
+        stop()
+
+        assert ["Saturated", "Relieved"] == [type(each).__name__ for each in events]
+        assert ("api", 2) == (events[0].process, events[1].refused)
+
+    run_virtual(main)
+
+
 def test_each_key_has_a_bucket_of_its_own() -> None:
     async def main() -> None:
         limiter = otp.RateLimiter(rate=1.0, when_empty="refuse")

@@ -12,7 +12,7 @@ from ..._kernel._node import this_node
 from ..._supervision._options import one_of, whole
 from ._gate import Gate, patience
 from ._rate_rules import Buckets, Verdict
-from ._refusals import RateLimited
+from ._refusals import RateLimited, Refused
 
 WhenEmpty = Literal["wait", "refuse"]
 
@@ -70,7 +70,7 @@ class RateLimiter(Gate):
         """
         verdict = self._ask(key, tokens, patience(None) if self._waits else 0.0)
         if not verdict.given:
-            raise self._refuse(RateLimited(self.name, f"no tokens for the key {key!r}", verdict.wait))
+            raise self._limited(key, verdict)
         if verdict.wait:
             self._waiting += 1
             try:
@@ -85,9 +85,16 @@ class RateLimiter(Gate):
 
     def try_acquire(self, key: Any = None, tokens: int = 1) -> bool:
         """Take tokens if they are there now."""
-        given = self._ask(key, tokens, 0.0).given
-        self._count += given
-        return given
+        verdict = self._ask(key, tokens, 0.0)
+        if verdict.given:
+            self._count += 1
+            self._passed()
+        else:
+            self._limited(key, verdict)
+        return verdict.given
+
+    def _limited(self, key: Any, verdict: Verdict) -> Refused:
+        return self._refuse(RateLimited(self.name, f"no tokens for the key {key!r}", verdict.wait))
 
     def _ask(self, key: Any, tokens: int, within: float | None) -> Verdict:
         if whole("tokens", tokens, 1) > self._buckets.burst:
