@@ -51,3 +51,14 @@ def two(a: int, b: int) -> int:
 @kb.task
 def named(number: int, *, by: int) -> int:
     return number * by
+
+
+@kb.task(retries=0)
+def hold_once(flag: str) -> str:
+    """Without a file of that name, makes it and never ends."""
+    path = Path(flag)
+    if not path.exists():
+        path.touch()
+        while True:
+            signal.pause()
+    return "after"

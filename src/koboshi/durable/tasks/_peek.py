@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..stores import Select, Session
 from . import _counters
 
-__all__ = ["is_paused", "lost_and_paused", "peek"]
+__all__ = ["Others", "is_paused", "look_at_others", "peek"]
 
 _READY = Select(
     "SELECT task_id FROM kb_task WHERE queue_name = :queue AND state = 'ready' ORDER BY turn, due_at LIMIT :most"
 )
 _NEXT = Select("SELECT MIN(due_at) FROM kb_task WHERE queue_name = :queue AND state = 'later' AND turn = 0")
-_LOST = Select(
-    "SELECT COUNT(*) FROM kb_task WHERE queue_name = :queue AND state = 'claimed' AND owner <> :host AND NOT "
-    "EXISTS (SELECT 1 FROM kb_host WHERE kb_host.host_id = kb_task.owner AND kb_host.lease_until > :now)"
+_OWNERS = Select(
+    "SELECT DISTINCT t.owner, h.incarnation, h.lease_until FROM kb_task t LEFT JOIN kb_host h "
+    "ON h.host_id = t.owner WHERE t.queue_name = :queue AND t.state = 'claimed' AND t.owner <> :host"
 )
+
+
+class Others(NamedTuple):
+    """What other programs make of a queue.
+
+    Attributes:
+        lost: tasks are claimed by hosts that are gone.
+        alive: id and incarnation of those that have claimed some and whose leases run.
+        paused: nothing is to be begun.
+    """
+
+    lost: bool
+    alive: list[tuple[str, str]]
+    paused: bool
 
 
 def peek(session: Session, queue: str) -> float | None:
@@ -33,7 +49,10 @@ def is_paused(session: Session, queue: str) -> bool:
     return bool(_counters.read(session, [name]).get(name))
 
 
-def lost_and_paused(session: Session, queue: str, host: str) -> tuple[bool, bool]:
-    """Whether tasks are claimed by hosts that are gone, and whether the queue is paused."""
-    lost = session.fetch(_LOST, queue, host, session.lease_now)[0][0]
-    return bool(lost), is_paused(session, queue)
+def look_at_others(session: Session, queue: str, host: str) -> Others:
+    """Whose tasks of the queue are claimed that are not this host's, and whether it is paused."""
+    owners, now = session.fetch(_OWNERS, queue, host), session.lease_now
+    alive = [
+        (owner, incarnation) for owner, incarnation, until in owners if until is not None and until > now
+    ]
+    return Others(len(alive) < len(owners), alive, is_paused(session, queue))

@@ -17,7 +17,7 @@ from ._events import TasksRecovered
 from ._flow import Flow
 from ._live import Live, find_live
 from ._look import Purge
-from ._peek import lost_and_paused
+from ._peek import look_at_others
 from ._plan import Plan
 from ._task import registered
 
@@ -79,12 +79,14 @@ class Runner(Actor):
         """Look after what nobody tells of."""
         self._flow.look_at_held(_TEND)
         try:
-            lost, paused = await self._store.run(
-                Query(functools.partial(lost_and_paused, queue=self._plan.name, host=self._store.host))
+            others = await self._store.run(
+                Query(functools.partial(look_at_others, queue=self._plan.name, host=self._store.host))
             )
-            if paused:
+            if others.paused:
                 self._flow.hold_back()
-            if lost:
+            # Whether they are there still: their leases tell late, and the store by itself looks with each beat only.
+            self._store.forget_lost(others.alive)
+            if others.lost:
                 await self._recover(own=False)
             await self._fire()
             self._tended += 1
