@@ -261,3 +261,27 @@ def test_a_schedule_is_a_value() -> None:
     one = Schedule("a", MINUTELY, "UTC", "skip", "f", b"", 0)
 
     assert Schedule("a", MINUTELY, "UTC", "skip", "f", b"", 0) == one
+
+
+async def test_a_schedule_goes_on_after_the_clock_was_ahead_and_puts_nothing_twice(
+    make: Callable[[], Engine], clock: Clock
+) -> None:
+    queue = schedules("0 * * * *")
+    async with desks(1, make) as [desk]:
+        await look(desk, queue)
+        clock.advance(3_600.0)
+        assert await look(desk, queue)
+        # Somebody sets it years ahead, and back by more than was right.
+        right = clock.now
+        clock.now = at("2036-01-01T00:00:10")
+        assert await look(desk, queue)
+        clock.now = right - 1_800.0
+        assert not await look(desk, queue)
+        clock.now = right
+        assert not await look(desk, queue)
+        clock.now = right + 3_600.0
+        assert await look(desk, queue)
+
+        assert ["2026-05-04T11:00:00Z", "2026-05-04T12:00:00Z", "2036-01-01T00:00:00Z"] == sorted(
+            await put_ids(desk)
+        )

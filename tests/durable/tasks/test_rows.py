@@ -177,6 +177,22 @@ async def test_a_rate_holds_nothing_back_where_nothing_waits(desk: Desk) -> None
     assert ([], 0.0) == (found.claimed, found.wait)
 
 
+async def test_a_rate_does_not_stand_still_after_the_clock_was_ahead(desk: Desk, clock: Clock) -> None:
+    rate = kb.Rate(1, per=1.0, burst=2)
+    for _ in range(9):
+        await desk.put()
+    clock.advance(18_000.0)
+    ahead = len(await desk.claim(10, rate))
+    clock.advance(-18_000.0)
+    started = []
+    for _ in range(4):
+        started.append(len(await desk.claim(10, rate)))
+        clock.advance(1.0)
+
+    assert 2 == ahead
+    assert [0, 1, 1, 1] == started
+
+
 # -- retention ---------------------------------------------------------------------------------------------------
 
 

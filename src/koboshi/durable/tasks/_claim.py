@@ -157,7 +157,12 @@ class Claim(Operation[Claims]):
         on_time = _counters.add(session, _counters.rate_name(self._queue), 0)
         now = int(session.now * 1e6)
         ahead = max(on_time, now) - now
-        allowed = min(self._most, (rate.burst * rate.interval - ahead) // rate.interval)
+        most = rate.burst * rate.interval
+        if ahead > most:
+            # No start is as far ahead: the clock was set back. What it showed before is no reason to stand still.
+            ahead = most
+            _counters.write(session, _counters.rate_name(self._queue), now + ahead)
+        allowed = min(self._most, (most - ahead) // rate.interval)
         if allowed > 0:
             return allowed, rate.interval / 1e6
         return 0, (ahead - (rate.burst - 1) * rate.interval) / 1e6

@@ -103,7 +103,7 @@ class _Fire(Operation[int]):
         name = _counters.schedule_name(self._queue, schedule.name)
         # Holds the row, so that of several programs one is first and the others find nothing left to do.
         last = _counters.add(session, name, 0)
-        if not last:
+        if not last or _is_ahead(last, now):
             _counters.write(session, name, int(now))  # it is new: what was before is no concern of it
             return 0
         due = _due(schedule, last, now)
@@ -120,6 +120,11 @@ class _Fire(Operation[int]):
         id = f"cron/{schedule.name}/{_stamp(when)}"
         payload = self._vault.seal_arguments(id, schedule.function, schedule.payload)
         return TaskRow(self._queue, id, schedule.function, payload, schedule.priority)
+
+
+def _is_ahead(last: int, now: float) -> bool:
+    """Whether the clock was set back since: it goes on from now, and what is put again has the id that it had."""
+    return last > now + _ON_TIME
 
 
 def _due(schedule: Schedule, last: int, now: float) -> list[float]:
@@ -159,7 +164,7 @@ async def fire(store: Store, plan: Plan, schedule: Schedule) -> bool:
 
     def due(session: Session) -> bool:
         last = _counters.read(session, [name]).get(name)
-        return not last or schedule.after(float(last))() <= session.now
+        return not last or _is_ahead(last, session.now) or schedule.after(float(last))() <= session.now
 
     if not await store.read(due):
         return False
