@@ -244,7 +244,8 @@ async def test_keys_are_rotated_in_the_store_while_tasks_wait_and_are_kept(file:
         )
     rotating = kb.Queue("q", store=url, keys=both())
     async with kb.Supervisor(rotating.producer()):
-        count = await rotating.rotate_keys(portion=2)
+        done = await rotating.rotate_keys(portion=2)
+        again = await rotating.rotate_keys(portion=2)
     new_only = kb.Queue("q", store=url, keys=kb.KeyRing({"new": NEW}, current="new", allow_plain=False))
     async with kb.Supervisor(new_only.child(workers=1)):
         await new_only.resume()
@@ -254,8 +255,46 @@ async def test_keys_are_rotated_in_the_store_while_tasks_wait_and_are_kept(file:
         with pytest.raises(kb.TaskFailed, match="ValueError: x"):
             await new_only.job(work.complain, "dead").result(timeout=30.0)
 
-    assert 4 == count
+    # The arguments of three tasks and of what follows the batch, a result, and a report.
+    assert kb.KeyRotation(6, 0, ()) == done
+    assert kb.KeyRotation(0, 0, ()) == again
     assert ["x, x", "y, y", "z, z"] == results
+
+
+async def test_a_rotation_goes_on_past_what_does_not_open_and_names_it(
+    file: Path, changed: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{file}"
+    queue = kb.Queue("q", store=url, keys=ring())
+    async with kb.Supervisor(queue.child(workers=1)):
+        for id in ("a", "b", "c"):
+            await (await queue.put(work.say, id, id=id)).result(timeout=30.0)
+        with pytest.raises(kb.TaskFailed):
+            await (await queue.put(work.complain, "x", id="d")).result(timeout=30.0)
+        await queue.pause()
+        for batch in ("b1", "b2"):
+            await queue.put_batch([queue.row(work.say, "y")], id=batch, then=queue.row(work.say, "z"))
+    for harm in (
+        "UPDATE kb_task SET payload = CAST(payload || x'00' AS BLOB) WHERE task_id = 'a'",
+        "UPDATE kb_task SET result = (SELECT result FROM kb_task WHERE task_id = 'c') WHERE task_id = 'b'",
+        "UPDATE kb_task SET report = 'sealed:not-base64!' WHERE task_id = 'd'",
+        "UPDATE kb_task_batch SET payload = 'text' WHERE batch_id = 'b1'",
+    ):
+        changed(harm)
+    rotating = kb.Queue("q", store=url, keys=both())
+    async with kb.Supervisor(rotating.producer()):
+        sealed, skipped, problems = await rotating.rotate_keys(portion=2)
+        assert (0, 4, problems) == await rotating.rotate_keys()
+    new_only = kb.Queue("q", store=url, keys=kb.KeyRing({"new": NEW}, current="new", allow_plain=False))
+    async with kb.Supervisor(new_only.producer()):
+        results = [await new_only.job(work.say, id).result(timeout=30.0) for id in ("a", "c")]
+
+    assert ["a, a", "c, c"] == results
+    # Of four tasks four arguments and four results or reports, of two batches two and what follows: without the four.
+    assert (8, 4) == (sealed, skipped)
+    for part, problem in zip(("q/a", "q/b", "q/d", "q/b1.then"), problems, strict=True):
+        assert part in problem
+        assert f"not sealed anew: {problem}" in caplog.text
 
 
 async def test_rotation_needs_keys_and_says_so(file: Path) -> None:

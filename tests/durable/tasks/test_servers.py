@@ -137,8 +137,8 @@ class ServerContract:
 
         assert [8, 8, 30] == results
         assert (False, 1, True, 1) == (again.new, requeued, cancelled, gone)
-        # Three that have ended, four of the batch, and what follows it.
-        assert 3 + 4 + 1 == sealed
+        # Of three that have ended two values each, of four of the batch and what follows it one.
+        assert kb.KeyRotation(3 * 2 + 4 + 1, 0, ()) == sealed
         assert (2, 70) == (followed, cents)
         assert batch is not None
         assert (4, 0, 3) == (batch.total, batch.pending, batch.failed)

@@ -59,7 +59,7 @@ async def look(images: kb.Queue) -> None:
         assert_type(info.report, str | None)
     assert_type(await images.requeue("a", "b"), int)
     assert_type(await images.discard("a", "b"), int)
-    assert_type(await images.rotate_keys(portion=100), int)
+    assert_type(await images.rotate_keys(portion=100), kb.KeyRotation)
     await images.pause()
     await images.resume()
     await images.scale(3)

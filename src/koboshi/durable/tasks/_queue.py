@@ -11,6 +11,7 @@ from ..._supervision._spec import ChildSpec, child
 from ..._supervision._supervisor import Supervisor
 from ...workers import Pool, pool
 from ..actors._key_ring import KeyRing
+from ..actors._rotation import KeyRotation
 from ..stores import LEASE, StoreURL
 from . import _batches, _counters, _look
 from ._batches import BatchInfo
@@ -187,15 +188,17 @@ class Queue(Putting):
         """Forget dead letters; how many of these ids were dead letters."""
         return await self._live().store.run(Discard(self.name, ids))
 
-    async def rotate_keys(self, *, portion: int = 500) -> int:
-        """Seal all that the store has of this queue with the current key of `keys`; how many rows. Tasks go on.
+    async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
+        """Seal all that the store has of this queue with the current key of `keys`, while tasks go on.
+
+        What does not open is left as it is, logged, and named in what this returns. It may be cut off, and
+        asked again.
 
         Args:
             portion: rows of one transaction (default 500).
 
         Raises:
             UsageError: the queue has no keys.
-            Corrupted, WrongKey: a row does not open; those before it in the order of their ids are sealed anew.
         """
         whole("portion", portion, 1)
         if not self._plan.vault.has_keys:

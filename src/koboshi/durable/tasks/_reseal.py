@@ -1,7 +1,17 @@
-"""Sealing the rows of a queue anew, while its tasks go on."""
+"""Sealing the values of a queue anew, while its tasks go on.
+
+As with actors a value that does not open is left as it is and named; the others go on.
+"""
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from .._failures import Corrupted
+from ..actors._rotation import KeyRotation
 from ..stores import Row, Select, Session, Store
 from ..stores._tables import TASK, TASK_BATCH
 from ._vault import Vault
@@ -16,57 +26,89 @@ _BATCHES = Select(
     "SELECT batch_id, function_name, payload FROM kb_task_batch "
     "WHERE queue_name = :queue AND batch_id > :after ORDER BY batch_id LIMIT :most"
 )
+_MOST_PROBLEMS = 100
+
+_log = logging.getLogger("koboshi.durable")
+
+V = TypeVar("V", bytes, str)
 
 
-async def reseal(store: Store, queue: str, vault: Vault, portion: int) -> int:
-    """Seal all rows of a queue with the current key; how many there are."""
-    sealed = 0
+class _Portion(NamedTuple):
+    """What was done in one transaction: the last id, None if there are no more; values sealed; and what was not."""
+
+    last: str | None
+    sealed: int
+    problems: list[str]
+
+
+async def reseal(store: Store, queue: str, vault: Vault, most: int) -> KeyRotation:
+    """Seal all values of a queue anew that another key, or none, has sealed; `most` rows in one transaction."""
+    sealed, problems = 0, list[str]()
     for change in (_reseal_tasks, _reseal_batches):
         after: str | None = ""
         while after is not None:
-            before = after
-            after, count = await store.change(
-                lambda session, change=change, before=before: change(session, queue, vault, before, portion)  # type: ignore[misc]
-            )
-            sealed += count
-    return sealed
+            portion = functools.partial(change, queue=queue, vault=vault, after=after, most=most)
+            after, done, bad = await store.change(portion)
+            sealed += done
+            problems += bad
+            for problem in bad:
+                _log.warning("not sealed anew: %s", problem)
+    return KeyRotation(sealed, len(problems), tuple(problems[:_MOST_PROBLEMS]))
 
 
-def _reseal_tasks(
-    session: Session, queue: str, vault: Vault, after: str, most: int
-) -> tuple[str | None, int]:
-    """The last id that is sealed, None if there are no more, and how many are new among those."""
+def _reseal_tasks(session: Session, queue: str, vault: Vault, after: str, most: int) -> _Portion:
     rows = session.fetch(_TASKS, queue, after, most)
-    changes = [_resealed(queue, vault, row) for row in rows]
+    problems: list[str] = []
+    sealed, changes = 0, list[Row]()
+    for row in rows:
+        values = _values(vault, row, problems)
+        count = sum(new is not old for new, old in zip(values, row[4:], strict=True))
+        if count:
+            sealed += count
+            changes.append((queue, *row[:3], *values))
     # A task that has gone on since it was read is written by somebody else: then it is not changed, and read again.
     match = ("queue_name", "task_id", "state", "token")
     done = session.update(TASK, match, ("payload", "result", "report"), changes) if changes else 0
-    if done < len(rows):
-        return after, 0
-    return (rows[-1][0] if rows else None), done
+    if done < len(changes):
+        return _Portion(after, 0, [])
+    return _Portion(rows[-1][0] if rows else None, sealed, problems)
 
 
-def _resealed(queue: str, vault: Vault, row: Row) -> Row:
-    id, state, token, function, payload, result, report = row
+def _values(vault: Vault, row: Row, problems: list[str]) -> Row:
+    id, _, _, function, payload, result, report = row
     return (
-        *(queue, id, state, token),
-        vault.seal_arguments(id, function, vault.open_arguments(id, function, payload)),
-        vault.seal_result(id, vault.open_result(id, result)),
-        vault.seal_report(id, vault.open_report(id, report)),
+        _anew(vault, payload, problems, lambda: _anew_arguments(vault, id, function, payload)),
+        _anew(vault, result, problems, lambda: vault.seal_result(id, vault.open_result(id, result))),
+        _anew(vault, report, problems, lambda: vault.seal_report(id, vault.open_report(id, report))),
     )
 
 
-def _reseal_batches(
-    session: Session, queue: str, vault: Vault, after: str, most: int
-) -> tuple[str | None, int]:
+def _anew(vault: Vault, stored: V | None, problems: list[str], seal: Callable[[], V | None]) -> V | None:
+    """The value sealed with the current key; the very same one where it is already, or cannot be."""
+    if stored is None or vault.is_current(stored):
+        return stored
+    try:
+        return seal()
+    except Corrupted as error:
+        problems.append(str(error))
+        return stored
+
+
+def _reseal_batches(session: Session, queue: str, vault: Vault, after: str, most: int) -> _Portion:
     """The same for what follows batches."""
     rows = session.fetch(_BATCHES, queue, after, most)
     changes: list[Row] = []
+    problems: list[str] = []
     for batch, function, payload in rows:
-        if payload is not None:
-            id = f"{batch}.then"
-            arguments = vault.open_arguments(id, function, payload)
-            changes.append((queue, batch, vault.seal_arguments(id, function, arguments)))
+        id = f"{batch}.then"
+        seal = functools.partial(_anew_arguments, vault, id, function, payload)
+        new = _anew(vault, payload, problems, seal)
+        if new is not payload:
+            changes.append((queue, batch, new))
     if changes:
         session.update(TASK_BATCH, ("queue_name", "batch_id"), ("payload",), changes)
-    return (rows[-1][0] if rows else None), len(changes)
+    return _Portion(rows[-1][0] if rows else None, len(changes), problems)
+
+
+def _anew_arguments(vault: Vault, id: str, function: str, payload: bytes) -> bytes:
+    return vault.seal_arguments(id, function, vault.open_arguments(id, function, payload))

@@ -12,7 +12,7 @@ import base64
 from .._failures import Corrupted, WrongKey
 from ..actors._identity import Identity
 from ..actors._key_ring import KeyRing
-from ..actors._seal import CHECKSUM
+from ..actors._seal import CHECKSUM, key_in
 
 __all__ = ["Vault"]
 
@@ -81,6 +81,18 @@ class Vault:
         if blob[:1] != _MARK:
             raise Corrupted(f"{self._queue}/{id}", "its report is damaged")
         return blob
+
+    def is_current(self, stored: object) -> bool:
+        """Whether a stored value says that it is sealed with the current key."""
+        # SQLite takes anything into any column.
+        if isinstance(stored, str):
+            try:
+                stored = base64.b64decode(stored.removeprefix(_TEXT_MARK), validate=True)
+            except ValueError:
+                return False
+        if self._keys is None or not isinstance(stored, bytes) or stored[:1] != _MARK:
+            return False
+        return key_in(stored[1:]) == self._keys.current
 
     def shown_report(self, id: str, stored: str | None) -> str | None:
         """A report for a list of tasks, or why it cannot be shown: one row must not spoil the others."""
