@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 __all__ = ["BOUND", "EVERY", "ask", "ask_blocking"]
 
@@ -23,7 +23,11 @@ EVERY = 0.01
 BOUND = 40.0
 
 
-async def ask(look: Callable[[], T | Awaitable[T]], what: str, *, bound: float = BOUND) -> T:
+@overload
+async def ask(look: Callable[[], Awaitable[T | None]], what: str, *, bound: float = ...) -> T: ...
+@overload
+async def ask(look: Callable[[], T | None], what: str, *, bound: float = ...) -> T: ...
+async def ask(look: Callable[[], Any], what: str, *, bound: float = BOUND) -> Any:
     """What `look` gives once that is true; it is asked for again and again.
 
     Args:
@@ -41,7 +45,7 @@ async def ask(look: Callable[[], T | Awaitable[T]], what: str, *, bound: float =
         await asyncio.sleep(EVERY)
 
 
-def ask_blocking(look: Callable[[], T], what: str, *, bound: float = BOUND) -> T:
+def ask_blocking(look: Callable[[], T | None], what: str, *, bound: float = BOUND) -> T:
     """The same where no event loop runs."""
     until = time.monotonic() + bound
     while not (seen := look()):

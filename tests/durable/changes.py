@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import koboshi as kb
 from koboshi.durable.stores import Session, Store
@@ -25,7 +25,11 @@ def store_of(kind: kb.Durable[Any] | kb.Sagas[Any, Any] | kb.Queue | Store) -> S
     return definition.running("until").store
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], *kinds: Any) -> T:
+@overload
+async def until(condition: Callable[[], Awaitable[T | None]], *kinds: Any) -> T: ...
+@overload
+async def until(condition: Callable[[], T | None], *kinds: Any) -> T: ...
+async def until(condition: Callable[[], Any], *kinds: Any) -> Any:
     """What the condition gives once that is true; it is looked at now, and after each change of these kinds' stores.
 
     The test's time limit ends a wait in vain.

@@ -195,7 +195,7 @@ async def anyio_scopes_work(world: World) -> Any:
     with anyio.CancelScope() as outer:
         with anyio.CancelScope(shield=True):
             outer.cancel()
-            await anyio.sleep(0.001)
+            await anyio.lowlevel.checkpoint()
             world.notes.append("shielded")
         await anyio.sleep(60)
     with anyio.fail_after(60):

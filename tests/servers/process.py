@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from tests.waiting import ask_blocking
 
 __all__ = ["ServerProcess", "free_port"]
 
@@ -37,13 +36,14 @@ class ServerProcess:
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Ask until it is ready; a server has no other way to say so."""
-        deadline = time.monotonic() + PATIENCE
-        poller = select.poll()
-        while not ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError(f"the server did not start:\n{self._log.read_text()[-2000:]}")
-            poller.poll(20)
+        try:
+            ask_blocking(
+                lambda: self._process.poll() is not None or ready(), "a server's start", bound=PATIENCE
+            )
+            assert self._process.poll() is None, "the server has ended"
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"the server did not start:\n{self._log.read_text()[-2000:]}") from error
 
     def kill(self) -> None:
         """SIGKILL for it and all its processes; returns when they are gone."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import ask
 from tests.workers.hostile_jobs import Hostile, one
 from tests.workers.rig import descriptors, pool_of
 
@@ -136,8 +136,6 @@ class Before:
         assert face.size - deaths == len(set(self.pids) & set(after))
         assert [1] * 50 == await asyncio.gather(*(face.run(one) for _ in range(50)))
         # What a dead worker had goes when the loop comes round to its end, which a busy machine puts off.
-        deadline = time.monotonic() + 5.0
-        while self.kept() and time.monotonic() < deadline:  # noqa: ASYNC110, nothing tells of it
-            await asyncio.sleep(0)
+        await ask(lambda: not self.kept(), f"the end of what is left: {self.descriptors}", bound=5.0)
         assert (self.descriptors, self.shared) == (descriptors(), shared_pages())
         assert [] == [pid for pid, state in processes_of(os.getpid()).items() if state == "Z"]

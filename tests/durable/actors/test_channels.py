@@ -24,7 +24,7 @@ async def seen(readers: kb.Durable[Reader], key: str, count: int) -> list[int]:
         found = await readers[key].call(Reader.seen)
         return found if len(found) >= count else None
 
-    return await until(enough, readers) or []
+    return await until(enough, readers)
 
 
 async def each_gets_all_in_order(store: str) -> None:

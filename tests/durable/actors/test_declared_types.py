@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from tests.durable.changes import delivered
 
 import koboshi as kb
 
-from ..changes import delivered
 from .accounts import Account, bank_of
 
 
@@ -98,6 +98,7 @@ async def test_a_recorded_message_of_the_wrong_type_is_refused_at_whoever_sends_
         await bank["a"].put(Account.deposit, 5)
         await delivered(bank)
 
+        assert 1 == bank.statistics().delivered
         assert 5 == await bank["a"].call(Account.balance)
         assert 0 == bank.statistics().dead_letters + errands.statistics().dead_letters
 
@@ -115,6 +116,7 @@ async def test_a_message_from_a_program_with_another_type_is_a_dead_letter_that_
         await letters["l"].call(Post.letter)
     async with kb.Supervisor(bank.child()):
         await delivered(bank)
+        assert 1 == bank.statistics().dead_letters
         kind = bank._definition.live
         assert kind is not None
         [(state, report)] = await kind.store.read(

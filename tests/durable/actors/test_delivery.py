@@ -90,7 +90,7 @@ async def seen(readers: kb.Durable[Reader], key: str, count: int) -> list[str]:
         found = await readers[key].call(Reader.seen)
         return found if len(found) >= count else None
 
-    return await until(enough, readers) or []
+    return await until(enough, readers)
 
 
 async def test_messages_arrive_once_and_in_order(store: str) -> None:

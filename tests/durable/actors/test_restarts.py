@@ -175,7 +175,7 @@ async def test_nothing_newer_passes_what_a_lost_activation_has_left_while_it_end
             found = await readers["r"].call(Slow.seen)
             return found if len(found) >= count else None
 
-        return await until(enough, readers) or []
+        return await until(enough, readers)
 
     async with kb.Supervisor(readers.child(), senders.child()):
         await senders["s"].call(Sender.write, "first")

@@ -73,7 +73,7 @@ async def one_round(doors: kb.Durable[Door]) -> list[str]:
         log = await doors["a"].call(Door.log)
         return log if log[0] == "CLOSED" else None
 
-    return [said, *(await until(closed, doors) or ())]
+    return [said, *await until(closed, doors)]
 
 
 EXPECTED = [

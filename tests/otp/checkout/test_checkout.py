@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.otp.checkout.workers import Owner, Worker
 from tests.virtual import run_virtual
+from tests.waiting import ask
 
 import koboshi as kb
 from koboshi import otp
@@ -28,12 +29,12 @@ async def pool_of(size: int, overflow: int = 0, worker: Any = None, **options: A
 
 async def settled(pool: Pool, **expected: Any) -> otp.CheckoutStatistics:
     """The pool's status once it is as expected."""
-    async with asyncio.timeout(10):
-        while True:
-            status = await pool.status()
-            if all(getattr(status, name) == value for name, value in expected.items()):
-                return status
-            await asyncio.sleep(0)
+
+    async def so() -> otp.CheckoutStatistics | None:
+        status = await pool.status()
+        return status if all(getattr(status, name) == value for name, value in expected.items()) else None
+
+    return await ask(so, f"a pool, on whatever node, with {expected}", bound=10)
 
 
 async def taken(pool: Pool, timeout: float | None) -> kb.ActorRef[Worker]:

@@ -10,6 +10,7 @@ from tests.otp.checkout.workers import Owner, Worker
 
 import koboshi as kb
 from koboshi import otp
+from koboshi.testing import wait_idle
 
 
 class Borrower(kb.Actor):
@@ -113,8 +114,8 @@ async def test_a_killed_pool_leaves_nobody_waiting_and_watches_nobody() -> None:
         owner, waiter = await kb.start(Owner), await kb.start(Owner)
         await owner.call(Owner.take)
         waiting = asyncio.ensure_future(waiter.call(Owner.take, None))
-        while not (await borrow.status()).waiting:  # noqa: ASYNC110, nothing tells of it
-            await asyncio.sleep(0)
+        await wait_idle()
+        assert 1 == (await borrow.status()).waiting
         assert (1, 1) == (kb.info(owner).watched_by, kb.info(waiter).watched_by)
         lender = kb.whereis("pool")
         assert lender is not None

@@ -68,12 +68,19 @@ def there(pid: int) -> bool:
 
 
 async def until_gone(pid: int, seconds: float = 5.0) -> None:
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(seconds):
-        while there(pid):
-            done = loop.create_future()
-            loop.call_later(0.01, done.set_result, None)
-            await done
+    """Wait for the end of a process that is nobody's child here."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def test_a_program_that_ends_with_0_has_ended_normally() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import ask
 from tests.workers.flame import work
 
 import koboshi as kb
+from koboshi.testing import wait_idle
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fork_server")]
 
@@ -28,19 +30,12 @@ async def elastic(**options: Any) -> AsyncIterator[tuple[kb.Runners, kb.ActorRef
 
 async def until(ref: kb.ActorRef[kb.Flame], **expected: int) -> kb.FlameStatistics:
     """Wait until the figures are so."""
-    async with asyncio.timeout(10):
-        while True:
-            now = await ref.call(kb.Flame.statistics)
-            if all(getattr(now, name) == value for name, value in expected.items()):
-                return now
-            await turn()
 
+    async def so() -> kb.FlameStatistics | None:
+        now = await ref.call(kb.Flame.statistics)
+        return now if all(getattr(now, name) == value for name, value in expected.items()) else None
 
-async def turn() -> None:
-    """Let the loop come round, with its sockets and timers."""
-    done = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(0.01, done.set_result, None)
-    await done
+    return await ask(so, f"runners in other processes with {expected}", bound=10)
 
 
 def is_there(pid: int) -> bool:
@@ -107,9 +102,7 @@ async def test_without_work_there_is_no_runner() -> None:
         gone = await until(ref, runners=0, booting=0)
 
         assert 1 == gone.retired
-        async with asyncio.timeout(10):
-            while is_there(pid):
-                await turn()
+        await ask(lambda: not is_there(pid), "the end of a process of the fork server's", bound=10)
 
 
 async def test_a_spare_is_kept_warm_while_there_is_work(tmp_path: Path) -> None:
@@ -338,7 +331,7 @@ async def test_a_pool_that_ends_tells_those_who_wait(tmp_path: Path) -> None:
         running = asyncio.create_task(pool.call(work.note_and_wait, path))
         await asyncio.to_thread(read, path)
         queued = asyncio.create_task(pool.call(work.add, 1, 2))
-        await turn()
+        await wait_idle()
         await tree.terminate_child("elastic")
 
         for task, began in ((running, True), (queued, False)):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import ask
 from tests.workers.nodes.agents import Agent
 
 import koboshi as kb
@@ -91,24 +92,18 @@ async def test_a_root_that_was_held_up_itself_blames_nobody() -> None:
         assert pid == await ref.call(Agent.pid)
 
 
-async def answered() -> None:
-    """Let the node be asked, and its answer be read."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    loop.call_later(0.05, done.set_result, None)
-    await done
-
-
 async def test_statistics_of_a_node_say_what_lives_on_it() -> None:
     async with kb.Supervisor(kb.node("n")) as tree:
         node = tree.ref(kb.WorkerNode, "n")
         before = await node.call(kb.WorkerNode.statistics)
         for number in range(3):
             await tree.start_child(kb.child(Agent).options(id=number, on="n"))
-        async with asyncio.timeout(5):
-            while (after := await node.call(kb.WorkerNode.statistics)).processes < 3:
-                await answered()
 
+        async def all_three() -> kb.WorkerNodeStatistics | None:
+            found = await node.call(kb.WorkerNode.statistics)
+            return found if found.processes == 3 else None
+
+        after = await ask(all_three, "a node that says what lives on it, which it does by the clock", bound=5)
         assert ("n", 0) == (before.name, before.processes)
         assert (3, before.pid, 0) == (after.processes, after.pid, after.unsent)
         assert 0 <= after.silent < 2

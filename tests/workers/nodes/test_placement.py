@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import pytest
+from tests.waiting import ask
 from tests.workers.nodes import agents
 from tests.workers.nodes.agents import Agent, BadStart, CannotArrive
 from tests.workers.nodes.conftest import World
@@ -36,15 +37,15 @@ def ended(pid: int) -> bool:
 
 async def restarted(ref: kb.ActorRef[Agent], old: int) -> int:
     """The pid of the successor's process."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                pid = await ref.call(Agent.pid)
-            except kb.CallError:
-                await asyncio.sleep(0)
-                continue
-            if pid != old:
-                return pid
+
+    async def another() -> int | None:
+        try:
+            pid = await ref.call(Agent.pid)
+        except kb.CallError:
+            return None
+        return pid if pid != old else None
+
+    return await ask(another, f"a process after {old}", bound=20)
 
 
 @pytest.mark.parametrize("on", ["process", "n1", "thread"])
