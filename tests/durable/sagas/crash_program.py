@@ -74,8 +74,8 @@ class Checkout(kb.Saga[str, str]):
         await self.step("reserve", reserve, item, undo=release)
         paid = await self.step("charge", charge, 500, undo=refund)
         number = str(self.uuid())
-        if SCENARIO == "waiting":
-            await self.wait_event("packed", str)
+        if SCENARIO in ("waiting", "asleep"):
+            await self.wait_event("packed", str, timeout=3_600.0)
         async with asyncio.TaskGroup() as group:
             for part in ("a", "b"):
                 group.create_task(self.step(f"wrap {part}", wrap, part))
@@ -86,13 +86,15 @@ def engine() -> Engine:
     return SqliteEngine(str(FOLDER / "sagas.db"), connect=connect)
 
 
-checkouts = kb.sagas(Checkout, store=engine)
+checkouts = kb.sagas(Checkout, store=engine, deactivate_after=0.02 if SCENARIO == "asleep" else 300.0)
 
 
 async def run() -> str:
     async with kb.Supervisor(checkouts.child()):
         ref = await checkouts.start("book", id="one")
-        if SCENARIO == "waiting":
+        while SCENARIO == "asleep" and checkouts.statistics().active:
+            await asyncio.sleep(0.005)  # noqa: ASYNC110 - nobody is told
+        if SCENARIO in ("waiting", "asleep"):
             await ref.signal("packed", "x", id="packed")
         if SCENARIO == "cancelled":
             await ref.cancel()

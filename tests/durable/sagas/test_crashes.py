@@ -66,8 +66,9 @@ def test_a_saga_killed_anywhere_undoes_what_it_has_done_last_in_first_out(tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_saga_killed_anywhere_takes_an_event_once(tmp_path: Path) -> None:
-    for run in runs(tmp_path, "waiting"):
+@pytest.mark.parametrize("scenario", ["waiting", "asleep"])
+def test_a_saga_killed_anywhere_takes_an_event_once(tmp_path: Path, scenario: str) -> None:
+    for run in runs(tmp_path, scenario):
         effects = first_effects(run)
 
         assert run["outcome"] == "shipped, paid 500"

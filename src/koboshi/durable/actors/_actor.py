@@ -65,8 +65,6 @@ class DurableActor(Actor, Generic[S]):
     codec: ClassVar[str | None] = None
 
     _kb_activation: Activation | None = None
-    # Whether it does something of its own between messages, so that it is not put to sleep.
-    _kb_busy: bool = False
     _kb_value: S
     _kb_codec: ClassVar[Codec]
 
@@ -160,6 +158,11 @@ class DurableActor(Actor, Generic[S]):
         """Called when a kind of it is made known: what else the class asks of it."""
         if definition.history:
             definition.activates, definition.past = KeepingActivation, KeptStates()
+
+    @property
+    def _kb_busy(self) -> bool:
+        """Whether it does something of its own between messages, so that it is not put to sleep."""
+        return False
 
     def _kb_encoded(self) -> bytes:
         return type(self)._kb_codec.encode(self.state)

@@ -22,6 +22,7 @@ from ._identity import Identity
 from ._numbers import state_number
 from ._seal import Sealer
 from ._state import Upcasters, decoded
+from ._timers import Timers
 from ._write import Write
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Definition:
     pooled: int = 0
     activates: Callable[..., Activation] = Activation
     read_more: ReadMore | None = None
+    # Who looks for reminders that are due.
+    timers: Callable[[Kind], Timers] = Timers
     # Of an event-sourced kind: a snapshot every so many events.
     snapshot_every_events: int = 100
     # Whether the state of each revision is kept, and how the past is read, if there is one.

@@ -29,7 +29,6 @@ from ._identity import Identity
 from ._knock import Knock
 from ._letter import DUE, Letter, sealed_report
 from ._patience import Patience
-from ._timers import Timers
 from ._turn import CONSUMING, REQUEST_ID
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Deliveries:
         self._read_to = _START
         self._backoff = Backoff(0.1, 60.0, jitter=0.5)
         self._patience = Patience(self._loop, self._look_again)
-        self._timers = Timers(kind)
+        self._timers = self._definition.timers(kind)
         self.delivered = self.dead = 0
 
     @property

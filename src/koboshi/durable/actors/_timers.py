@@ -16,12 +16,13 @@ from ._reminder import Rule
 if TYPE_CHECKING:
     from ._kind import Kind
 
-__all__ = ["TIMERS", "Timers", "timer_source"]
+__all__ = ["EVERY", "TIMERS", "Timers", "timer_source"]
 
 #: Sources of messages that are reminders begin so; type, key and name follow.
 TIMERS = "timer/"
-# Seconds between looks for what others have set, and how much is taken at once.
-_EVERY = 1.0
+#: Seconds between looks for what others have set.
+EVERY = 1.0
+# How much is taken at once.
 _PORTION = 1_000
 
 _log = logging.getLogger("koboshi.durable")
@@ -86,10 +87,14 @@ class Timers:
         who = definition.system, definition.type
 
         def read(session: Session) -> tuple[float, list[tuple[Any, ...]]]:
-            return session.now, session.fetch(_DUE, *who, session.now + _EVERY, _PORTION)
+            return session.now, self._rows(session, *who, session.now + EVERY)
 
         # A reading transaction first: most looks find nothing, and those write nothing.
         self._do(read, self._found, writes=False)
+
+    def _rows(self, session: Session, system: str, type: str, until: float) -> list[tuple[Any, ...]]:
+        """Those that are due until a moment, in that order."""
+        return session.fetch(_DUE, system, type, until, _PORTION)
 
     def _do(self, work: Any, done: Any, *, writes: bool) -> None:
         def outcome(value: Any, error: Exception | None) -> None:
@@ -100,7 +105,7 @@ class Timers:
             else:
                 if not isinstance(error, Fenced):
                     _log.warning("reminders of %s wait: %s", self._kind.definition.type, error)
-                self._looked(_EVERY)
+                self._looked(EVERY)
 
         try:
             self._kind.store.submit(Change(work) if writes else Query(work), outcome)
@@ -117,7 +122,7 @@ class Timers:
 
             self._do(move, self._sent, writes=True)
         else:
-            self._looked(max(0.0, min((float(row[2]) for row in rows), default=now + _EVERY) - now))
+            self._looked(max(0.0, min((float(row[2]) for row in rows), default=now + EVERY) - now))
 
     def _looked(self, delay: float) -> None:
         self._looking = False

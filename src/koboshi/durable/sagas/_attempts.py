@@ -85,7 +85,8 @@ async def attempt_begins(runner: Runner, label: str, backoff: Backoff) -> Failur
         # From the second time on whatever kills the program and what is beside it do not begin together.
         delay = backoff.delay(times - 1, random.random) if times > 1 else 0.0
         runner.write(Interrupted(label, times, runner.now() + delay))
-    await sleep_until(runner, tries.not_before)
+    with runner.rest.pause(label, tries.not_before):
+        await sleep_until(runner, tries.not_before)
     if not tries.at_work:
         runner.write(Trying(label))
     await runner.flush()

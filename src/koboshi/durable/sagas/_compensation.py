@@ -10,6 +10,7 @@ from ._attempts import attempt_begins
 from ._errors import SagaChanged
 from ._failing import failure_of
 from ._journal import Failure, Tried, Undone
+from ._rest import FOR_EVER
 
 if TYPE_CHECKING:
     from ._operation import Operation
@@ -48,7 +49,8 @@ class Compensation:
                 self._again.clear()
                 await runner.flush()
                 await runner.close("dead", b"", failure)
-                await self._again.wait()
+                with runner.rest.pause("a hand", FOR_EVER):
+                    await self._again.wait()
         await runner.flush()
         await runner.close("cancelled" if failed.cancelled else "failed", b"", failed.failure)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 
 from .._error_text import text_of, trace_of
 from .._failures import DurableError
+from ..actors._codec import Codec
 from ._errors import EventTimeout, SagaCancelled, StepFailed, StepOutcomeUnknown, StepTimeout
 from ._journal import Failure
 
-__all__ = ["Declared", "error_of", "failure_of", "worn_out"]
+__all__ = ["Declared", "error_of", "failure_of", "outcome_of", "worn_out"]
 
 Declared = tuple[type[Exception], ...]
 
@@ -42,6 +44,19 @@ def failure_of(error: BaseException, declared: Declared, *, timed_out: bool = Fa
     except (TypeError, ValueError):
         args = msgspec.msgpack.encode((text_of(error),))
     return Failure("declared", known.__qualname__, text_of(error), report, args)
+
+
+def outcome_of(run: asyncio.Task[Any], codec: Codec, declared: Declared) -> tuple[bytes, Failure | None]:
+    """What a `run` that has ended has come to: its result as it is stored, or its failure."""
+    error: BaseException | None = (
+        asyncio.CancelledError("run was cancelled from within") if run.cancelled() else run.exception()
+    )
+    if error is None:
+        try:
+            return codec.encode(run.result()), None
+        except Exception as mistake:
+            error = mistake
+    return b"", failure_of(error, declared)
 
 
 def error_of(failure: Failure, name: str, saga: str, declared: Declared) -> Exception:

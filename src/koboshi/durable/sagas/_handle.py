@@ -27,10 +27,12 @@ from ..actors._rotation import KeyRotation
 from ..stores import LEASE, Session, StoreURL
 from ..stores._tables import ACTOR, TAG
 from ._errors import SagaCancelled, SagaFailed, UnknownSaga
-from ._instance import ACTIVE, DEAD, TAG_NAME, Instance, State, read_journals
+from ._instance import ACTIVE, ALIVE, DEAD, TAG_NAME, WAITING, Instance, State, read_journals
+from ._journal import decode, open_labels
 from ._kind import SagaKind
 from ._saga import Saga
 from ._spec import Spec
+from ._wakings import Wakings
 
 __all__ = ["SagaRef", "SagaStatus", "Sagas", "sagas"]
 
@@ -51,7 +53,7 @@ class SagaStatus:
         status: "running", "undoing", "finished", "failed", "cancelled", or "dead": a compensation has failed for
             good and `retry` is waited for.
         parked: why it does not go on though it has not ended, such as `SagaChanged`; known where it runs.
-        waiting: what it has begun and not ended; known where it runs.
+        waiting: what it has begun and not ended.
         detail: what `run` has raised.
         report: its traceback, or that of the compensation that is a dead letter.
     """
@@ -100,19 +102,19 @@ class Sagas(Generic[I, R]):
 
     async def alive(self, *, limit: int = 1_000) -> list[str]:
         """The ids of up to `limit` instances that have not ended, those that are dead letters not included."""
-        return await self._tagged(ACTIVE, limit)
+        return await self._tagged((ACTIVE, WAITING), limit)
 
     async def dead(self, *, limit: int = 1_000) -> list[str]:
         """The ids of up to `limit` instances with a compensation that has failed for good."""
-        return await self._tagged(DEAD, limit)
+        return await self._tagged((DEAD,), limit)
 
-    async def _tagged(self, value: str, limit: int) -> list[str]:
+    async def _tagged(self, values: tuple[str, ...], limit: int) -> list[str]:
         definition = self._actors._definition
-        row = definition.system, definition.type, TAG_NAME, value
+        rows = [(definition.system, definition.type, TAG_NAME, value) for value in values]
         columns = "system_name", "actor_type", "tag_name", "tag_value"
         whole("limit", limit, 1)
         found = await live(definition, "alive").store.read(
-            lambda session: session.lookup(TAG, ("actor_key",), columns, [row])
+            lambda session: session.lookup(TAG, ("actor_key",), columns, rows)
         )
         return sorted(str(each[0]) for each in found)[:limit]
 
@@ -181,7 +183,10 @@ class SagaRef(Generic[R]):
         """
         state = await self._state()
         runner = self._spec.running.get(self.id)
-        parked, waiting = (None, ()) if runner is None else (runner.problem, runner.waiting)
+        if runner is not None:
+            parked, waiting = runner.problem, runner.waiting
+        else:
+            parked, waiting = None, await self._recorded() if state.status in ALIVE else ()
         failure = state.failure or state.stuck
         report = "" if failure is None else failure.report
         detail = "" if failure is None else f"{failure.type}: {failure.detail}"
@@ -235,6 +240,15 @@ class SagaRef(Generic[R]):
             undone = state.status == "failed"
             raise SagaFailed(who, failure.type, failure.detail, failure.report, undone)
 
+    async def _recorded(self) -> tuple[str, ...]:
+        """What its journal has begun and not ended."""
+        who, definition = self._ref.who, self._ref._definition
+        found = await live(definition, "status").store.read(
+            lambda session: read_journals(session, [(who, 0, 0)])[who][1]
+        )
+        opened = (definition.sealer.open(who, "journal", seq, blob) for seq, blob in sorted(found))
+        return open_labels(decode(each) for each in opened)
+
     async def _state(self) -> State:
         who, definition = self._ref.who, self._ref._definition
 
@@ -264,6 +278,7 @@ def sagas(
     undo_backoff: Backoff = RETRY,
     max_interruptions: int = 3,
     deactivate_after: float | None = 300.0,
+    max_active: int = 10_000,
     lease: float = LEASE,
     keys: KeyRing | None = None,
 ) -> Sagas[I, R]:
@@ -278,7 +293,9 @@ def sagas(
         undo_backoff: the delays between them (default 1 s, doubled up to 300 s, with jitter).
         max_interruptions: how often the program may die during one step or one compensation (default 3); after that
             the step fails, and the compensation is a dead letter.
-        deactivate_after: seconds after which an instance that has ended leaves memory (default 300.0).
+        deactivate_after: seconds after which an instance that only waits, or has ended, leaves memory (default 300.0;
+            None: never).
+        max_active: how many may be in memory; beyond, those that only wait leave it at once (default 10,000).
         lease: seconds for which this program's instances stay its own when it is not heard of (default 15.0).
         keys: what is stored is encrypted with these, as for `kb.durable` (default None).
 
@@ -303,10 +320,11 @@ def sagas(
         system=system,
         type=type or target.__name__,
         deactivate_after=deactivate_after,
+        max_active=max_active,
         lease=lease,
         keys=keys,
     )
-    actors._definition.read_more = read_journals
+    actors._definition.read_more, actors._definition.timers = read_journals, Wakings
     return Sagas(actors, spec)
 
 

@@ -15,6 +15,7 @@ from ..stores import Session
 from ..stores._tables import JOURNAL
 from ._errors import UnknownSaga
 from ._journal import Again, Cancelled, Entry, Failed, Failure, Signalled, Started, decode, encode
+from ._rest import FOR_EVER
 from ._runner import Runner
 
 if TYPE_CHECKING:
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from ..actors._claim import Claimed
     from ._spec import Spec
 
-__all__ = ["ALIVE", "TAG_NAME", "Instance", "State", "read_journals"]
+__all__ = ["ACTIVE", "ALIVE", "DEAD", "TAG_NAME", "WAITING", "Instance", "State", "read_journals"]
 
 #: The tag by which instances that are not at their end are found, and its values.
 TAG_NAME = "saga"
-ACTIVE, DEAD = "active", "dead"
+#: "waiting" ones are at rest: nobody looks for them before their event or their time has come.
+ACTIVE, WAITING, DEAD = "active", "waiting", "dead"
+# The reminder of one at rest.
+_WAKE = "wake"
 #: Statuses of instances that have something to do; "dead" waits for a hand.
 ALIVE = ("running", "undoing")
 
@@ -68,6 +72,8 @@ class Instance(DurableActor[State]):
         self._base = 0.0
         # Whether the program that had it before has not given it back.
         self._interrupted = False
+        # Whether its activation was ended so that it leaves memory, and not by a fault.
+        self.put_to_sleep = False
 
     @classmethod
     def _kb_load(cls, actor: Instance, activation: Activation, claimed: Claimed) -> None:
@@ -89,7 +95,6 @@ class Instance(DurableActor[State]):
 
     def _begin(self) -> None:
         activation = self._kb_turn("a saga")
-        self._kb_busy = True
         context = self._kb_cell.node.context.copy()
         journal, cut = self._journal, self._interrupted
         runner = Runner(activation.who, self._spec, _Keeper(self), context, self._base, journal, cut)
@@ -99,15 +104,35 @@ class Instance(DurableActor[State]):
 
     def _end(self) -> None:
         runner, self._runner = self._runner, None
-        self._kb_busy = False
         if runner is not None:
             runner.end()
             if self._spec.running.get(runner.key) is runner:
                 del self._spec.running[runner.key]
 
+    @property
+    def _kb_busy(self) -> bool:
+        return self._runner is not None and self._runner.resting is None
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it is woken when there is something to do: one that is not has to be at rest before it sleeps."""
+        return self.state.status not in ALIVE or self._tag == WAITING
+
+    @property
+    def _tag(self) -> str | None:
+        return self._kb_turn("a saga").tags.get(TAG_NAME)
+
+    def _stir(self) -> None:
+        """It is not at rest any more: whoever finds it without a program wakes it."""
+        if self._tag == WAITING:
+            self._kb_turn("a saga").effect().tags = {TAG_NAME: ACTIVE}
+            self.forget(_WAKE)
+
     def _add(self, entries: list[Entry]) -> None:
         """Have entries in the journal with the turn in hand."""
+        self._stir()
         activation = self._kb_turn("a journal")
+        activation.used = activation.kind.tick
         who, effect = activation.who, activation.effect()
         for entry in entries:
             blob, key_id = activation.sealer.seal(who, "journal", self.state.length, encode(entry))
@@ -183,6 +208,7 @@ class Instance(DurableActor[State]):
     @message
     def close(self, status: str, result: bytes, failure: Failure | None) -> None:
         """It has ended, or needs a hand."""
+        self._stir()
         effect = self._kb_turn("a saga").effect()
         self.state.status = status
         if status == "dead":
@@ -192,6 +218,24 @@ class Instance(DurableActor[State]):
         self.state.result, self.state.failure, self.state.length = result, failure, 0
         effect.tags = {}
         effect.journal_ends = True
+
+    # -- what its kind sends -------------------------------------------------------------------------
+
+    @message
+    def rest(self) -> bool:
+        """Have nobody look for it before its event or its time has come; False when there is something to do."""
+        until = None if self._runner is None else self._runner.resting
+        if until is None or self.state.status not in ALIVE:
+            return False
+        self._kb_turn("a saga").effect().tags = {TAG_NAME: WAITING}
+        if until != FOR_EVER:
+            self.remind(_WAKE, Instance.due, at=until)
+        return True
+
+    @message
+    def due(self) -> None:
+        """The time that it waits for has come."""
+        self._stir()
 
 
 class _Keeper:

@@ -12,6 +12,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ __all__ = [
     "Value",
     "decode",
     "encode",
+    "open_labels",
 ]
 
 
@@ -152,6 +154,17 @@ def decode(blob: bytes) -> Entry:
     """An entry from its bytes."""
     entry: Entry = _decoder.decode(blob)
     return entry
+
+
+def open_labels(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The labels of what is begun and not ended."""
+    found: dict[str, None] = {}
+    for entry in entries:
+        if isinstance(entry, Began):
+            found[entry.label] = None
+        elif isinstance(entry, Ended):
+            found.pop(entry.label, None)
+    return tuple(found)
 
 
 class Mismatch(Exception):

@@ -41,6 +41,11 @@ class Operation:
         self.task: asyncio.Task[None] | None = None
 
     @property
+    def is_wait(self) -> bool:
+        """Whether nothing is done until it ends."""
+        return not self.label.startswith("step ")
+
+    @property
     def is_open(self) -> bool:
         """Whether it has no end yet."""
         return not self.future.done()

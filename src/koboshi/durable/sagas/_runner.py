@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._attempts import Attempts
 from ._compensation import Compensation
 from ._errors import SagaCancelled, SagaChanged
-from ._failing import CANCELLED, failure_of
+from ._failing import CANCELLED, outcome_of
 from ._journal import (
     Again,
     Began,
@@ -34,6 +33,9 @@ from ._journal import (
     Value,
 )
 from ._operation import Operation
+from ._rest import Rest
+from ._signals import Signals
+from ._tasks import Tasks
 from ._writing import Owner, Writing
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ __all__ = ["Runner"]
 
 # Turns of the loop that branches beside `run` have for beginning what the journal expects, once `run` has ended.
 _TURNS = 200
+# How often `run` may catch what ends it and begin something else.
+_MOST_REFUSED = 1_000
 # Seconds without progress of the reading after which the code has surely changed: reading waits for nothing.
 _STUCK = 5.0
 
@@ -90,16 +94,16 @@ class Runner:
         self.operations: dict[str, Operation] = {}
         # Those that have ended well, in that order.
         self.completed: list[Operation] = []
-        self._signals: dict[str, deque[tuple[int, bytes]]] = {}
-        self._signal_count = 0
+        self._signals = Signals(self.write)
         self._counts: dict[str, int] = {}
-        self._waiting: dict[str, list[Operation]] = {}
+        self.rest = Rest()
         self.compensation = Compensation(self)
-        self._writing = Writing(owner.record, self.task, self._lost)
+        self.tasks = Tasks(self.who, context)
+        self._writing = Writing(owner.record, self.tasks.start, self._lost)
         self._stuck: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._run: asyncio.Task[Any] | None = None
         self._over = False
+        self._refused = 0
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
@@ -109,29 +113,32 @@ class Runner:
     @property
     def waiting(self) -> tuple[str, ...]:
         """What it has begun and not ended."""
-        return tuple(each.label for each in self.operations.values() if each.is_open)
+        return tuple(self.rest.open)
+
+    @property
+    def resting(self) -> float | None:
+        """Until when it only waits, by the database's clock; None: it has something to do, or needs a hand here."""
+        if not self.live or self._over or self.problem is not None or not self._writing.is_idle:
+            return None
+        undoing = self.failed is not None
+        if not undoing and (self._run is None or self._run.done()):
+            return None
+        return self.rest.until(self.now(), undoing=undoing)
 
     # -- from begin to end -------------------------------------------------------------------------
 
     def begin_all(self) -> None:
         """Start `run`."""
-        self.task(self._main())
-
-    def task(self, work: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
-        """A task that ends with the runner."""
-        task = self._loop.create_task(work, context=context or self.context.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self.tasks.start(self._main())
 
     def end(self) -> None:
-        """Stop where it is; the journal says how to go on."""
+        """Stop where it is; the journal says how to go on. What `run` makes of its cancellation is not recorded."""
         self._over = True
         self._writing.end()
         if self._stuck is not None:
             self._stuck.cancel()
-        for task in tuple(self._tasks):
-            task.cancel()
+        self.tasks.end()
+        self.rest.end()
 
     async def _main(self) -> None:
         try:
@@ -139,7 +146,7 @@ class Runner:
         except Exception as error:
             self.park(error)
             return
-        run = self._run = self.task(saga.run(value))
+        run = self._run = self.tasks.start(saga.run(value))
         self._read()
         await asyncio.wait([run])
         if not run.cancelled():
@@ -155,17 +162,8 @@ class Runner:
 
     async def _ended(self, run: asyncio.Task[Any]) -> bool:
         """`run` has ended: whether that was well."""
-        error: BaseException | None = (
-            asyncio.CancelledError("run was cancelled from within") if run.cancelled() else run.exception()
-        )
-        result = b""
-        if error is None:
-            try:
-                result = self.spec.result.encode(run.result())
-            except Exception as mistake:
-                error = mistake
-        if error is not None:
-            failure = failure_of(error, self.spec.errors)
+        result, failure = outcome_of(run, self.spec.result, self.spec.errors)
+        if failure is not None:
             self.write(Failed(failure, self.cancelled))
             return False
         await self.settle()
@@ -227,7 +225,7 @@ class Runner:
             assert isinstance(found, Began)
             began = found
         operation = Operation(began, execute, undo, resumed=found is not None)
-        self.operations[label] = operation
+        self.operations[label] = self.rest.open[label] = operation
         self.attempts.of(label).at_work = label.startswith("step ")
         self._read()
         if self.live:
@@ -262,9 +260,19 @@ class Runner:
 
     def abandon(self) -> NoReturn:
         """End `run` here, without a trace."""
-        if self._run is not None:
+        if self._run is not None and not self._over:
             self._run.cancel()
         raise asyncio.CancelledError
+
+    async def check_on(self) -> None:
+        """End `run` here if it has been ended; one that does not take that is held, and does not spin."""
+        if self.problem is None and not self._over:
+            return
+        self._refused += 1
+        if self._refused > _MOST_REFUSED:
+            _log.error("%s was ended and its run catches that and goes on: let CancelledError pass", self.who)
+            await self._loop.create_future()
+        self.abandon()
 
     def write(self, entry: Entry) -> None:
         """Add to the journal, and have it happen."""
@@ -326,26 +334,22 @@ class Runner:
         """Go no further, and keep everything as it is."""
         _log.error("%s is parked: %s", self.who, problem)
         self.problem = problem
-        me = asyncio.current_task()
-        for task in tuple(self._tasks):
-            if task is not me:
-                task.cancel()
+        self.tasks.cancel()
 
     def _start(self, operation: Operation) -> None:
         if not operation.is_open or operation.task is not None:
             return
         if self.failed is not None and operation.undo is None:
             return  # nobody waits for it any more
-        operation.task = self.task(operation.execute(operation))
+        operation.task = self.tasks.start(operation.execute(operation))
 
     def _apply(self, entry: Entry) -> None:
         match entry:
             case Ended():
                 self._ended_one(entry)
-            case Signalled(name, value):
-                self._signal_count += 1
-                self._signals.setdefault(name, deque()).append((self._signal_count, value))
-                self.offer(name)
+            case Signalled(name):
+                self._signals.came(entry)
+                self._offer(name)
             case Cancelled():
                 self.cancelled = True
                 if self.live:
@@ -364,9 +368,9 @@ class Runner:
         if entry.failure is None:
             self.completed.append(operation)
         if entry.signal:
-            queue = self._signals[entry.label.removeprefix("event ").partition("#")[0]]
-            queue.remove(next(each for each in queue if each[0] == entry.signal))
+            self._signals.taken(entry)
         if operation.is_open:
+            del self.rest.open[entry.label]
             operation.future.set_result(entry)
 
     def _give_up(self) -> None:
@@ -387,14 +391,9 @@ class Runner:
 
     def await_signal(self, name: str, operation: Operation) -> None:
         """Give the operation the next event of that name, now or when it comes."""
-        self._waiting.setdefault(name, []).append(operation)
-        self.offer(name)
+        self._signals.wait(name, operation)
+        self._offer(name)
 
-    def offer(self, name: str) -> None:
-        """Give events that have come to those that wait for them, in order."""
-        queue, waiting = self._signals.get(name), self._waiting.get(name, [])
-        while queue and waiting and self.live:
-            operation = waiting.pop(0)
-            if operation.is_open:
-                number, value = queue[0]
-                self.write(Ended(operation.label, value, signal=number))
+    def _offer(self, name: str) -> None:
+        if self.live:
+            self._signals.offer(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import hashlib
 import random as randomness
@@ -70,6 +69,11 @@ class Saga(Generic[I, R]):
             raise UsageError(f"{what} belongs to a saga that runs; start one with sagas.start(...)")
         return self._kb_runner
 
+    async def _kb_on(self, what: str) -> Runner:
+        runner = self._kb_here(what)
+        await runner.check_on()
+        return runner
+
     # -- steps ---------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:
@@ -133,7 +137,7 @@ class Saga(Generic[I, R]):
                 StepOutcomeUnknown: see `at_most_once`.
                 SagaCancelled: the saga was cancelled; nothing new is begun.
             """
-            runner = self._kb_here("step")
+            runner = await self._kb_on("step")
             checked_name("step's name", name, 128)
             whole("retries", retries, 0)
             seconds("timeout", timeout, none=True)
@@ -151,7 +155,7 @@ class Saga(Generic[I, R]):
                 await self._kb_attempts(operation, fn, args, retries, backoff, timeout, codec)
 
             undoing = None if undo is None else self._kb_undo(label, undo, codec, timeout)
-            ended = await asyncio.shield(runner.begin(label, execute, undo=undoing).future)
+            ended = await runner.rest.end_of(runner.begin(label, execute, undo=undoing))
             if ended.failure is not None:
                 raise error_of(ended.failure, name, runner.who, self.errors)
             return codec.decode(ended.value)
@@ -194,7 +198,7 @@ class Saga(Generic[I, R]):
             context = with_key(runner.context, f"{runner.place}/undo {label}")
 
             async def undone() -> tuple[Any, bool]:
-                found: tuple[Any, bool] = await runner.task(
+                found: tuple[Any, bool] = await runner.tasks.start(
                     called(undo, (codec.decode(value),), timeout), context
                 )
                 return found
@@ -226,7 +230,7 @@ class Saga(Generic[I, R]):
         Raises:
             EventTimeout: it did not come in time.
         """
-        runner = self._kb_here("wait_event")
+        runner = await self._kb_on("wait_event")
         checked_name("event's name", name, 128)
         if "#" in name:
             raise UsageError(f"an event's name is without '#', got {name!r}")
@@ -241,15 +245,14 @@ class Saga(Generic[I, R]):
                     runner.write(Ended(operation.label, failure=NO_EVENT))
 
         until = None if timeout is None else runner.now() + timeout
-        operation = runner.begin(runner.label("event", name), execute, until=until)
-        ended = await asyncio.shield(operation.future)
+        ended = await runner.rest.end_of(runner.begin(runner.label("event", name), execute, until=until))
         if ended.failure is not None:
             raise error_of(ended.failure, name, runner.who, self.errors)
         return codec_of(type).decode(ended.value)
 
     async def sleep(self, seconds: float) -> None:
         """Wait, by the database's clock; what has passed while the program was down counts."""
-        runner = self._kb_here("sleep")
+        runner = await self._kb_on("sleep")
         if not 0 <= seconds < float("inf"):
             raise UsageError(f"sleep takes seconds >= 0, got {seconds!r}")
 
@@ -259,8 +262,8 @@ class Saga(Generic[I, R]):
             if operation.is_open:
                 runner.write(Ended(operation.label))
 
-        operation = runner.begin(runner.label("sleep", ""), execute, until=runner.now() + seconds)
-        ended = await asyncio.shield(operation.future)
+        until = runner.now() + seconds
+        ended = await runner.rest.end_of(runner.begin(runner.label("sleep", ""), execute, until=until))
         if ended.failure is not None:
             raise error_of(ended.failure, "sleep", runner.who, self.errors)
 

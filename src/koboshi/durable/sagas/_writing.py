@@ -55,6 +55,11 @@ class Writing:
         if self._kick is None:
             self._kick = asyncio.get_running_loop().call_later(_TOGETHER, self._send)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was added is committed."""
+        return not self._buffer and (self._sent is None or self._sent.done())
+
     async def flush(self) -> None:
         """Wait until all that was added is committed, or lost."""
         self._send()
