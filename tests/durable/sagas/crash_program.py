@@ -92,8 +92,8 @@ checkouts = kb.sagas(Checkout, store=engine, deactivate_after=0.02 if SCENARIO =
 async def run() -> str:
     async with kb.Supervisor(checkouts.child()):
         ref = await checkouts.start("book", id="one")
-        while SCENARIO == "asleep" and checkouts.statistics().active:
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - nobody is told
+        while SCENARIO == "asleep" and checkouts.statistics().active:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.005)
         if SCENARIO in ("waiting", "asleep"):
             await ref.signal("packed", "x", id="packed")
         if SCENARIO == "cancelled":

@@ -2,8 +2,8 @@
 
     python -m tests.durable.sagas.sleeping_program begin|end URL FOLDER COUNT SECONDS
 
-Those with an odd number wait for an event, the others for so many seconds by the database's clock; on SQLite those have
-passed between the two lives. Each life says in a line of JSON what it has seen.
+Those with an odd number wait for an event, the others for so many seconds by the database's clock; on SQLite those
+have passed between the two lives. Each life says in a line of JSON what it has seen.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ async def main() -> None:
         do = begin if LIFE == "begin" else end
         awake = [await do(sagas, first) for first in range(0, COUNT, PORTION)]
         while sagas.statistics().active > MOST or (LIFE == "end" and await sagas.alive(limit=1)):
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.05)
             awake.append(sagas.statistics().active)
         print(json.dumps({"awake": max(awake), "activated": sagas.statistics().activated}), flush=True)
         if LIFE == "begin":
