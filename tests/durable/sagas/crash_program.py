@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from tests.durable.boundaries import boundary, connect, each_boundary
+from tests.durable.changes import until
 
 import koboshi as kb
 from koboshi.durable.stores import Engine, SqliteEngine
@@ -92,8 +93,8 @@ checkouts = kb.sagas(Checkout, store=engine, deactivate_after=0.02 if SCENARIO =
 async def run() -> str:
     async with kb.Supervisor(checkouts.child()):
         ref = await checkouts.start("book", id="one")
-        while SCENARIO == "asleep" and checkouts.statistics().active:  # noqa: ASYNC110 - nobody is told
-            await asyncio.sleep(0.005)
+        if SCENARIO == "asleep":
+            await until(lambda: not checkouts.statistics().active, checkouts)
         if SCENARIO in ("waiting", "asleep"):
             await ref.signal("packed", "x", id="packed")
         if SCENARIO == "cancelled":

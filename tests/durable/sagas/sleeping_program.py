@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.durable.changes import until
+
 import koboshi as kb
 from koboshi.durable.stores import Engine, SqliteEngine
 
@@ -70,9 +72,12 @@ async def main() -> None:
     async with kb.Supervisor(sagas.child()):
         do = begin if LIFE == "begin" else end
         awake = [await do(sagas, first) for first in range(0, COUNT, PORTION)]
-        while sagas.statistics().active > MOST or (LIFE == "end" and await sagas.alive(limit=1)):
-            await asyncio.sleep(0.05)
+
+        async def is_over() -> bool:
             awake.append(sagas.statistics().active)
+            return awake[-1] <= MOST and (LIFE == "begin" or not await sagas.alive(limit=1))
+
+        await until(is_over, sagas)
         print(json.dumps({"awake": max(awake), "activated": sagas.statistics().activated}), flush=True)
         if LIFE == "begin":
             await asyncio.Event().wait()
