@@ -14,7 +14,7 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic, time
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from .._kernel._errors import UsageError
@@ -71,6 +71,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if real not in ("wait", "refuse"):
             raise UsageError(f'real must be "wait" or "refuse", got {real!r}')
         self.now = START
+        # The clocks of the machine when this one showed 0.
+        self._wall = time() - START
+        self._boot = clock_gettime(CLOCK_BOOTTIME) - START
         self.autojump = autojump
         # How far `advance` lets the clock go.
         self.until = START
@@ -85,6 +88,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+    def wall_time(self) -> float:
+        """Seconds since the epoch: from now on in the pace of this loop's clock. Stores on this machine go by it."""
+        return self._wall + self.now
+
+    def lease_time(self) -> float:
+        """The clock of such a store's leases, in the same pace."""
+        return self._boot + self.now
 
     @property
     def real_operations(self) -> int:

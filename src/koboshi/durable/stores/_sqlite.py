@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from ._clock import Clocks
 from ._refused import refused
 from ._session import Row, Select
 from ._tables import Table
@@ -33,27 +33,24 @@ _CHUNK = 2_000
 class SqliteSession:
     """See `Session`."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, clock: Callable[[], float], lease_clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, clocks: Clocks) -> None:
         self._connection = connection
         # Closed by hand: a cursor that a traceback keeps alive would keep the file open after `close`.
         self.cursor = connection.cursor()
-        self._clock = clock
-        self._lease_clock = lease_clock
+        self._clocks = clocks
         self._now: float | None = None
 
     @property
     def now(self) -> float:
         """See `Session.now`."""
         if self._now is None:
-            self._now = self._clock()
+            self._now = self._clocks.wall()
         return self._now
 
     @property
     def lease_now(self) -> float:
         """Seconds since this machine was started, which all its processes agree on and nobody sets."""
-        return self._lease_clock()
+        return self._clocks.lease()
 
     def insert(
         self, table: Table, columns: tuple[str, ...], rows: Sequence[Row], *, ignore: bool = False
@@ -124,21 +121,15 @@ class SqliteSession:
 class SqliteConnection:
     """See `Connection`."""
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        clock: Callable[[], float] = time.time,
-        lease_clock: Callable[[], float] | None = None,
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, clocks: Clocks) -> None:
         self.connection = connection
-        self._clock = clock
-        self._lease_clock = lease_clock or functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        self._clocks = clocks
         self._session: SqliteSession | None = None
 
     def begin(self, *, writes: bool) -> SqliteSession:
         """See `Connection.begin`."""
         # A deferred read that turns into a write fails at once, whatever the busy timeout is.
-        self._session = SqliteSession(self.connection, self._clock, self._lease_clock)
+        self._session = SqliteSession(self.connection, self._clocks)
         self._session.cursor.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         return self._session
 

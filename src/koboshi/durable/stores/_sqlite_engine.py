@@ -12,7 +12,6 @@ import os
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,6 +24,7 @@ from .._failures import (
     StoreUnavailable,
     StoreUnusable,
 )
+from ._clock import Clocks, clocks_of, in_real_time, told_in_real_time
 from ._group import perform_group
 from ._host_lock import HostLock
 from ._operation import Operation, Outcome
@@ -47,14 +47,12 @@ def place_of_host(incarnation: str) -> int:
 class SqliteFile:
     """The file, open, as the writer thread has it; see `_group` for the rules."""
 
-    def __init__(
-        self, path: str, host: str, connect: Connect, busy_timeout: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, path: str, host: str, connect: Connect, busy_timeout: float, clocks: Clocks) -> None:
         self._path = path
         self._host = host
         self._connect = connect
         self._busy_timeout = busy_timeout
-        self._clock = clock
+        self._clocks = clocks
         # None after a failure that made the connection doubtful, until it is opened again.
         self._connection: SqliteConnection | None = None
         # Which file that connection has open.
@@ -83,7 +81,7 @@ class SqliteFile:
         except BaseException:
             connection.close()
             raise
-        return SqliteConnection(connection, self._clock)
+        return SqliteConnection(connection, self._clocks)
 
     def perform(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         """Do the group in one transaction; one outcome for each operation, in order."""
@@ -204,6 +202,7 @@ class SqliteEngine:
     Args:
         path: the file, made with mode 0600 if it is missing. Its folder must exist.
         busy_timeout: seconds to wait for another process's lock before `StoreUnavailable`.
+        clock: gives seconds since the epoch (default None: the machine's, or that of a loop in virtual time).
         connect: opens the database; a seam for fault injection.
     """
 
@@ -212,7 +211,7 @@ class SqliteEngine:
         path: str,
         *,
         busy_timeout: float = 5.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         connect: Connect = sqlite3.connect,
     ) -> None:
         # A link and what it leads to are one store, with one side file.
@@ -232,14 +231,16 @@ class SqliteEngine:
         opened: asyncio.Future[None] = loop.create_future()
         self._ended = loop.create_future()
         check_place(self._path)
-        file = SqliteFile(self._path, host, self._connect, self._busy_timeout, self._clock)
+        clocks = clocks_of(loop, self._clock)
+        file = SqliteFile(self._path, host, self._connect, self._busy_timeout, clocks)
         # Daemon: a program that forgets to close must still be able to end; commits survive that.
         self._thread = threading.Thread(
             target=self._main, args=(loop, file, opened), name=f"store {self._path}", daemon=True
         )
         self._thread.start()
         try:
-            await asyncio.shield(opened)
+            with in_real_time(loop):
+                await asyncio.shield(opened)
             self._lock = HostLock(self._path, place_of_host(host.rpartition(".")[2]))
         except BaseException:
             opened.add_done_callback(_seen)
@@ -248,7 +249,7 @@ class SqliteEngine:
 
     def commit(self, operations: Sequence[Operation[Any]], done: Done) -> None:
         """See `Engine.commit`."""
-        self._queue.put((operations, done))
+        self._queue.put((operations, told_in_real_time(asyncio.get_running_loop(), done)))
 
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
         """Those whose process no longer holds its byte of the side file."""
@@ -268,7 +269,8 @@ class SqliteEngine:
             self._queue.put(None)
         if self._ended is not None:
             try:
-                await asyncio.shield(self._ended)
+                with in_real_time(asyncio.get_running_loop()):
+                    await asyncio.shield(self._ended)
             finally:
                 if thread is not None and self._ended.done():
                     thread.join()
@@ -318,7 +320,7 @@ class SqliteEngine:
 class MemoryEngine:
     """A store that lasts as long as its program, for tests and caches: SQLite without a file or a thread."""
 
-    def __init__(self, name: str = "", *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str = "", *, clock: Callable[[], float] | None = None) -> None:
         self.url = f"memory://{name}"
         self._clock = clock
         self._connection: SqliteConnection | None = None
@@ -327,7 +329,7 @@ class MemoryEngine:
         """See `Engine.open`."""
         connection = sqlite3.connect(":memory:", isolation_level=None)
         prepare(connection, ":memory:")
-        self._connection = SqliteConnection(connection, self._clock)
+        self._connection = SqliteConnection(connection, clocks_of(asyncio.get_running_loop(), self._clock))
 
     def commit(self, operations: Sequence[Operation[Any]], done: Done) -> None:
         """See `Engine.commit`."""
