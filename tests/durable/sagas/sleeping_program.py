@@ -78,7 +78,8 @@ async def main() -> None:
             return awake[-1] <= MOST and (LIFE == "begin" or not await sagas.alive(limit=1))
 
         await until(is_over, sagas)
-        print(json.dumps({"awake": max(awake), "activated": sagas.statistics().activated}), flush=True)
+        seen = sagas.statistics()
+        print(json.dumps({"awake": max(awake), "activated": seen.activated, "lost": seen.lost}), flush=True)
         if LIFE == "begin":
             await asyncio.Event().wait()
 

@@ -36,7 +36,10 @@ async def check(url: str, folder: Path, count: int, seconds: float) -> None:
     first, second = await lives(url, folder, count, seconds)
     expected = [f"begin {number}" for number in range(count)]
     expected += [f"{'told' if number % 2 else 'late'} {number}" for number in range(count)]
-    assert sorted(expected) == sorted((folder / "world").read_text().splitlines())
+    world = (folder / "world").read_text().splitlines()
+    assert set(expected) == set(world)
+    # A step is done again only where nobody knows whether its commit was made.
+    assert len(world) - len(expected) <= first["lost"] + second["lost"]
     # Sixteen that wait may be awake, and those at work: fifty are sent something at the same time.
     assert max(first["awake"], second["awake"]) <= 400
     assert count <= second["activated"] < 2 * count
