@@ -103,6 +103,9 @@ async def test_each_node_keeps_the_actors_that_it_has_woken_and_is_asked_for_the
         await bank["c"].call(Account.transfer, "a", 3)
         await one.call(Teller.ask, "a", "transfer", "b", 1)
         await ask(lambda: has(bank, a=12, b=11, c=7), "messages that nodes are handling")
+        # One that is erased here answers nobody where it is awake, not even its own node.
+        assert 0 < await bank["a"].erase()
+        assert 0 == await one.call(Teller.ask, "a", "balance")
 
 
 async def test_a_killed_nodes_actors_are_taken_over_and_a_request_is_handled_once(

@@ -25,6 +25,7 @@ from ..stores import Change, Query, Session
 from ..stores._tables import OUTBOX
 from ._claim import answered_before
 from ._codec import arguments_of
+from ._erasing import Erasures
 from ._identity import Identity
 from ._knock import Knock
 from ._letter import DUE, Letter, sealed_report
@@ -84,6 +85,7 @@ class Deliveries:
         self._backoff = Backoff(0.1, 60.0, jitter=0.5)
         self._patience = Patience(self._loop, self._look_again)
         self._timers = self._definition.timers(kind)
+        self._erasures = Erasures(kind)
         self.delivered = self.dead = 0
 
     @property
@@ -123,7 +125,7 @@ class Deliveries:
             return session.fetch(DUE, system, type, session.now, *after, _PORTION)
 
         try:
-            self._kind.store.submit(Query(read), self._found)
+            self._erasures.submit(read, self._found)
         except Exception as error:
             self._found([], error)
 

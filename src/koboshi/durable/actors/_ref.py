@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
@@ -10,24 +11,25 @@ from ..._kernel._calls import check_within
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
 from ..._kernel._message import MARK, Message, describe
-from ..._kernel._reasons import Shutdown
 from ..._kernel._ref import ActorRef
 from .._failures import Fenced, HostLost, OutcomeUnknown, StoreUnavailable
 from ._actor import DurableActor
 from ._definition import Definition
+from ._erasing import drop, erase
 from ._identity import checked_name
 from ._kind import Kind
 from ._past import Past
 from ._put import put
 from ._query import check_turn
 from ._routing import elsewhere, was_relayed
-from ._rows import erase_rows
 from ._turn import REQUEST_ID
 
 if TYPE_CHECKING:
     from ._activation import Activation
 
 __all__ = ["DurableRef", "live"]
+
+_log = logging.getLogger("koboshi.durable")
 
 A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
 AA = TypeVar("AA", bound=DurableActor[Any])
@@ -267,7 +269,9 @@ class DurableRef(Past[A_co], Generic[A_co]):
     async def erase(self) -> int:
         """Take the actor and everything that is stored of it away, in one transaction; how many rows that were.
 
-        It ends if it is awake, and the next message starts it anew. Backups keep what they have.
+        It ends if it is awake, and the next message starts it anew. Where another program has it awake, its turns and
+        linearizable queries are refused at once, and plain queries are answered for about a second more. Backups
+        keep what they have.
 
         Raises:
             NotRunning, StoreUnavailable, OutcomeUnknown: as `call`.
@@ -275,13 +279,20 @@ class DurableRef(Past[A_co], Generic[A_co]):
         if (other := self._beside()) is not None:
             return cast("int", await self._routed(other, "erase", "erase", None, (), {}))
         kind, who = live(self._definition, "erase"), self.who
-        rows = await kind.store.change(lambda session: erase_rows(session, who))
-        activation = kind.active.get(self.key)
-        if activation is not None:
-            # What it commits from now on finds no row.
-            kind.lost(activation, Fenced(str(who)))
-            activation.ref.exit(Shutdown("erased"))
+        rows, owner = await kind.store.change(lambda session: erase(session, who))
+        self._dropped()
+        if owner is not None and (other := elsewhere(self._definition, owner)) is not None:
+            try:
+                await self._routed(other, "_dropped", "erase", None, (), {})
+            except (ActorExited, NotRunning, HostLost) as error:
+                _log.debug("%s has ended with its node after it was erased: %s", who, error)
         return rows
+
+    def _dropped(self) -> None:
+        """It was erased: it answers nobody any more, if it is awake here."""
+        activation = live(self._definition, "erase").active.get(self.key)
+        if activation is not None:
+            drop(activation)
 
     async def put(
         self: DurableRef[AA], message: Message[AA, P, Any, Any], /, *args: P.args, **kwargs: P.kwargs

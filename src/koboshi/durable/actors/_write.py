@@ -203,13 +203,13 @@ _REACHED = Select("SELECT amount FROM kb_counter WHERE system_name = :system AND
 EVENTS = "events"
 
 
-def take_places(session: Session, system: str, count: int) -> int:
+def take_places(session: Session, system: str, count: int, name: str = EVENTS) -> int:
     """The first of `count` places in the order of commits. The row stays locked until the commit."""
-    if not session.run(_NEXT, count, system, EVENTS):
+    if not session.run(_NEXT, count, system, name):
         columns = ("system_name", "counter_name", "amount")
-        session.insert(COUNTER, columns, [(system, EVENTS, 0)], ignore=True)
-        session.run(_NEXT, count, system, EVENTS)
-    return int(session.fetch(_REACHED, system, EVENTS)[0][0]) - count + 1
+        session.insert(COUNTER, columns, [(system, name, 0)], ignore=True)
+        session.run(_NEXT, count, system, name)
+    return int(session.fetch(_REACHED, system, name)[0][0]) - count + 1
 
 
 def _effects(session: Session, writes: Sequence[Write]) -> None:
