@@ -108,6 +108,23 @@ async def test_each_node_keeps_the_actors_that_it_has_woken_and_is_asked_for_the
         assert 0 == await one.call(Teller.ask, "a", "balance")
 
 
+async def test_what_is_sent_to_an_actor_that_another_node_has_awake_is_not_waited_for(url: str) -> None:
+    async with world(url, None, "n1") as (bank, one, two):
+        await one.call(Teller.ask, "a", "deposit", 1)
+        await bank["c"].call(Account.deposit, 100)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for sent in range(1, 13):
+            if sent % 3 == 0:
+                await bank["c"].call(Account.transfer, "a", 1)
+            else:  # by a node with the kind, and by one without it
+                await (bank["a"].put(Account.deposit, 1) if sent % 3 == 1 else two.call(Teller.put, "a", 1))
+            await ask(lambda sent=sent: has(bank, a=1 + sent), "messages that a node is handling")  # type: ignore[misc]
+
+        # A look for what others have recorded is made once in a second.
+        assert loop.time() - began < 6.0
+
+
 async def test_a_killed_nodes_actors_are_taken_over_and_a_request_is_handled_once(
     url: str, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._kind import Kind
     from ._past import PastOf
 
-__all__ = ["DURABILITIES", "Definition"]
+__all__ = ["DURABILITIES", "Definition", "known_as"]
 
 # Whose events, and those of one turn with their revisions.
 Sync = Callable[[Identity, list[tuple[int, Any]]], Callable[[Session], object]]
@@ -222,6 +222,11 @@ class Definition:
 
 #: Those of this program, by what tells them apart.
 _KNOWN: WeakValueDictionary[tuple[str, str, str], Definition] = WeakValueDictionary()
+
+
+def known_as(store: str, system: str, type: str) -> Definition | None:
+    """The definition of that kind, if this program has it."""
+    return _KNOWN.get((store, system, type))
 
 
 def _known(cls: Any, module: str, key: tuple[str, str, str]) -> Definition:

@@ -83,7 +83,7 @@ class Deliveries:
         self._behind = True
         self._read_to = _START
         self._backoff = Backoff(0.1, 60.0, jitter=0.5)
-        self._patience = Patience(self._loop, self._look_again)
+        self._patience = Patience(self._loop, self.look_soon)
         self._timers = self._definition.timers(kind)
         self._erasures = Erasures(kind)
         self.delivered = self.dead = 0
@@ -187,7 +187,8 @@ class Deliveries:
             self._timer.cancel()
         self._timer = self._loop.call_later(0.0, self._look)
 
-    def _look_again(self) -> None:
+    def look_soon(self) -> None:
+        """There is something for here that it has not heard of, or that it has left."""
         if self._kind._use is not None:
             self._look_soon()
 
@@ -391,7 +392,7 @@ class Deliveries:
             if error is not None:
                 _log.warning("what became of %s could not be written: %s", letter.number, error)
             self._patience.progressed(letter.key)
-            self._look_again()
+            self.look_soon()
 
         try:
             self._kind.store.submit(Change(change), done)

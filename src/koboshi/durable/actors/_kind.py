@@ -28,7 +28,6 @@ from ._delivery import Deliveries
 from ._ends import Starting, stopped
 from ._forward import Relays
 from ._identity import Identity
-from ._letter import Letter
 from ._routing import Routing, elsewhere
 from ._seal import Sealer
 from ._statistics import DurableStatistics
@@ -279,17 +278,6 @@ class Kind(Routing):
         effect.outbox.append(
             (to.system, source, seq, to.type, to.key, name, sealed, "msgpack", key_id, "ready")
         )
-
-    def share(self, outbox: list[tuple[Any, ...]]) -> None:
-        """Tell the kinds of this node what has just been committed for them."""
-        kinds = self._kinds()
-        by_kind: dict[tuple[str, str], list[Letter]] = {}
-        for system, source, seq, type, key, message, payload, *_ in outbox:
-            by_kind.setdefault((system, type), []).append(Letter(source, seq, key, message, payload, 0))
-        for target, letters in by_kind.items():
-            kind = kinds.get(target)
-            if kind is not None:
-                kind.deliveries.posted(letters)
 
     def lost(self, activation: Activation, error: Exception) -> None:
         """A write of it has failed: it is somebody else's now, or its state is unknown."""

@@ -7,22 +7,25 @@ what it runs and of its host in the store; a claim that is refused says which ho
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 from ..._kernel import _bonds
 from ..._kernel._actor import Actor
 from ..._kernel._cell import REMOTE
-from ..._kernel._errors import KoboshiError
+from ..._kernel._errors import KoboshiError, MailboxFull
 from ..._kernel._message import message
 from ..._kernel._node import this_node
 from ..._kernel._ref import ActorRef
 from ..._kernel._reply import ReplyTo, defer
+from ._definition import known_as
+from ._letter import Letter
 
 if TYPE_CHECKING:
     from ._definition import Definition
     from ._kind import Kind
 
-__all__ = ["Routing", "elsewhere", "was_relayed"]
+__all__ = ["Routing", "elsewhere", "look_at", "was_relayed"]
 
 _NAME = "koboshi.durable"
 # Of how many actors it is remembered which node keeps them.
@@ -50,6 +53,13 @@ def elsewhere(definition: Definition, host: str | None) -> ActorRef[Kind] | None
             definition.found_as = name
             return ActorRef(cell)
     return None
+
+
+def look_at(other: ActorRef[Kind] | None) -> None:
+    """Have a kind on another node look for messages now. One that does not hear of it looks within a second."""
+    if other is not None:
+        with suppress(MailboxFull):
+            other.cast(Routing.look_out)
 
 
 def was_relayed(error: BaseException) -> bool:
@@ -82,6 +92,27 @@ class Routing(Actor):
     def forget_keeper(self, key: str) -> None:
         """That node could not be asked."""
         self._keepers.pop(key, None)
+
+    def share(self, outbox: list[tuple[Any, ...]]) -> None:
+        """Tell the kinds of this node what has just been committed for them; of others, one on another node."""
+        by_kind: dict[tuple[str, str], list[Letter]] = {}
+        for system, source, seq, type, key, name, payload, *_ in outbox:
+            by_kind.setdefault((system, type), []).append(Letter(source, seq, key, name, payload, 0))
+        for target, letters in by_kind.items():
+            kind = self._kinds().get(target)
+            if kind is not None:
+                kind.deliveries.posted(letters)
+            elif (definition := known_as(str(self.definition.store), *target)) is not None:
+                look_at(elsewhere(definition, None))
+
+    def _kinds(self) -> dict[tuple[str, str], Kind]:
+        raise NotImplementedError
+
+    @message
+    def look_out(self) -> None:
+        """Another node has found or recorded a message of the outbox that is for here."""
+        if not cast("Kind", self).ends:
+            cast("Kind", self).deliveries.look_soon()
 
     def end_routed(self) -> None:
         """Answer nobody any more; who waits is told with the end of this kind."""
