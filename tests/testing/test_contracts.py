@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Union
 
 import msgspec
 import pytest
@@ -15,6 +17,8 @@ import pytest
 import koboshi as kb
 from koboshi import testing
 from koboshi.testing._schema import accepts
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -241,3 +245,102 @@ def test_the_errors_survive_a_pickle() -> None:
         error = kind("Shop", "shop.json", ("- buy",))
         again = pickle.loads(pickle.dumps(error))
         assert (str(error), vars(error)) == (str(again), vars(again))
+
+
+# -- classes that look alike in JSON -----------------------------------------------------------------------------
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+class Place(msgspec.Struct):
+    x: int
+
+
+class Far(Point): ...
+
+
+class Row(NamedTuple):
+    x: int
+
+
+class Fields(TypedDict):
+    x: int
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Word(enum.StrEnum):
+    RED = "red"
+
+
+class Holder(msgspec.Struct, Generic[T]):
+    value: T
+    at: datetime
+    next: Holder[T] | None = None
+    many: list[Point] = []
+
+
+APART = [
+    *[(str, bytes), (str, datetime), (bytes, bytearray), (str, Colour), (Colour, Word)],
+    *[
+        (list[int], tuple[int, ...]),
+        (list[int], set[int]),
+        (set[int], frozenset[int]),
+        (list[int], tuple[int, int]),
+    ],
+    *[(Point, Place), (Point, Order), (Point, Fields), (Point | None, Place | None)],
+    *[
+        (list[Point], list[Place]),
+        (dict[str, Point], dict[str, Place]),
+        (tuple[Point, int], tuple[Place, int]),
+    ],
+    *[(Holder[list[int]], Holder[tuple[int, ...]]), (Point | int | None, Place | int | None)],
+]
+TAKES = [
+    *[(Sequence[int], list[int]), (Sequence[int], tuple[int, ...]), (Mapping[str, int], dict[str, int])],
+    *[(Point, Far), (str, Word), (tuple[int], Row), (dict[str, Any], Fields), (Point | None, Far)],
+]
+SAME = [
+    *[Point, Far, Order, Row, Fields, Colour, Word, Holder[int], Holder[list[Point]], Point | Colour | None],
+    *[list[int], tuple[int, ...], tuple[Point, Row], set[str], dict[str, Point | None], datetime, bytes, Any],
+    *[
+        Annotated[list[int], msgspec.Meta(min_length=1)],
+        Annotated[datetime, msgspec.Meta(tz=True)],
+        int | str,
+    ],
+]
+
+
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_classes_that_look_alike_in_json_are_told_apart(one: Any, other: Any) -> None:
+    assert not accepts(schema_of(one), schema_of(other))
+    assert not accepts(schema_of(other), schema_of(one))
+
+
+@pytest.mark.parametrize(("wide", "narrow"), TAKES)
+def test_what_stands_for_several_classes_takes_each_of_them_and_not_the_reverse(
+    wide: Any, narrow: Any
+) -> None:
+    assert accepts(schema_of(wide), schema_of(narrow))
+    assert not accepts(schema_of(narrow), schema_of(wide))
+
+
+@pytest.mark.parametrize("hint", SAME)
+def test_a_type_takes_itself(hint: Any) -> None:
+    assert schema_of(hint) == schema_of(hint)
+    assert accepts(schema_of(hint), schema_of(hint))
+
+
+def test_a_field_of_another_class_makes_another_type() -> None:
+    then, now = (schema_of(msgspec.defstruct("Event", [("at", of)])) for of in (datetime, str))
+    first, second = (
+        schema_of(msgspec.defstruct("Event", [("at", of)])) for of in (list[int], tuple[int, ...])
+    )
+
+    for one, other in ((then, now), (first, second)):
+        assert not accepts(one, other)
+        assert not accepts(other, one)

@@ -12,6 +12,7 @@ import msgspec
 
 from .._kernel._actor import Actor
 from .._kernel._errors import KoboshiError, UsageError
+from ._classes import mark
 from ._schema import accepts, shown
 
 # Set by the plugin's --koboshi-record; the variable is for whoever runs without it.
@@ -70,7 +71,8 @@ class ProtocolNotRecorded(KoboshiError, AssertionError):
 def protocol(actor: type[Actor]) -> dict[str, Any]:
     """The messages of an actor class: parameters in order with kind, type and default, and the reply.
 
-    Types are JSON schemas where there is one, else `{"python": repr}`. Whether a handler is `async` makes
+    Types are JSON schemas where there is one, with the names of classes that look alike in JSON, else
+    `{"python": repr}`. Whether a handler is `async` makes
     no difference to senders and is left out.
     """
     given: Any = actor
@@ -105,6 +107,7 @@ def _schema(hint: Any) -> dict[str, Any]:
         return {"python": hint}
     try:
         (found,), components = msgspec.json.schema_components([hint], ref_template="#/{name}")
+        mark(found, hint, components)
     except (TypeError, NameError, RuntimeError):
         return {"python": hint.__qualname__ if isinstance(hint, type) else repr(hint)}
     return {**found, "definitions": components} if components else found

@@ -1,4 +1,4 @@
-"""Whether one JSON schema takes all that another does: for the schemas that msgspec makes of types.
+"""Whether one JSON schema takes all that another does: for msgspec's schemas of types, with classes marked.
 
 What it cannot decide it denies, so an unknown change is an incompatible one.
 """
@@ -17,7 +17,7 @@ LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 STRUCTURE = {
     *("type", "enum", "const", "anyOf", "items", "prefixItems", "properties", "required"),
-    *("additionalProperties", "$ref", *LOWER, *UPPER),
+    *("additionalProperties", "$ref", "class", "bases", *LOWER, *UPPER),
 }
 
 
@@ -51,6 +51,8 @@ def _accepts(
         return a == b
     if _strange(a) != _strange(b):
         return False
+    if "class" in a and a["class"] not in (b.get("class"), *b.get("bases", ())) and "anyOf" not in b:
+        return False
     if "anyOf" in b:
         return all(inner(a, each) for each in b["anyOf"])
     if "anyOf" in a:
@@ -59,7 +61,9 @@ def _accepts(
     if taken is not None:
         return values is not None and all(each in taken for each in values)
     if values is not None:
-        return set(a) == {"type"} and all(_is_of(each, a["type"]) for each in values)
+        return (
+            set(a) == {"type"} and _is_plain(b, a["type"]) and all(_is_of(each, a["type"]) for each in values)
+        )
     same = a.get("type") == b.get("type") or (a.get("type"), b.get("type")) == ("number", "integer")
     return same and _bounds(a, b) and _items(a, b, inner) and _properties(a, b, inner)
 
@@ -82,6 +86,12 @@ def _values(schema: Schema) -> list[str] | None:
     if "const" in schema:
         return [json.dumps(schema["const"])]
     return [json.dumps(each) for each in schema["enum"]] if "enum" in schema else None
+
+
+def _is_plain(schema: Schema, kind: object) -> bool:
+    """Whether the members of what may be an enumeration are strings or numbers themselves."""
+    plain = {"string": "str", "integer": "int", "number": "float"}.get(str(kind), "bool")
+    return "class" not in schema or plain in schema.get("bases", ())
 
 
 def _is_of(value: str, kind: object) -> bool:
