@@ -161,8 +161,8 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--store",
         default="",
-        help="'postgresql' for a server that is started and killed, the URL of an empty PostgreSQL database, or "
-        "sqlite:/// and a new file (default: a SQLite file on a small disk of its own)",
+        help="'postgresql' or 'mariadb' for a server that is started and killed, the URL of an empty PostgreSQL "
+        "database, or sqlite:/// and a new file (default: a SQLite file on a small disk of its own)",
     )
     parser.add_argument(
         "--only", type=_kinds, default=(), help=f"kinds of faults, of {','.join(KINDS)} (all)"

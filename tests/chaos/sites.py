@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Protocol
 
 import asyncpg  # type: ignore[import-untyped]
+from tests.servers.mariadb import MariadbServer, program
 from tests.servers.postgres import PostgresServer
 
 from koboshi.durable.stores._tables import TABLES
 
-__all__ = ["PostgresSite", "Site", "SqliteSite", "open_site"]
+__all__ = ["MariadbSite", "PostgresSite", "Site", "SqliteSite", "open_site"]
 
 DISK = 24 << 20
 _STATE = "SELECT state FROM kb_actor WHERE actor_key = "
 _NAMES = tuple(TABLES)
 # Ends all other connections to the database and waits for each; whether there were none.
+_OTHERS = "SELECT id FROM information_schema.processlist WHERE db = 'chaos'"
 _ALONE = """
 SELECT count(pg_terminate_backend(pid, 5000)) = 0 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -170,9 +172,63 @@ class PostgresSite:
         await asyncio.to_thread(self._server.start)
 
 
+class MariadbSite:
+    """A database of a MariaDB that is ours to kill."""
+
+    can = frozenset({"server_killed"})
+
+    def __init__(self, server: MariadbServer) -> None:
+        self.url = server.url("chaos")
+        self._server = server
+
+    async def _do(self, *statements: str) -> str:
+        """Run statements with nobody else there; what they print."""
+
+        def do() -> str:
+            # A host that was killed may have sent a COMMIT just before, which its connection has yet to do.
+            while others := self._server.sql(_OTHERS).split():
+                for each in others:
+                    with contextlib.suppress(subprocess.CalledProcessError):  # it has ended meanwhile
+                        self._server.sql(f"KILL {each}")
+            return self._server.sql("; ".join(("USE chaos", *statements)))
+
+        return await asyncio.to_thread(do)
+
+    async def state(self, key: str) -> bytes | None:
+        """See `Site.state`."""
+        found = await self._do(
+            f"SELECT HEX(state) FROM kb_actor WHERE actor_key = '{key}' AND state IS NOT NULL"
+        )
+        return bytes.fromhex(found) if found else None
+
+    async def put_state(self, key: str, state: bytes) -> None:
+        """See `Site.put_state`."""
+        await self._do(f"UPDATE kb_actor SET state = X'{state.hex()}' WHERE actor_key = '{key}'")
+
+    async def take_image(self) -> None:
+        """See `Site.take_image`."""
+        copies = [f"CREATE TABLE chaos_image.{name} AS SELECT * FROM {name}" for name in _NAMES]
+        await self._do("CREATE OR REPLACE DATABASE chaos_image", *copies)
+
+    async def put_image(self) -> None:
+        """See `Site.put_image`."""
+        copies = [
+            f"DELETE FROM {name}; INSERT INTO {name} SELECT * FROM chaos_image.{name}" for name in _NAMES
+        ]
+        await self._do("START TRANSACTION", *copies, "COMMIT")
+
+    async def break_down(self) -> None:
+        """Kill the server."""
+        await asyncio.to_thread(self._server.kill)
+
+    async def mend(self) -> None:
+        """Start it again."""
+        await asyncio.to_thread(self._server.start)
+
+
 @contextlib.asynccontextmanager
 async def open_site(store: str) -> AsyncIterator[Site]:
-    """The store that is named: "" for a SQLite file of our own, "postgresql" for a server of our own, or a URL.
+    """The store that is named: "" for a SQLite file of our own, "postgresql" or "mariadb" for a server, or a URL.
 
     What is there already is never hurt: a file must be new.
     """
@@ -195,17 +251,34 @@ async def open_site(store: str) -> AsyncIterator[Site]:
                 yield PostgresSite(server.url("chaos"), server)
             finally:
                 server.stop()
+        elif store == "mariadb":
+            async with _mariadb(folder) as ours:
+                yield ours
         elif named is not None:
             yield SqliteSite(named.resolve(), folder / "image.db", disk=False)
         elif store:
             raise SystemExit(
-                f'chaos: --store takes "postgresql", postgresql+asyncpg://... or sqlite:///..., got {store!r}'
+                'chaos: --store takes "postgresql", "mariadb", postgresql+asyncpg://... or sqlite:///..., '
+                f"got {store!r}"
             )
         else:
             async with _sqlite(folder) as site:
                 yield site
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.asynccontextmanager
+async def _mariadb(folder: Path) -> AsyncIterator[MariadbSite]:
+    if program("mariadbd") is None:
+        raise SystemExit("chaos: --store mariadb needs MariaDB; run `apt-get install mariadb-server`")
+    server = MariadbServer(folder / "mariadb")
+    server.start()
+    try:
+        server.sql("CREATE DATABASE chaos")
+        yield MariadbSite(server)
+    finally:
+        server.stop()
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.chaos import chaos
+from tests.servers.mariadb import program
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +80,13 @@ async def test_a_new_file_may_be_named(tmp_path: Path) -> None:
 
     assert (True, []) == (result.ok, result.violations)
     assert tmp_path.joinpath("new.db").stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(program("mariadbd") is None, reason="NOT TESTED: MariaDB is not installed")
+async def test_a_mariadb_is_hurt_as_the_other_stores_are() -> None:
+    faults = ("killed_in_commit", "row_corrupted", "restored")
+    result = await chaos.run(4, 0.1, "mariadb", only=faults, each_round=3)
+
+    assert (True, []) == (result.ok, result.violations)
+    assert "mariadb+asyncmy" == result.store
