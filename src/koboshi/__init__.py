@@ -110,6 +110,7 @@ from .durable._failures import (
     TaskTimeout,
     UnknownTask,
     UnknownType,
+    UpcasterFailed,
     WrongKey,
     WrongSchemaVersion,
 )
@@ -358,6 +359,7 @@ __all__ = [
     "UnknownSaga",
     "UnknownTask",
     "UnknownType",
+    "UpcasterFailed",
     "UsageError",
     "Worker",
     "WorkerCrashed",

@@ -41,6 +41,7 @@ __all__ = [
     "TaskTimeout",
     "UnknownTask",
     "UnknownType",
+    "UpcasterFailed",
     "WrongKey",
     "WrongSchemaVersion",
     "is_own_fault",
@@ -257,6 +258,12 @@ class NoUpcaster(Corrupted):
     """The row was written by an older version of its type, and nothing says how to bring it up to date."""
 
     _advice = "nothing was changed, and it is read once there is one"
+
+
+class UpcasterFailed(Corrupted):
+    """An upcaster has failed on a row, or made of it what does not fit the newer type; its cause is that error."""
+
+    _advice = "nothing was changed, and it is read once the upcaster is mended"
 
 
 class SchemaTooNew(Corrupted):

@@ -162,3 +162,62 @@ async def test_a_state_over_the_limit_or_that_cannot_be_stored_is_not_recorded(s
         assert isinstance(caught.value.__cause__, TypeError)
 
         assert 5 == await kind["a"].call(Anything.size)
+
+
+def forget(_: Any) -> Any:
+    raise KeyError("full")
+
+
+def endless(old: Any) -> Any:
+    return endless(old)
+
+
+@pytest.mark.parametrize(
+    ("upcaster", "says"),
+    [
+        (forget, r"upcaster 1 has failed on its state of version 1 with KeyError\('full'\)"),
+        (endless, "upcaster 1 has failed on its state of version 1 with RecursionError"),
+        (
+            lambda old: old["full"],
+            "have made of its state of version 1 does not fit: Expected `object`, got `str`",
+        ),
+    ],
+)
+async def test_an_upcaster_that_fails_is_named_and_the_row_is_not_to_blame(
+    url: str, upcaster: Any, says: str
+) -> None:
+    class Wrong(Newer):
+        upcasters = {1: upcaster}  # noqa: RUF012
+
+    old = kb.durable(Old, store=url, type="Name")
+    async with kb.Supervisor(old.child()):
+        await old["a"].call(Old.put, "Grace Hopper")
+    wrong = kb.durable(Wrong, store=url, type="Name")
+    async with kb.Supervisor(wrong.child()):
+        with pytest.raises(kb.UpcasterFailed, match=says) as failed:
+            await wrong["a"].call(Wrong.put, "x")
+        await wrong["b"].call(Wrong.put, "others go on")
+    assert "read once the upcaster is mended" in str(failed.value)
+    newest = kb.durable(Newest, store=url, type="Name")
+    async with kb.Supervisor(newest.child()):
+        assert "Hopper" == (await newest["a"].call(Newest.name)).last
+
+
+@pytest.mark.parametrize(
+    ("version", "upcasters", "says"),
+    [
+        (2, {1: split, 2: split}, "1 to 1 where the version is 2, got 2"),
+        (2, {"1": split}, "1 to 1 where the version is 2, got '1'"),
+        (2, {0: split}, "1 to 1 where the version is 2, got 0"),
+        (0, {}, "the version of the state of .*Wrong takes a whole number >= 1, got 0"),
+    ],
+)
+def test_versions_that_could_not_be_meant_are_refused_where_the_kind_is_made(
+    version: int, upcasters: Any, says: str
+) -> None:
+    class Wrong(kb.DurableActor[Name2]):
+        schema_version = version
+
+    Wrong.upcasters = upcasters
+    with pytest.raises(kb.UsageError, match=says):
+        kb.durable(Wrong, store="memory://")

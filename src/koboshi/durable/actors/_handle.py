@@ -24,6 +24,7 @@ from ._pooled import ANY, PooledActivation, PooledKind
 from ._ref import DurableRef, live
 from ._rotation import KeyRotation, keys_in_use, rotate
 from ._seal import CHECKSUM
+from ._state import check_versions
 
 __all__ = ["Durable", "durable", "ring_of"]
 
@@ -224,6 +225,7 @@ def durable(
     seconds("snapshot_every", snapshot_every)
     seconds("deactivate_after", deactivate_after, none=True)
     seconds("lease", lease)
+    check_versions(f"the state of {target.__qualname__}", target.schema_version, target.upcasters)
     whole("max_active", max_active, 1)
     whole("max_attempts", max_attempts, 1)
     kind = checked_name("type", type or target.__name__, 128)

@@ -7,14 +7,33 @@ from typing import Any
 
 import msgspec
 
-from .._failures import Corrupted, NoUpcaster, SchemaTooNew
+from ..._kernel._errors import UsageError
+from ..._supervision._options import whole
+from .._failures import Corrupted, NoUpcaster, SchemaTooNew, UpcasterFailed
 from ._codec import Codec, codec_of
 from ._identity import Identity
 
-__all__ = ["Upcasters", "decoded"]
+__all__ = ["Upcasters", "check_versions", "decoded"]
+
+_UNFIT = (msgspec.MsgspecError, ValueError, TypeError, KeyError)
 
 #: By the version that they take: plain values of that version in, plain values of the next one out.
 Upcasters = Mapping[int, Callable[[Any], Any]]
+
+
+def check_versions(what: str, version: int, upcasters: Upcasters) -> None:
+    """Refuse versions that could not be meant, while somebody is there to be told.
+
+    Args:
+        what: whose, for the error.
+    """
+    whole(f"the version of {what}", version, 1)
+    wrong = [each for each in upcasters if type(each) is not int or not 1 <= each < version]
+    if wrong:
+        raise UsageError(
+            f"upcasters of {what} are known by the version that they take, 1 to {version - 1} where the version is "
+            f"{version}, got {wrong[0]!r}; raise the version with the last of them"
+        )
 
 
 def decoded(
@@ -38,6 +57,7 @@ def decoded(
     Raises:
         SchemaTooNew: a newer program has written it.
         NoUpcaster: nothing leads from its version to the next.
+        UpcasterFailed: what leads from one to the next has failed, or what came of it does not fit.
         Corrupted: it is not what it says it is.
     """
     if version > now:
@@ -46,17 +66,19 @@ def decoded(
     try:
         if version == now:
             return (codec if stored_codec == codec.name else codec_of(codec.type, stored_codec)).decode(blob)
-        return codec.convert(_lifted(who, what, codec_of(codec.type, stored_codec), blob, version, now, up))
-    except (NoUpcaster, msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, NoUpcaster):
-            raise
+        stored = codec_of(codec.type, stored_codec)
+        plain = stored.plain(blob) if stored.plain is not None else stored.decode(blob)
+    except _UNFIT as error:
         raise Corrupted(str(who), f"its {what} of version {version} does not fit: {error}") from error
+    lifted = _lifted(who, what, plain, version, now, up)
+    try:
+        return codec.convert(lifted)
+    except _UNFIT as error:
+        found = f"what upcasters have made of its {what} of version {version} does not fit: {error}"
+        raise UpcasterFailed(str(who), found) from error
 
 
-def _lifted(
-    who: Identity, what: str, codec: Codec, blob: bytes, version: int, now: int, up: Upcasters
-) -> Any:
-    plain = codec.plain(blob) if codec.plain is not None else codec.decode(blob)
+def _lifted(who: Identity, what: str, plain: Any, version: int, now: int, up: Upcasters) -> Any:
     for step in range(version, now):
         lift = up.get(step)
         if lift is None:
@@ -65,5 +87,9 @@ def _lifted(
                 f"its {what} is of version {version}, this program's is {now}, and nothing leads from {step} to "
                 f"{step + 1}; add `{step}: a_function` to upcasters",
             )
-        plain = lift(plain)
+        try:
+            plain = lift(plain)
+        except Exception as error:
+            found = f"upcaster {step} has failed on its {what} of version {version} with {error!r}"
+            raise UpcasterFailed(str(who), found) from error
     return plain

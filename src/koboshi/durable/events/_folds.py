@@ -13,7 +13,7 @@ import msgspec
 from ..._kernel._errors import UsageError
 from ..actors._codec import Codec, codec_of
 from ..actors._identity import checked_name
-from ..actors._state import Upcasters
+from ..actors._state import Upcasters, check_versions
 
 __all__ = ["EventType", "Folds", "event", "folds_of"]
 
@@ -121,6 +121,7 @@ def _add(folds: Folds, cls: type[Any], fold: Fold[Any, Any], state: Any) -> None
     found = _event_class(cls, fold, state)
     if type(fold.version) is not int or fold.version < 1:
         raise UsageError(f"version of {where} is a number from 1, got {fold.version!r}")
+    check_versions(where, fold.version, fold.upcasters)
     name = checked_name("type of an event", fold.type or found.__name__, 128)
     if name == TURN:
         raise UsageError(f"the type {TURN!r} of {where} is koboshi's own; give it another with type=")
