@@ -39,6 +39,10 @@ class Account(kb.DurableActor[int]):
         self.send(made[-1][to], Account.deposit, cents)
 
     @kb.message
+    def move(self, city: str) -> None:
+        self.tag(city=city)
+
+    @kb.message
     def crash(self) -> None:
         raise ValueError("broken")
 
@@ -69,6 +73,14 @@ class Teller(kb.Actor):
     @kb.message
     async def ask(self, key: str, message: str, *args: Any) -> Any:
         return await self.bank[key].call(getattr(Account, message), *args)
+
+    @kb.message
+    async def keys(self) -> list[str]:
+        return await self.bank.keys()
+
+    @kb.message
+    async def where(self, city: str) -> list[str]:
+        return await self.bank.where(city=city)
 
     @kb.message
     async def put(self, key: str, cents: int) -> None:

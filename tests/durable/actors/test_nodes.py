@@ -108,6 +108,23 @@ async def test_each_node_keeps_the_actors_that_it_has_woken_and_is_asked_for_the
         assert 0 == await one.call(Teller.ask, "a", "balance")
 
 
+async def test_keys_are_looked_up_from_nodes_without_the_kind(url: str) -> None:
+    async with world(url, "n1") as (bank, one, two):
+        for key, city in (("a", "Oslo"), ("b", "Rome"), ("c", "Oslo")):
+            await bank[key].call(Account.move, city)
+
+        for keys, where in ((bank.keys(), bank.where(city="Oslo")), _asked(one), _asked(two)):
+            assert ["a", "b", "c"] == await keys
+            assert ["a", "c"] == await where
+        assert ["c"] == await bank.keys(after="b", limit=5)
+        with pytest.raises(kb.UsageError, match="limit"):
+            await bank.keys(limit=0)
+
+
+def _asked(teller: Any) -> tuple[Any, Any]:
+    return teller.call(Teller.keys), teller.call(Teller.where, "Oslo")
+
+
 async def test_what_is_sent_to_an_actor_that_another_node_has_awake_is_not_waited_for(url: str) -> None:
     async with world(url, None, "n1") as (bank, one, two):
         await one.call(Teller.ask, "a", "deposit", 1)

@@ -11,12 +11,12 @@ from ..._kernel._calls import DEFAULT_DEADLINE
 from ..._kernel._errors import UsageError
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._spec import ChildSpec, child
-from ..stores import LEASE, Select, Session, StoreURL, check_url
-from ..stores._tables import TAG
+from ..stores import LEASE, StoreURL, check_url
 from ._activation import Activation
 from ._actor import DurableActor
 from ._codec import codec_of
 from ._definition import DURABILITIES, Definition
+from ._finding import look_up
 from ._identity import MOST_KEY, checked_name
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics, Kind
@@ -72,36 +72,14 @@ class Durable(Generic[A]):
 
         It reads the store and wakes nobody.
         """
-        definition = self._definition
         if not tags:
             raise UsageError("where takes at least one tag, such as where(city='Oslo')")
 
-        def read(session: Session) -> list[str]:
-            found: set[str] | None = None
-            for name, value in tags.items():
-                row = (definition.system, definition.type, name, value)
-                keys = {
-                    str(each[0])
-                    for each in session.lookup(
-                        TAG, ("actor_key",), ("system_name", "actor_type", "tag_name", "tag_value"), [row]
-                    )
-                }
-                found = keys if found is None else found & keys
-            return sorted(found or ())
-
-        return await live(definition, "where").store.read(read)
+        return await look_up(self._definition, "where", tags)
 
     async def keys(self, *, after: str = "", limit: int = 1_000) -> list[str]:
         """Up to `limit` keys that have a state, in order, from the first one after `after`."""
-        definition = self._definition
-        return await live(definition, "keys").store.read(
-            lambda session: [
-                str(row[0])
-                for row in session.fetch(
-                    _KEYS, definition.system, definition.type, after, whole("limit", limit, 1)
-                )
-            ]
-        )
+        return await look_up(self._definition, "keys", {}, after, whole("limit", limit, 1))
 
     async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
         """Seal everything anew that an older key, or none, has sealed: states, events, replies, messages, reminders.
@@ -127,12 +105,6 @@ class Durable(Generic[A]):
 
     def __repr__(self) -> str:
         return f"<Durable {self._definition.type}>"
-
-
-_KEYS = Select(
-    "SELECT actor_key FROM kb_actor WHERE system_name = :system AND actor_type = :type AND actor_key > :after"
-    " AND revision > 0 ORDER BY actor_key LIMIT :most"
-)
 
 
 def ring_of(definition: Definition) -> KeyRing | None:

@@ -7,6 +7,7 @@ what it runs and of its host in the store; a claim that is refused says which ho
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -114,6 +115,19 @@ class Routing(Actor):
         if not cast("Kind", self).ends:
             cast("Kind", self).deliveries.look_soon()
 
+    @message
+    def look_up_keys(self, tags: dict[str, str], after: str, limit: int) -> Any:
+        """Look keys up for a node without this kind; the reply comes when the store has been read."""
+        from ._finding import look_up  # it needs this module
+
+        return self._later(look_up(self.definition, "look_up_keys", tags, after, limit))
+
+    def _later(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Have the reply to the message in hand be what that comes to, and take the next message."""
+        task = asyncio.get_running_loop().create_task(_answer(defer(), work))
+        self._routed.add(task)
+        task.add_done_callback(self._routed.discard)
+
     def end_routed(self) -> None:
         """Answer nobody any more; who waits is told with the end of this kind."""
         for task in self._routed:
@@ -131,16 +145,10 @@ class Routing(Actor):
         request: str | None,
     ) -> Any:
         """Do for another node what `DurableRef.<verb>` does here; the reply comes when it is done."""
-        reply = defer()
-        task = asyncio.get_running_loop().create_task(
-            self._route(reply, verb, key, name, args, kwargs, within, request)
-        )
-        self._routed.add(task)
-        task.add_done_callback(self._routed.discard)
+        return self._later(self._route(verb, key, name, args, kwargs, within, request))
 
     async def _route(
         self,
-        reply: ReplyTo[Any],
         verb: str,
         key: str,
         name: str,
@@ -148,19 +156,23 @@ class Routing(Actor):
         kwargs: dict[str, Any],
         within: float | None,
         request: str | None,
-    ) -> None:
+    ) -> Any:
         from ._ref import DurableRef  # it needs kinds, and so this module
 
         # What is remembered is not asked: two nodes that remember each other would hand a call to and fro.
         ref: DurableRef[Any] = DurableRef(self.definition, key, within, request, is_routed=True)
-        try:
-            if verb in ("call", "cast", "put"):
-                fn: Any = self.definition.message_named(name)
-                value = getattr(ref, verb)(fn, *args, **kwargs)
-            else:
-                value = getattr(ref, verb)()
-            reply.send(await value if asyncio.iscoroutine(value) else value)
-        except Exception as error:
-            if isinstance(error, KoboshiError):
-                setattr(error, _RELAYED, True)
-            reply.fail(error)
+        if verb in ("call", "cast", "put"):
+            fn: Any = self.definition.message_named(name)
+            value = getattr(ref, verb)(fn, *args, **kwargs)
+        else:
+            value = getattr(ref, verb)()
+        return await value if asyncio.iscoroutine(value) else value
+
+
+async def _answer(reply: ReplyTo[Any], work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        reply.send(await work)
+    except Exception as error:
+        if isinstance(error, KoboshiError):
+            setattr(error, _RELAYED, True)
+        reply.fail(error)
