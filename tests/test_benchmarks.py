@@ -229,7 +229,7 @@ def test_a_goal_compares_in_the_direction_of_its_unit(
 ) -> None:
     result = RowResult(ROWS[row], figures={"koboshi": own, "otp": other})
 
-    goal = document([result], {})["goals"][0]  # type: ignore[misc]
+    goal = document([result], {})["goals"][0]  # type: ignore[index]
 
     assert pytest.approx(value) == goal["value"]
     assert reached is goal["reached"]
@@ -238,7 +238,7 @@ def test_a_goal_compares_in_the_direction_of_its_unit(
 def test_a_goal_without_a_side_is_about_koboshis_own_figure() -> None:
     result = run_tasks(koboshi=answering(19_999.0), limit=answering(50_000.0))
 
-    goal = document([result], {})["goals"][0]  # type: ignore[misc]
+    goal = document([result], {})["goals"][0]  # type: ignore[index]
 
     assert {"row": "tasks", "side": None, "bound": 20_000.0, "value": 19_999.0, "reached": False} == goal
 
@@ -246,7 +246,7 @@ def test_a_goal_without_a_side_is_about_koboshis_own_figure() -> None:
 def test_a_goal_is_not_judged_when_a_figure_is_missing() -> None:
     result = run_tasks(koboshi=printing("", status=1), limit=answering(50_000.0))
 
-    goal = document([result], {})["goals"][0]  # type: ignore[misc]
+    goal = document([result], {})["goals"][0]  # type: ignore[index]
 
     assert goal["value"] is None
     assert goal["reached"] is None

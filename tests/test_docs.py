@@ -335,7 +335,7 @@ def test_every_public_method_has_a_docstring() -> None:
     assert [] == [name for name in undocumented if name.rpartition(".")[2] not in own]
 
 
-OPTIONS = {
+OPTIONS: dict[str, list[Any]] = {
     "running": [kb.run],
     "supervisors": [kb.Supervisor, kb.ChildSpec.options, kb.Backoff],
     "dynamic-supervisors": [kb.DynamicSupervisor],

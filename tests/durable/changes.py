@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
@@ -52,7 +53,7 @@ def _under_way(session: Session) -> int:
 async def delivered(*kinds: Any) -> None:
     """Wait until each message that these kinds' stores hold was handled or is a dead letter."""
     for store in map(store_of, kinds):
-        await until(lambda store=store: _nothing_under_way(store), store)  # type: ignore[misc]
+        await until(functools.partial(_nothing_under_way, store), store)
 
 
 async def _nothing_under_way(store: Store) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import koboshi as kb
@@ -20,7 +22,7 @@ class Victim(kb.Actor):
 @pytest.mark.parametrize("message", [Victim.plain, Victim.coroutine])
 @pytest.mark.parametrize("queued", [False, True])
 async def test_a_handler_that_raises_after_asking_for_its_end_crashes_its_actor(
-    message: object, queued: bool
+    message: Any, queued: bool
 ) -> None:
     victim = await kb.start(Victim)
     if queued:

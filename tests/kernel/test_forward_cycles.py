@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import koboshi as kb
@@ -30,7 +32,7 @@ class Asker(kb.Actor):
         return 1
 
     @kb.message
-    async def ask(self, router: kb.ActorRef[Router], message: object) -> tuple[str, ...]:
+    async def ask(self, router: kb.ActorRef[Router], message: Any) -> tuple[str, ...]:
         try:
             await router.within(1).call(message)
         except kb.CallCycle as cycle:
@@ -39,7 +41,7 @@ class Asker(kb.Actor):
 
 
 @pytest.mark.parametrize("message", [Router.find, Router.find_later])
-async def test_a_call_that_is_forwarded_to_its_own_caller_is_refused(message: object) -> None:
+async def test_a_call_that_is_forwarded_to_its_own_caller_is_refused(message: Any) -> None:
     router, asker = await kb.start(Router), await kb.start(Asker)
     await router.call(Router.route, asker)
     path = await asker.call(Asker.ask, router, message)

@@ -342,7 +342,7 @@ async def aiosqlite_waits(world: World) -> None:
         await db.execute("create table t (n integer)")
         asyncio.get_running_loop().call_soon(world.waiting.set)
         try:
-            await db._execute(world.release.wait)  # type: ignore[no-untyped-call]
+            await db._execute(world.release.wait)
         finally:
             world.release.set()
 

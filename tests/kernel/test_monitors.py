@@ -26,7 +26,7 @@ async def in_process(body: Any) -> None:
             errors.append(error)
             raise
 
-    ended = await kb.spawn(run).wait_exit(5)
+    ended = await kb.spawn(run).wait_exit(50)
     if errors:
         raise errors[0]
     assert ended == kb.Normal()

@@ -15,6 +15,7 @@ import koboshi as kb
 from koboshi._kernel._end import gone
 from koboshi._kernel._node import this_node
 from koboshi._kernel._process import spawn_cell
+from koboshi.testing import wait_idle
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ async def test_a_process_is_listed_while_it_lives_with_its_parents() -> None:
         await kb.receive()
 
     ref = kb.spawn(parent)
-    await asyncio.sleep(0)
+    await wait_idle()
     shown = kb.info(inner[0])
 
     assert shown.ancestors == (kb.info(ref).label,)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.virtual import VirtualLoop, run_virtual
@@ -33,7 +34,7 @@ class Late(kb.Actor):
         self.callee = callee
 
     @kb.message
-    async def go(self, message: object) -> None:
+    async def go(self, message: Any) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         loop.now += 0.03
@@ -41,7 +42,7 @@ class Late(kb.Actor):
             await self.callee.call(message)
 
 
-async def late_call(message: object) -> kb.ActorRef[Callee]:
+async def late_call(message: Any) -> kb.ActorRef[Callee]:
     callee = await kb.start(Callee)
     late = await kb.start(Late, callee)
     await late.within(0.01).call(Late.go, message)
@@ -58,7 +59,7 @@ def test_a_callee_that_defers_past_the_deadline_of_its_callers_caller_stays_usab
 
 
 @pytest.mark.parametrize("message", [Callee.crash, Callee.end])
-def test_a_callee_that_ends_past_the_deadline_of_its_callers_caller_is_gone(message: object) -> None:
+def test_a_callee_that_ends_past_the_deadline_of_its_callers_caller_is_gone(message: Any) -> None:
     async def main() -> None:
         callee = await late_call(message)
         assert await callee.wait_exit(1) is not None

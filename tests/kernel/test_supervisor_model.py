@@ -41,7 +41,7 @@ class Model:
     most: int
     children: list[Modelled] = field(default_factory=list)
     stamps: list[float] = field(default_factory=list)
-    log: Log = field(default_factory=list)
+    log: Log = field(default_factory=Log)
     gave_up: bool = False
 
     def find(self, name: str) -> Modelled:

@@ -154,7 +154,7 @@ def test_mixed_shutdowns_are_each_honoured_in_reverse_order() -> None:
 
 
 async def test_the_default_shutdown_is_five_seconds_and_forever_for_a_supervisor() -> None:
-    assert 5.0 == kb.child(Member, [], "a").shutdown
+    assert 5.0 == kb.child(Member, [], "a").shutdown  # type: ignore[call-overload]
     assert "forever" == kb.child(kb.Supervisor).shutdown
 
 

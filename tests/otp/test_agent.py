@@ -53,7 +53,7 @@ async def test_the_first_value_is_made_in_the_agent_with_its_arguments() -> None
     made: list[Any] = []
 
     assert {"a": 1} == await otp.agent(ref).get(dict)
-    other = await kb.start(otp.Agent, lambda *args: made.append(kb.me()) or args, 1, 2)
+    other = await kb.start(otp.Agent, lambda *args: made.append(kb.me()) or args, 1, 2)  # type: ignore[func-returns-value]
     assert (1, 2) == await otp.agent(other).get(tuple)
     assert [other] == made
     with pytest.raises(kb.StartError):
@@ -80,13 +80,13 @@ async def test_a_function_that_raises_ends_the_agent_and_its_sender_is_told() ->
     async with kb.Supervisor(kb.child(otp.Agent, int, 3).options(name="number")) as tree:
         agent = otp.agent("number")
         await agent.update(operator.add, 1)
-        for failing in (agent.get(boom), agent.get_and_update(lambda _: 5)):
+        for failing in (agent.get(boom), agent.get_and_update(lambda _: 5)):  # type: ignore[arg-type, return-value]
             with pytest.raises(kb.ActorExited) as caught:
                 await failing
             assert isinstance(caught.value.reason, kb.Crashed)
             await tree.wait_ready()
             assert 3 == await agent.get(int)
-        assert "reply, next value" in str(caught.value.reason.error)
+        assert "reply, next value" in str(caught.value.reason.error)  # type: ignore[attr-defined]
 
 
 async def test_what_is_no_plain_function_is_refused_where_it_is_sent() -> None:
@@ -102,7 +102,7 @@ async def test_what_is_no_plain_function_is_refused_where_it_is_sent() -> None:
         with pytest.raises(kb.UsageError, match="an agent runs plain functions"):
             agent.cast(fn)
     with pytest.raises(kb.StartError):
-        await kb.start(otp.Agent, coroutine)  # type: ignore[arg-type]
+        await kb.start(otp.Agent, coroutine)
 
     assert 0 == await agent.get(int)
 
@@ -146,8 +146,8 @@ def test_a_call_has_a_deadline() -> None:
 async def test_stop_ends_it_after_what_was_sent_before() -> None:
     ref = await kb.start(otp.Agent, int)
     agent, seen = otp.agent(ref), list[int]()
-    agent.cast(lambda value: seen.append(value) or 1)
-    agent.cast(lambda value: seen.append(value) or 2)
+    agent.cast(lambda value: seen.append(value) or 1)  # type: ignore[func-returns-value]
+    agent.cast(lambda value: seen.append(value) or 2)  # type: ignore[func-returns-value]
     await agent.stop()
 
     assert [0, 1] == seen

@@ -144,7 +144,7 @@ async def test_a_reply_is_held_back_and_the_message_is_not(
 async def test_a_reply_that_the_handler_defers_is_its_own() -> None:
     ref = await kb.start(Counter)
     with testing.delay_replies(ref, Counter.add_deferred, 3.0) as fault:
-        assert 1 == await ref.call(Counter.add_deferred, 1)
+        assert 1 == await ref.call(Counter.add_deferred, 1)  # type: ignore[func-returns-value]
         ref.cast(Counter.add_deferred, 1)
         assert 2 == await ref.call(Counter.read)
 

@@ -111,7 +111,7 @@ async def test_refuse_without_a_time_sees_what_is_on_its_way() -> None:
 
 async def test_it_sees_ends_as_another_actor_would() -> None:
     async with await Probe.start() as probe:
-        watched, linked = await kb.start(Client, probe.ref), await kb.start(Client, probe.ref)
+        watched, linked = await kb.start(Client, probe.ref), await kb.start(Client, probe.ref)  # type: ignore[arg-type]
         monitor = await probe.monitor(watched)
         await probe.link(linked)
         watched.cast(Client.fail)
@@ -125,7 +125,7 @@ async def test_it_sees_ends_as_another_actor_would() -> None:
 
 async def test_an_unlinked_probe_hears_nothing() -> None:
     async with await Probe.start() as probe:
-        other = await kb.start(Client, probe.ref)
+        other = await kb.start(Client, probe.ref)  # type: ignore[arg-type]
         await probe.link(other)
         await probe.unlink(other)
         other.cast(Client.fail)
@@ -135,7 +135,7 @@ async def test_an_unlinked_probe_hears_nothing() -> None:
 @testing.virtual_time()
 async def test_the_wrong_end_is_not_the_expected_one() -> None:
     async with await Probe.start() as probe:
-        watched = await kb.start(Client, probe.ref)
+        watched = await kb.start(Client, probe.ref)  # type: ignore[arg-type]
         await probe.monitor(watched)
         await watched.stop()
         with pytest.raises(testing.Unexpected, match=r"expected Down of .* for Crashed within 1 s.*\n.*Nor"):
@@ -146,7 +146,7 @@ async def test_the_wrong_end_is_not_the_expected_one() -> None:
 
 async def test_a_request_that_fails_is_raised_in_the_test_and_the_probe_goes_on() -> None:
     async with await Probe.start(traps=False) as probe:
-        gone = await kb.start(Client, probe.ref)
+        gone = await kb.start(Client, probe.ref)  # type: ignore[arg-type]
         await gone.stop()
         with pytest.raises(kb.ActorExited):
             await probe.link(gone)
@@ -156,7 +156,7 @@ async def test_a_request_that_fails_is_raised_in_the_test_and_the_probe_goes_on(
 
 async def test_a_probe_that_does_not_trap_dies_of_its_links() -> None:
     probe = await Probe.start(traps=False)
-    other = await kb.start(Client, probe.ref)
+    other = await kb.start(Client, probe.ref)  # type: ignore[arg-type]
     await probe.link(other)
     other.cast(Client.fail)
 
@@ -167,7 +167,7 @@ async def test_reply_answers_the_object_that_was_expected_last() -> None:
     async with await Probe.start() as probe:
 
         async def asks() -> None:
-            answer = await probe.ref.ask(lambda reply_to: Question("why?", reply_to))
+            answer = await probe.ref.ask(lambda reply_to: Question("why?", reply_to))  # type: ignore[var-annotated]
             probe.ref.tell(("answer", answer))
 
         kb.spawn(asks)

@@ -106,7 +106,7 @@ async def face_of(name: str, size: int, *, timeout: float | None = None) -> Asyn
             if name == "jobs":
                 yield Face(name, size, rig.jobs.call)
                 return
-            executor = rig.jobs.as_executor()
+            executor = rig.jobs.as_executor()  # type: ignore[assignment]
 
             async def submit_to_pool(function: Callable[..., Any], *args: Any) -> Any:
                 return await asyncio.wrap_future(executor.submit(function, *args))

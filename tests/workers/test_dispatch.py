@@ -69,8 +69,8 @@ def test_a_worker_with_a_quota_of_three_jobs_gets_three_the_last_marked_as_such(
 def test_a_taker_may_take_jobs_out_at_the_moment_a_worker_is_given_them() -> None:
     class OddOnly(Taker):
         def begin(self, batch: Batch) -> None:
-            batch.entries = [entry for entry in batch.entries if entry[0] % 2]
-            batch.tags = [entry[0] for entry in batch.entries]
+            batch.entries = [entry for entry in batch.entries if entry[0] % 2]  # type: ignore[index]
+            batch.tags = [entry[0] for entry in batch.entries]  # type: ignore[index]
 
     dispatcher: Dispatcher[str] = Dispatcher()
     dispatcher.add_worker("a", 2)  # jobs that are taken out do not count
@@ -161,7 +161,7 @@ def test_a_job_declared_safe_to_repeat_is_started_again_as_often_as_it_says() ->
     for worker in "abc":
         dispatcher.add_worker(worker)
         list(dispatcher.assign(0.0))
-        hits += dispatcher.remove_worker(worker, running=True) or [None]
+        hits += dispatcher.remove_worker(worker, running=True) or [None]  # type: ignore[list-item]
 
     assert [None, None] == hits[:2]
     assert hits[2] is not None

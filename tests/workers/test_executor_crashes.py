@@ -142,7 +142,7 @@ def test_a_crash_after_shutdown_costs_its_job_and_shutdown_ends() -> None:
 def test_an_argument_that_cannot_be_packed_does_not_hold_up_a_shutdown_without_waiting() -> None:
     executor = kb.Executor(2)
     executor.submit(worker_jobs.add_one, 1).result(timeout=30)
-    refused = executor.submit(id, jobs.AtPickle("error"))  # type: ignore[arg-type]
+    refused = executor.submit(id, jobs.AtPickle("error"))
     executor.shutdown(wait=False)
 
     with pytest.raises(jobs.PicklingError):

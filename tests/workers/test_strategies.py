@@ -231,11 +231,11 @@ def by_topic(number: int, *, topic: str) -> object:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: kb.pool(strategy="random"), "strategy is one of 'least_busy', 'round_robin', 'by_key'"),
+        (lambda: kb.pool(strategy="random"), "strategy is one of 'least_busy', 'round_robin', 'by_key'"),  # type: ignore[call-overload]
         (lambda: kb.pool(strategy="by_key", min=1, max=2), 'strategy="by_key" takes a fixed size'),
-        (lambda: kb.pool(strategy="by_key", key=abs), "key is for pools of actors"),
+        (lambda: kb.pool(strategy="by_key", key=abs), "key is for pools of actors"),  # type: ignore[call-overload]
         (lambda: kb.pool(kb.child(Journalist), key=abs), 'key means nothing with strategy="least_busy"'),
-        (lambda: kb.pool(kb.child(Journalist), strategy="by_key", key=1), "key takes a function"),
+        (lambda: kb.pool(kb.child(Journalist), strategy="by_key", key=1), "key takes a function"),  # type: ignore[call-overload]
     ],
 )
 def test_options_that_make_no_sense_are_refused(make: Callable[[], object], says: str) -> None:

@@ -47,7 +47,7 @@ async def some(count: int) -> AsyncIterator[int]:
 @pytest.mark.parametrize("source", [lambda: some(500), lambda: range(500), lambda: iter(range(500))])
 async def test_every_item_has_its_result_in_order(source: object) -> None:
     async with pool_of(2) as pool:
-        results = [result async for result in pool.jobs.stream(jobs.add_one, source())]  # type: ignore[operator]
+        results = [result async for result in pool.jobs.stream(jobs.add_one, source())]  # type: ignore[arg-type, operator, var-annotated]
 
     assert list(range(1, 501)) == results
 

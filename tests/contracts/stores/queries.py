@@ -19,7 +19,7 @@ _LIMIT = re.compile(r"LIMIT :(\w+)")
 def all_queries() -> dict[str, Select]:
     """Each query that is a constant of a module below `koboshi.durable`."""
     found: dict[str, Select] = {}
-    for module in pkgutil.walk_packages(koboshi.durable.__path__, "koboshi.durable."):
+    for module in pkgutil.walk_packages(koboshi.durable.__path__, "koboshi.durable."):  # type: ignore[attr-defined]
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, Select):
                 found[f"{module.name}.{name}"] = value

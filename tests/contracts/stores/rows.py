@@ -22,7 +22,7 @@ def rows_of(count: int, amount: int = 0) -> list[tuple[str, str, int]]:
 
 def found(session: Session) -> dict[str, int]:
     """The counters, by name."""
-    return dict(session.fetch(_ALL, "here"))  # type: ignore[arg-type]
+    return dict(session.fetch(_ALL, "here"))
 
 
 class RowsContract:

@@ -139,7 +139,7 @@ class TestLongStatements:
     async def test_a_statement_of_the_programs_own_that_is_too_long_fails_alone(self, place: Place) -> None:
         async with place.store() as store:
             one, long = await asyncio.gather(
-                store.run(self.reply(1, b"a")),
+                store.run(self.reply(1, b"a")),  # type: ignore[arg-type]
                 store.change(
                     lambda session: session.execute("SELECT :text", {"text": "a" * 2 * self.PACKET})
                 ),

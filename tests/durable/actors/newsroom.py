@@ -69,7 +69,7 @@ class Writer(kb.DurableActor[int]):
 
     @kb.message
     def write_wrongly(self) -> None:
-        self.publish(Reader.news, "no story")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        self.publish(Reader.news, "no story")  # type: ignore[misc] # pyright: ignore[reportArgumentType]
 
 
 def newsroom(store: str) -> tuple[kb.Durable[Writer], kb.Durable[Reader], kb.Channel[Story]]:

@@ -161,7 +161,7 @@ async def test_an_id_that_comes_with_another_message_or_other_arguments_is_refus
         awake = await bank["a"].awake()
         for _ in range(2):
             is_mismatch(at_once[0], "deposit", "label")
-            is_mismatch(at_once[1], "deposit", "deposit")
+            is_mismatch(at_once[1], "deposit", "deposit")  # type: ignore[arg-type]
             assert 5 == at_once[2]
             at_once = await asyncio.gather(
                 account.call(Account.label, "Oslo"),

@@ -197,7 +197,7 @@ async def test_nothing_newer_passes_what_a_lost_activation_has_left_while_it_end
 def put_row(bank: Any, file: Path, request: str, cents: int) -> None:
     """What `put` writes, at a moment when the call with the same id has just been handled."""
     who, source = bank["a"].who, put_source(bank["a"].who, request)
-    payload = arguments_of(Account.deposit).encode((cents,), {})  # type: ignore[arg-type]
+    payload = arguments_of(Account.deposit).encode((cents,), {})
     blob, _ = bank._definition.sealer.seal(who, "message", f"{source}#0", payload)
     change(
         file,

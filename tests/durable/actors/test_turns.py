@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,19 +133,19 @@ class Gate:
         self.open = engine.open
         self.close = engine.close
         self.lost_hosts = engine.lost_hosts
-        self.held: list[object] | None = None
+        self.held: list[Any] | None = None
         self.holding = asyncio.Event()
 
-    def commit(self, operations: object, done: object) -> None:
+    def commit(self, operations: Any, done: Any) -> None:
         if self.held is None:
-            self._engine.commit(operations, done)  # type: ignore[arg-type]
+            self._engine.commit(operations, done)
         else:
             self.held.append((operations, done))
             self.holding.set()
 
     def let_through(self) -> None:
         held, self.held = self.held, None
-        for operations, done in held or ():  # type: ignore[attr-defined]
+        for operations, done in held or ():
             self._engine.commit(operations, done)
 
 
@@ -254,7 +255,7 @@ def test_each_option_is_checked_and_named(options: dict[str, object], text: str)
 def test_a_class_without_a_state_is_refused() -> None:
     with pytest.raises(kb.UsageError, match=r"class Bare\(kb.DurableActor\[State\]\)"):
 
-        class Bare(kb.DurableActor):  # type: ignore[type-arg]
+        class Bare(kb.DurableActor):
             pass
 
         kb.durable(Bare, store="memory://")

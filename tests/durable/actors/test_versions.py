@@ -129,7 +129,7 @@ async def test_a_kind_may_change_its_codec(url: str) -> None:
     for count, cls in enumerate((Json, Packed, Json), 1):
         points: kb.Durable[Any] = kb.durable(cls, store=url, type="Point")
         async with kb.Supervisor(points.child()):
-            assert Point(count) == await points["p"].call(cls.move)
+            assert Point(count) == await points["p"].call(cls.move)  # type: ignore[attr-defined]
 
 
 class Broken(msgspec.Struct):

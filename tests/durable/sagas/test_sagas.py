@@ -280,7 +280,7 @@ def test_a_call_of_a_durable_actor_as_a_step_is_handled_once(store: KeptStore) -
 
 
 def test_what_is_no_saga_is_refused(store: KeptStore) -> None:
-    class NoTypes(kb.Saga):  # type: ignore[type-arg]
+    class NoTypes(kb.Saga):
         async def run(self, value: Any) -> None: ...
 
     untyped: Any = NoTypes

@@ -188,6 +188,6 @@ def test_a_class_is_checked_when_it_is_made() -> None:
             @otp.event
             def go_on(self) -> Any: ...
 
-            @otp.when(State.ONE, go_on, to=State.TWO)
+            @otp.when(State.ONE, go_on, to=State.TWO)  # type: ignore[arg-type]
             async def on(self) -> Any:
                 pass

@@ -22,7 +22,8 @@ async def test_work_is_done_in_the_connections_own_thread(tmp_path: Path) -> Non
     assert not link.used
 
     names = {
-        await link.call(lambda _, touch: (touch(), threading.current_thread().name)[1]) for _ in range(3)
+        await link.call(lambda _, touch: (touch(), threading.current_thread().name)[1])  # type: ignore[func-returns-value]
+        for _ in range(3)
     }
     found = await link.call(lambda connection, _: connection.exec_driver_sql("SELECT 7").scalar_one())
     await link.close()

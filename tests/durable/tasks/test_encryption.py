@@ -167,7 +167,7 @@ async def test_a_program_without_the_key_leaves_the_task_to_one_that_has_it(
     changed("UPDATE kb_task SET due_at = 0")
     async with kb.Supervisor(sealed.child(workers=1)):
         assert "a, a" == await sealed.job(work.say, "one").result(timeout=30.0)
-        info = await sealed.job(work.say, "one").info()
+        info = await sealed.job(work.say, "one").info()  # type: ignore[assignment]
 
     assert info is not None
     assert 1 == info.attempts

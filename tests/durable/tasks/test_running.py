@@ -434,7 +434,7 @@ async def test_whatever_a_function_raises_is_a_failed_attempt(
 ) -> None:
     queue = kb.Queue("jobs", store=file_url)
     async with kb.Supervisor(queue.child(workers=1)):
-        for job in await queue.put_many(task, work.WRONG):
+        for job in await queue.put_many(task, work.WRONG):  # type: ignore[call-overload]
             with pytest.raises(kb.TaskFailed):
                 await job.result(timeout=30.0)
             info = await job.info()

@@ -325,7 +325,7 @@ def test_workers_that_do_not_start_are_tried_again_more_and_more_slowly() -> Non
             return up
 
         options = {"start_async": True, "backoff": (1.0, 60.0)}
-        async with pool_of(1, worker=kb.child(Worker, may_start), **options) as pool:
+        async with pool_of(1, worker=kb.child(Worker, may_start), **options) as pool:  # type: ignore[arg-type]
             await asyncio.sleep(10.0)
             up = True
             worker = await pool.checkout(timeout=60)

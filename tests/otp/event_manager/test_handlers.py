@@ -69,7 +69,7 @@ async def test_only_the_last_failure_counts_and_one_that_was_added_again_has_non
     await manager.sync_notify("fail")
     await manager.add_handler(otp.handler(Keeps))
     assert await manager.delete_handler("Keeps") is not None
-    for id in ("Keeps", ([],)):
+    for id in ("Keeps", ([],)):  # type: ignore[var-annotated]
         with pytest.raises(otp.HandlerNotFound) as caught:
             await manager.call(id, "heard")
 
@@ -104,7 +104,7 @@ async def test_a_deleted_handler_is_stopped_with_the_reason_and_its_last_word_is
     assert [("stopped", "why")] == await manager.delete_handler("Keeps", "why")
     assert "slowly" == await manager.delete_handler("Slow")
     assert [] == await manager.which_handlers()
-    for unknown in ("Keeps", []):
+    for unknown in ("Keeps", []):  # type: ignore[var-annotated]
         with pytest.raises(otp.HandlerNotFound, match="its handlers are: none"):
             await manager.delete_handler(unknown)
 
@@ -318,7 +318,7 @@ async def test_the_state_of_a_manager_is_that_of_its_handlers() -> None:
     assert [7] == await manager.call("Keeps", "heard")
     for wrong in ({}, {"Keeps": 1, "Mute": {}}):
         with pytest.raises(kb.UsageError, match=r"the state of"):
-            await otp.replace_state(manager.ref, lambda _, wrong=wrong: wrong)
+            await otp.replace_state(manager.ref, lambda _, wrong=wrong: wrong)  # type: ignore[misc]
     assert [7] == await manager.call("Keeps", "heard")
 
 

@@ -127,7 +127,7 @@ class OtherLayout(kb.Actor):
 class AddsNothing(Counter):
     """The same state, another method."""
 
-    version = "1.1"
+    version = "1.1"  # type: ignore[assignment]
 
     @kb.message
     def add(self, count: int) -> Any:

@@ -69,7 +69,7 @@ async def test_rule_32_a_replace_state_that_fails_leaves_state_and_actor() -> No
 
     for error in (SystemExit(3), kb.Stop(), asyncio.CancelledError()):
         with pytest.raises(kb.UsageError, match="and ran in another process") as caught:
-            await otp.replace_state(ref, lambda _, error=error: end(error))
+            await otp.replace_state(ref, lambda _, error=error: end(error))  # type: ignore[misc]
         assert error is caught.value.__cause__
 
     async def coroutine(state: Any) -> Any:

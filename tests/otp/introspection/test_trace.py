@@ -91,13 +91,13 @@ async def test_a_reply_that_is_deferred_is_not_told_of_as_a_reply() -> None:
         called = asyncio.ensure_future(ref.call(Till.later))
         await asyncio.sleep(0)
         ref._cell.actor.replies.pop().send("done")
-        assert "done" == await called
+        assert "done" == await called  # type: ignore[func-returns-value]
     await otp.suspend(ref)
     called = asyncio.ensure_future(ref.call(Till.later))
     await otp.resume(ref)
     await otp.get_state(ref)
     ref._cell.actor.replies.pop().send("done")
-    assert "done" == await called
+    assert "done" == await called  # type: ignore[func-returns-value]
 
     assert [IN] * 3 == [type(event) for event in await otp.log(ref, "get")]
 

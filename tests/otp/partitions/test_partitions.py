@@ -204,7 +204,7 @@ async def test_children_are_added_and_taken_away_by_resize_alone() -> None:
             "every copy would have the name 'x'",
         ),
         (lambda: shards(1, strategy="some"), "strategy is one of"),
-        (lambda: otp.PartitionSupervisor(kb.child(Shard), partitions=1), "do not fit"),  # type: ignore[call-arg]
+        (lambda: otp.PartitionSupervisor(kb.child(Shard), partitions=1), "do not fit"),  # type: ignore[call-overload]
     ],
 )
 def test_bad_options_are_refused_by_name(make: Callable[[], object], expected: str) -> None:

@@ -304,7 +304,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rules = BreakerRules(2, 5.0, kb.Backoff(1.0, 4.0), 2, lambda: 0.0)
+        self.breaker = BreakerRules(2, 5.0, kb.Backoff(1.0, 4.0), 2, lambda: 0.0)
         self.now = 0.0
         self.out: list[tuple[int, str]] = []
 
@@ -314,31 +314,31 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule()
     def enter(self) -> None:
-        was_open_until = self.rules.until if self.rules.state == "open" else None
-        era = self.rules.admit(self.now)
+        was_open_until = self.breaker.until if self.breaker.state == "open" else None
+        era = self.breaker.admit(self.now)
         if was_open_until is not None and self.now < was_open_until:
             assert era is None
         if era is not None:
-            self.out.append((era, self.rules.state))
+            self.out.append((era, self.breaker.state))
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), how=st.sampled_from(["succeeded", "failed", "abandoned"]))
     def leave(self, data: st.DataObject, how: str) -> None:
         era, state = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
-        before = self.rules.state, self.rules.era
+        before = self.breaker.state, self.breaker.era
         if how == "abandoned":
-            self.rules.abandoned(era)
+            self.breaker.abandoned(era)
         else:
-            getattr(self.rules, how)(era, self.now)
+            getattr(self.breaker, how)(era, self.now)
         if era != before[1]:
-            assert before == (self.rules.state, self.rules.era)  # of an older time
+            assert before == (self.breaker.state, self.breaker.era)  # of an older time
         elif state == "half_open" and how == "failed":
-            assert "open" == self.rules.state
+            assert "open" == self.breaker.state
 
     @invariant()
     def no_more_probes_than_allowed(self) -> None:
-        if self.rules.state == "half_open":
-            assert 2 >= sum(1 for era, _ in self.out if era == self.rules.era)
+        if self.breaker.state == "half_open":
+            assert 2 >= sum(1 for era, _ in self.out if era == self.breaker.era)
 
 
 TestBreakerMachine = BreakerMachine.TestCase

@@ -303,7 +303,7 @@ def test_what_would_be_late_is_refused_at_once() -> None:
             return "done"
 
     async def main() -> None:
-        nonlocal back
+        nonlocal back  # type: ignore[misc]
         back = await kb.start(Back)
         fronts = [await kb.start(Front) for _ in range(4)]
         assert "done" == await fronts[0].call(Front.go)  # from now on it knows how long that takes

@@ -524,7 +524,7 @@ async def test_what_is_no_routee_is_refused() -> None:
         (([ref], Worker), "a class goes with a supervisor"),
     ):
         with pytest.raises(kb.UsageError, match=re.escape(told)):
-            otp.router(*wrong)  # type: ignore[call-overload]
+            otp.router(*wrong)
     router = otp.router([ref])
     with pytest.raises(kb.UsageError, match="has a routee 0 already"):
         router.add(ref, 0)
@@ -541,4 +541,4 @@ async def test_the_deadline_of_a_router_is_seconds_or_none(seconds: object) -> N
 
 def test_a_name_is_refused_and_not_taken_for_a_row_of_letters() -> None:
     with pytest.raises(kb.UsageError, match=r"'workers' is a name: look it up first"):
-        otp.router("workers")  # type: ignore[call-overload]
+        otp.router("workers")  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ class Desk(otp.StateMachine):
     def told(self) -> list[Any]:
         return self.seen
 
-    @otp.when(State.SHUT, serve, to=(State.OPEN,))
+    @otp.when(State.SHUT, serve, to=(State.OPEN,))  # type: ignore[arg-type]
     def not_now(self, how: str) -> None:
         self.seen.append(f"not now {how}")
         self.postpone()
@@ -61,7 +61,7 @@ class Desk(otp.StateMachine):
             self.insert(Desk.follow)
             self.unexpected()
 
-    @otp.when(State.OPEN, serve)
+    @otp.when(State.OPEN, serve)  # type: ignore[arg-type]
     def serve_it(self, how: str) -> Any:
         self.seen.append(how)
         if how == "defer":
@@ -90,11 +90,11 @@ class AwaitingDesk(Desk):
 
     async def not_now(self, how: str) -> None:  # type: ignore[override]
         await asyncio.sleep(0.01)
-        super().not_now(how)
+        super().not_now(how)  # type: ignore[arg-type]
 
-    async def serve_it(self, how: str) -> Any:
+    async def serve_it(self, how: str) -> Any:  # type: ignore[override]
         await asyncio.sleep(0.01)
-        return super().serve_it(how)
+        return super().serve_it(how)  # type: ignore[arg-type]
 
 
 class Clerk(kb.Actor):
@@ -224,7 +224,7 @@ def test_a_postponed_call_whose_caller_has_given_up_is_not_handled_again(cls: ty
 
 async def test_a_crash_on_a_postponed_call_is_told_to_its_caller_and_to_that_of_the_message_in_hand() -> None:
     class Machine(Desk):
-        def serve_it(self, how: str) -> Any:
+        def serve_it(self, how: str) -> Any:  # type: ignore[override]
             raise ValueError(how)
 
     machine = await kb.start(Machine)

@@ -424,7 +424,7 @@ def test_async_handlers_may_wait_and_nothing_else_is_handled_meanwhile() -> None
         def all(self) -> list[str]:
             return self.seen
 
-        @otp.when(State.A, work, to=State.B)
+        @otp.when(State.A, work, to=State.B)  # type: ignore[arg-type]
         async def in_a(self, name: str) -> str:
             await asyncio.sleep(1.0)
             self.seen.append(f"{name} in A")

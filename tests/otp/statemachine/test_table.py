@@ -111,20 +111,20 @@ def test_handlers_of_one_name_are_refused_since_a_class_keeps_only_the_last() ->
             @otp.when(State.A, tick, to=State.B)
             def same(self) -> None: ...
 
-            @otp.when(State.B, tick, to=State.A)
-            def same(self) -> None: ...  # type: ignore[no-redef]  # noqa: F811
+            @otp.when(State.B, tick, to=State.A)  # type: ignore[no-redef]
+            def same(self) -> None: ...  # noqa: F811
 
 
 @pytest.mark.parametrize(
     ("make_row", "expected"),
     [
-        (lambda: otp.when("A", otp.INFO), "members of an Enum"),
-        (lambda: otp.when(State.A, "one"), "what @event has declared"),
-        (lambda: otp.when(State.A, kb.Supervisor.statistics), "what @event has declared"),
-        (lambda: otp.when(State.A, otp.INFO, to="B"), "to takes a state"),
+        (lambda: otp.when("A", otp.INFO), "members of an Enum"),  # type: ignore[call-overload]
+        (lambda: otp.when(State.A, "one"), "what @event has declared"),  # type: ignore[call-overload]
+        (lambda: otp.when(State.A, kb.Supervisor.statistics), "what @event has declared"),  # type: ignore[type-var]
+        (lambda: otp.when(State.A, otp.INFO, to="B"), "to takes a state"),  # type: ignore[call-overload]
         (lambda: otp.when(State.A, otp.ENTER, to=State.B), "entering a state cannot lead to another one"),
         (lambda: otp.timeout([]), "hashable"),
-        (lambda: otp.event(3), "@event declares a method"),
+        (lambda: otp.event(3), "@event declares a method"),  # type: ignore[call-overload]
     ],
 )
 def test_rows_that_cannot_be_are_refused_where_they_are_written(make_row: Any, expected: str) -> None:
@@ -134,7 +134,7 @@ def test_rows_that_cannot_be_are_refused_where_they_are_written(make_row: Any, e
 
 def test_a_subclass_has_the_rows_of_its_base_and_may_replace_one() -> None:
     class Quiet(Door):
-        @otp.when(Door.State.CLOSED, Door.push, to=Door.State.OPEN)
+        @otp.when(Door.State.CLOSED, Door.push, to=Door.State.OPEN)  # type: ignore[arg-type]
         def open_quietly(self) -> str:
             return "opened quietly"
 

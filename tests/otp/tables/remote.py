@@ -30,7 +30,7 @@ class User(kb.Actor):
     def is_local(self, handle: otp.TableHandle[Any]) -> bool:
         return handle.local is not None
 
-    @kb.message
+    @kb.message  # type: ignore[arg-type]
     def make(self, **options: Any) -> otp.TableHandle[Any]:
         self.table = otp.Table[Any]("own", **options)
         return self.table.handle

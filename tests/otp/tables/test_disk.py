@@ -266,7 +266,7 @@ class Failing(sqlite3.Connection):
 def disk(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
     """Disk tables on a disk that can be full."""
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-    monkeypatch.setattr(_table_file.sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Failing))
+    monkeypatch.setattr(_table_file.sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Failing))  # type: ignore[attr-defined]
     Failing.full = False
     return Failing
 

@@ -129,7 +129,7 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.mark.slow
 async def test_from_another_node_a_handle_does_what_the_table_does(world: World) -> None:
-    handle = await world.home.call(User.make, kind="ordered_set", access="public")
+    handle = await world.home.call(User.make, kind="ordered_set", access="public")  # type: ignore[var-annotated]
     for operation, args, answer in SCRIPT:
         assert answer == await world.one.call(User.do, handle, operation, *args), operation
 
@@ -139,7 +139,7 @@ async def test_from_another_node_a_handle_does_what_the_table_does(world: World)
 
 @pytest.mark.slow
 async def test_a_table_on_one_node_is_used_from_another_and_goes_with_its_node(world: World) -> None:
-    handle = await world.one.call(User.make, access="public")
+    handle = await world.one.call(User.make, access="public")  # type: ignore[var-annotated]
     await world.two.call(User.do, handle, "insert", ("a", 1))
 
     assert [("a", 1)] == await handle.rows()
@@ -157,7 +157,7 @@ async def test_a_table_on_one_node_is_used_from_another_and_goes_with_its_node(w
 
 @pytest.mark.slow
 async def test_a_table_elsewhere_goes_with_its_owner_and_the_handle_says_so(world: World) -> None:
-    handle = await world.one.call(User.make, access="public")
+    handle = await world.one.call(User.make, access="public")  # type: ignore[var-annotated]
     world.one.kill()
     await world.one.wait_exit()
 
@@ -167,7 +167,7 @@ async def test_a_table_elsewhere_goes_with_its_owner_and_the_handle_says_so(worl
 
 @pytest.mark.slow
 async def test_from_another_node_everybody_is_a_stranger(world: World) -> None:
-    handle = await world.one.call(User.make)
+    handle = await world.one.call(User.make)  # type: ignore[var-annotated]
     await world.one.call(User.insert, ("a", 1))
 
     assert [("a", 1)] == await handle.rows()

@@ -46,7 +46,7 @@ async def test_the_default_is_protected_others_read_and_only_the_owner_writes() 
     assert [(1, 2)] == table.rows()
     for operation, *args in WRITES:
         with pytest.raises(otp.AccessDenied, match="only its owner writes") as raised:
-            getattr(table, operation)(*args)
+            getattr(table, operation)(*args)  # type: ignore[call-overload]
         assert (operation, "protected") == (raised.value.operation, raised.value.access)
     assert [(1, 2)] == table.rows()
     await owner.stop()
@@ -59,7 +59,7 @@ async def test_a_private_table_is_read_by_its_owner_only() -> None:
     assert [(1, 2)] == await owner.call(Owner.run, table.rows)
     for operation, *args in READS + WRITES:
         with pytest.raises(otp.AccessDenied, match="only its owner may use it"):
-            getattr(table, operation)(*args)
+            getattr(table, operation)(*args)  # type: ignore[call-overload]
     assert 1 == table.info().rows
     await owner.stop()
 

@@ -156,7 +156,7 @@ async def test_arguments_that_do_not_fit_are_refused_by_name() -> None:
     with pytest.raises(kb.UsageError, match="there twice"):
         await otp.wait_many([task, task])
     with pytest.raises(kb.UsageError, match="expected tasks"):
-        await otp.poll_many([3])  # type: ignore[list-item]
+        await otp.poll_many([3])  # type: ignore[arg-type]
     with pytest.raises(kb.UsageError, match="limit takes a whole number >= 1, got 0"):
         await otp.poll_many([task], limit=0)
     with pytest.raises(kb.UsageError, match="timeout takes seconds"):

@@ -113,7 +113,7 @@ async def test_restart_rules_hold_for_programs() -> None:
     ):
         events: list[kb.events.Event] = []
         stop = kb.listen(events.append)
-        spec = python(source).options(restart=restart, on_give_up="park", budget=(2, 60.0))
+        spec = python(source).options(restart=restart, on_give_up="park", budget=(2, 60.0))  # type: ignore[arg-type]
         async with kb.Supervisor(spec, max_restarts=100) as tree:
             async with asyncio.timeout(20):
                 while (info := (await tree.which_children())[0]).status not in ("parked", "stopped"):
@@ -386,19 +386,19 @@ async def test_a_file_that_is_no_program_is_a_start_error(tmp_path: Path) -> Non
     [
         (lambda: kb.command(), "program and its arguments"),
         (lambda: kb.command(""), "program and its arguments"),
-        (lambda: kb.command("a", 3), "strings or paths"),
+        (lambda: kb.command("a", 3), "strings or paths"),  # type: ignore[arg-type]
         (lambda: kb.command("a\0b"), "NUL"),
-        (lambda: kb.command("a", ready=3.5), "ready takes"),
+        (lambda: kb.command("a", ready=3.5), "ready takes"),  # type: ignore[arg-type]
         (lambda: kb.command("a", ready=True), "ready takes"),
         (lambda: kb.command("a", ready=0), "port"),
         (lambda: kb.command("a", env={"A=B": "x"}), "env takes"),
-        (lambda: kb.command("a", env={"A": 3}), "env takes"),
+        (lambda: kb.command("a", env={"A": 3}), "env takes"),  # type: ignore[dict-item]
         (lambda: kb.command("a", stall_after=0), "stall_after"),
         (lambda: kb.command("a", heartbeat="x"), "stall_after"),
         (lambda: kb.command("a", stop_signal=4711), "stop_signal"),
         (lambda: kb.command("a", grace=-1), "grace"),
         (lambda: kb.command("a", tail=-1), "tail"),
-        (lambda: kb.command("a", stdin="yes"), "stdin"),
+        (lambda: kb.command("a", stdin="yes"), "stdin"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_arguments_are_refused_where_they_are_written(make: Any, said: str) -> None:

@@ -168,7 +168,7 @@ async def test_a_function_that_takes_too_long_is_ended_with_its_process(tmp_path
     path = str(tmp_path / "pipe")
     os.mkfifo(path)
     async with elastic(max=1) as (pool, _, _):
-        running = asyncio.create_task(pool.call(work.note_and_wait, path, timeout=0.2))
+        running = asyncio.create_task(pool.call(work.note_and_wait, path, timeout=0.2))  # type: ignore[arg-type, call-arg, var-annotated]
         pid = await asyncio.to_thread(read, path)
         with pytest.raises(kb.CallTimeout):
             await running

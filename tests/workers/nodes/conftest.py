@@ -36,7 +36,7 @@ async def world() -> AsyncIterator[World]:
             await tree.start_child(kb.child(Agent, name).options(id=name, on=on, restart="temporary"))
             for name, on in (("home", None), ("one", "n1"), ("two", "n2"))
         ]
-        made = World(tree, *agents)
+        made = World(tree, *agents)  # type: ignore[arg-type]
         stop = kb.listen(made.events.append)
         yield made
         stop()

@@ -88,7 +88,7 @@ async def test_tell_reaches_on_info_of_an_actor(world: World) -> None:
 
 
 async def test_ask_brings_what_is_sent_to_the_reply_address(world: World) -> None:
-    answer = await world.one.ask(lambda reply_to: ("ask", reply_to, 7))
+    answer = await world.one.ask(lambda reply_to: ("ask", reply_to, 7))  # type: ignore[var-annotated]
 
     assert ("answer", 7) == answer
 
@@ -204,7 +204,7 @@ async def test_what_is_changed_after_it_was_sent_is_not_seen(world: World) -> No
 
 async def test_wrong_arguments_are_refused_at_the_sender(world: World) -> None:
     with pytest.raises(kb.UsageError, match="do not fit"):
-        await world.one.call(Agent.echo)  # type: ignore[call-arg]
+        await world.one.call(Agent.echo)
     with pytest.raises(kb.UsageError, match="not marked"):
         await world.one.call(Agent.hear, 1)  # type: ignore[arg-type]
 

@@ -196,10 +196,10 @@ async def test_a_start_on_a_node_that_is_lost_fails_at_once(world: World) -> Non
 
 async def test_arguments_that_cannot_be_sent_are_a_start_error(world: World) -> None:
     with pytest.raises(kb.StartError) as failed:
-        await world.tree.start_child(kb.child(Agent, lambda: None).options(id="bad", on="process"))  # type: ignore[arg-type]
+        await world.tree.start_child(kb.child(Agent, lambda: None).options(id="bad", on="process"))  # type: ignore[call-overload]
     assert isinstance(failed.value.__cause__, kb.NotPicklable)
     with pytest.raises(kb.StartError, match="exploded"):
-        await world.tree.start_child(kb.child(Agent, CannotArrive()).options(id="bad", on="n1"))  # type: ignore[arg-type]
+        await world.tree.start_child(kb.child(Agent, CannotArrive()).options(id="bad", on="n1"))  # type: ignore[call-overload]
 
 
 async def test_a_name_taken_is_a_start_failure_elsewhere_too(world: World) -> None:
@@ -347,14 +347,14 @@ class Blocker(kb.Actor):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: kb.child(Agent).options(on=3), "on takes"),
+        (lambda: kb.child(Agent).options(on=3), "on takes"),  # type: ignore[arg-type]
         (lambda: kb.child(Agent).options(on=""), "on takes"),
         (lambda: kb.child(Agent).options(on="root"), "name of a node"),
         (lambda: kb.node(""), "name of a node"),
         (lambda: kb.node("process"), "name of a node"),
         (lambda: kb.node("n", grace=-1), "grace takes seconds > 0"),
         (lambda: kb.node("n", unresponsive_after=0), "unresponsive_after takes seconds > 0 or None"),
-        (lambda: kb.own_process(report_after="x"), "report_after takes seconds > 0"),
+        (lambda: kb.own_process(report_after="x"), "report_after takes seconds > 0"),  # type: ignore[arg-type]
         (lambda: kb.spread("a", ""), "name of a node"),
     ],
 )
