@@ -32,6 +32,14 @@ class Diary(kb.DurableActor[list[str]]):
         self.send(Household.now.diaries[key], Diary.add, line)
 
     @kb.message
+    def send_to(self, to: kb.DurableRef[Diary], line: str) -> None:
+        self.send(to, Diary.add, line)
+
+    @kb.message
+    def fail_soon(self, line: str) -> None:
+        self.remind("fail", Diary.fail, line, after=0.0)
+
+    @kb.message
     def fail(self, line: str) -> None:
         raise ValueError(line)
 

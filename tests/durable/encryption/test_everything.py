@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.durable.encryption.household import SECRET, Diary, Household
+from tests.durable.encryption.walk import make_earlier
 
 import koboshi as kb
 
@@ -92,6 +93,7 @@ async def test_a_value_that_does_not_open_is_named_and_the_others_are_sealed_ane
         await home.live()
         for key in "cdef":
             await home.diaries[key].call(Diary.add, key)
+    await make_earlier(url, kb.KeyRing({"old": OLD}, current="old"))
     run(file, "UPDATE kb_actor SET state = substr(state, 1, 1) WHERE actor_key = 'c'")
     run(file, "UPDATE kb_actor SET state = 'text' WHERE actor_key = 'd'")
     run(file, "UPDATE kb_request SET reply = substr(reply, 1, 9) WHERE request_id = 'r'")

@@ -18,6 +18,7 @@ from ..._kernel._reasons import Crashed
 from ..._kernel._reply import defer
 from .._failures import DurableError, RequestMismatch, is_own_fault
 from ..stores import Row, Store
+from ._actor_sealer import ActorSealer
 from ._claim import all_answered, answered_before
 from ._codec import reply_codec, within_limit
 from ._filed import Filed, Question, file_reply, opened
@@ -275,6 +276,8 @@ class Activation:
     def handed_over(self, write: Write) -> None:
         """The write is on its way: what comes now belongs to the next one."""
         self.flying = write
+        if not write.revision and isinstance(self.sealer, ActorSealer):
+            write.data_key = self.sealer.row()
         if self.write is write:
             self.write = None
 

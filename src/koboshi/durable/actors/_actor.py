@@ -241,7 +241,7 @@ class DurableActor(Actor, Generic[S]):
             f"{who.type}/{who.key}",
             number,
             channel.encoded(value),
-            lambda _: activation.sealer,
+            lambda _: activation.kind.definition.sealer,
         )
         activation.effect().publishing.append(publication)
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from ..stores import Operation, Select, Session
 from ..stores._tables import ACTOR, HOST, REQUEST
+from ._data_key import made_keys
 from ._identity import Identity
+from ._key_ring import KeyRing
 
 __all__ = [
     "Claim",
@@ -53,6 +55,8 @@ class Claimed(NamedTuple):
     tags: str | None
     #: What the kind asked to read along with it.
     more: Any
+    #: As it is stored, where the kind has keys and the actor has one.
+    data_key: bytes | None = None
 
 
 class Claim(Operation[Claimed]):
@@ -60,6 +64,7 @@ class Claim(Operation[Claimed]):
 
     Args:
         read_more: called in the same transaction for all that were claimed together.
+        ring: the keys of the kind, if it has any.
     """
 
     def __init__(
@@ -69,12 +74,14 @@ class Claim(Operation[Claimed]):
         codec: str,
         schema_version: int,
         read_more: ReadMore | None = None,
+        ring: KeyRing | None = None,
     ) -> None:
         self.who = who
         self.host = host
         self.codec = codec
         self.schema_version = schema_version
         self.read_more = read_more
+        self.ring = ring
 
     @classmethod
     def perform_all(cls, session: Session, operations: Sequence[Claim]) -> list[Claimed]:
@@ -106,9 +113,12 @@ class Claim(Operation[Claimed]):
             if len(operations) > 1:
                 raise _Raced
             free = {}
-        more = _read_more(session, operations, {who: rows[who] for who in free})
+        claimed = {who: rows[who] for who in free}
+        more, keys = _read_more(session, operations, claimed), _data_keys(session, operations, claimed)
         return [
-            _claimed(rows[who], free.get(who), alive.get(rows[who][3] or "", ""), more.get(who))
+            _claimed(
+                rows[who], free.get(who), alive.get(rows[who][3] or "", ""), more.get(who), keys.get(who)
+            )
             for who in (each.who for each in operations)
         ]
 
@@ -146,10 +156,25 @@ def _read_more(
     return found
 
 
-def _claimed(row: Any, token: bytes | None, incarnation: str, more: Any) -> Claimed:
+def _data_keys(
+    session: Session, operations: Sequence[Claim], claimed: dict[Identity, Any]
+) -> dict[Identity, bytes]:
+    wanted: dict[KeyRing, dict[Identity, tuple[int, str | None]]] = {}
+    for each in operations:
+        row = claimed.get(each.who)
+        if row is not None and each.ring is not None:
+            wanted.setdefault(each.ring, {})[each.who] = (int(row[5]), row[9])
+    found: dict[Identity, bytes] = {}
+    for ring, actors in wanted.items():
+        found |= made_keys(session, ring, actors)
+    return found
+
+
+def _claimed(row: Any, token: bytes | None, incarnation: str, more: Any, data_key: bytes | None) -> Claimed:
     _, _, _, owner, _, revision, state, state_revision, codec, key_id, version, tags = row
     return Claimed(
-        token, owner, incarnation, revision, state, state_revision, codec, key_id, version, tags, more
+        *(token, owner, incarnation, revision, state, state_revision, codec, key_id, version, tags),
+        *(more, data_key),
     )
 
 

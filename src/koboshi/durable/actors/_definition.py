@@ -14,11 +14,13 @@ from ..._kernel._cell import DEAD, DOOMED, Cell
 from ..._kernel._errors import NameTaken, NotRunning, UsageError, WrongThread
 from ..._kernel._node import this_node
 from .._failures import UnknownType
-from ..stores import Session, StoreURL
+from ..stores import Row, Session, StoreURL
 from ._activation import Activation
-from ._claim import Claimed, ReadMore
+from ._actor_sealer import ActorSealer
+from ._claim import Claim, Claimed, ReadMore
 from ._codec import CODECS, Codec
 from ._identity import Identity
+from ._key_ring import KeyRing
 from ._numbers import state_number
 from ._seal import Sealer
 from ._state import Upcasters, decoded
@@ -185,6 +187,46 @@ class Definition:
             self._protocol = {fn.__name__: fn for fn in self.cls._kb_info.protocol}
         return self._protocol.get(name)
 
+    # -- who seals -----------------------------------------------------------------------------------
+
+    @property
+    def ring(self) -> KeyRing | None:
+        """Its keys. They seal messages to its actors, and the data keys with which its actors seal all else."""
+        return self.sealer if isinstance(self.sealer, KeyRing) else None
+
+    def opener(self, who: Identity, data_key: bytes | None) -> Sealer:
+        """What opens whatever is stored of an actor; with its data key as that is stored, if there is one."""
+        ring = self.ring
+        return self.sealer if ring is None else ActorSealer(ring, who, data_key)
+
+    def newcomer(self, who: Identity) -> tuple[Sealer, list[Row]]:
+        """What seals for an actor of which nothing is stored yet, and the rows of its data key."""
+        ring = self.ring
+        if ring is None:
+            return self.sealer, []
+        sealer = ActorSealer(ring, who, None, is_new=True)
+        row = sealer.row()
+        return sealer, [] if row is None else [(*who, *row)]
+
+    def sealer_of(self, who: Identity, claimed: Claimed) -> Sealer:
+        """What seals for an actor that was claimed.
+
+        Raises:
+            WrongKey, Corrupted: its data key is missing, or cannot be used.
+        """
+        ring, key = self.ring, claimed.data_key
+        if ring is None or not claimed.token:
+            return self.sealer
+        is_new = key is None and not claimed.revision
+        sealer = ActorSealer(ring, who, key, is_new=is_new)
+        if not is_new:
+            sealer.ready()
+        return sealer
+
+    def claim(self, who: Identity, host: str) -> Claim:
+        """What takes an actor and reads its row."""
+        return Claim(who, host, self.codec.name, self.schema_version, self.read_more, self.ring)
+
     def load(self, activation: Activation, claimed: Claimed) -> None:
         """Give an actor that is about to start the state of its row, or its first one."""
         self.cls._kb_load(activation.actor, activation, claimed)
@@ -196,15 +238,16 @@ class Definition:
             Corrupted: it cannot be used.
         """
         assert claimed.state is not None
-        return self.state_in(
-            activation.who, claimed.state, claimed.state_revision, claimed.codec, claimed.schema_version
-        )
+        found = claimed.state, claimed.state_revision, claimed.codec, claimed.schema_version
+        return self.state_in(activation.sealer, activation.who, *found)
 
-    def state_in(self, who: Identity, blob: bytes, revision: int, codec: str, version: int) -> Any:
+    def state_in(
+        self, sealer: Sealer, who: Identity, blob: bytes, revision: int, codec: str, version: int
+    ) -> Any:
         """The state that these bytes of a row are; raises as `state_of`."""
         if codec not in CODECS:
             raise UnknownType(str(who), f"its state is written by the codec {codec!r}, known are {CODECS}")
-        plain = self.sealer.open(who, "state", state_number(revision, codec, version), bytes(blob))
+        plain = sealer.open(who, "state", state_number(revision, codec, version), bytes(blob))
         return decoded(who, "state", self.codec, codec, plain, version, self.schema_version, self.upcasters)
 
     def sealing(self, activation: Activation) -> Callable[[Write], tuple[Any, ...] | None]:

@@ -229,7 +229,7 @@ class Deliveries:
             return
         who = Identity(definition.system, definition.type, letter.key)
         try:
-            blob = definition.sealer.open(who, "message", letter.number, bytes(letter.payload))
+            blob = activation.sealer.open(who, "message", letter.number, bytes(letter.payload))
             args, kwargs = arguments_of(fn).decode(blob)
         except WrongKey as failure:
             # No fault of the message: it waits for a program that has its key, and what is behind it too.

@@ -18,11 +18,12 @@ from .._failures import HostLost, Refused
 from ..stores import Row, Session
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import reply_codec
+from ._data_key import data_keys
 from ._filed import Address, file_forward, opened
 from ._identity import Identity
 from ._letter import put_source
 from ._numbers import report_number
-from ._seal import open_text
+from ._seal import is_sealed, open_text
 
 if TYPE_CHECKING:
     from ..._kernel._wait import Request
@@ -141,7 +142,7 @@ class Relays:
             waiting = self._awaited.setdefault(place, [])
             waiting.append(future)
             try:
-                filed, dead = await self._kind.store.read(functools.partial(_look, address=address))
+                filed, dead, data_key = await self._kind.store.read(functools.partial(_look, address=address))
                 if filed is None and dead is None:
                     await asyncio.wait([future], timeout=delay)
                     delay = min(delay * 2, _MOST)
@@ -150,7 +151,7 @@ class Relays:
                 if not waiting and self._awaited.get(place) is waiting:
                     del self._awaited[place]
             if filed is not None:
-                further = self._answered(address, request, filed)
+                further = self._answered(address, request, filed, data_key)
                 if further is None:
                     return
                 address, delay = further, _FIRST
@@ -170,22 +171,26 @@ class Relays:
             raise NotRunning(f"durable {address.type}", f"the question for its reply to {address.message}")
         return kind.definition
 
-    def _answered(self, address: Address, request: Request, filed: bytes) -> Address | None:
+    def _answered(
+        self, address: Address, request: Request, filed: bytes, data_key: bytes | None
+    ) -> Address | None:
         definition = self._target(address)
-        found = opened(definition.sealer, address.who, address.request, filed)
+        found = opened(definition.opener(address.who, data_key), address.who, address.request, filed)
         if found.address is None:
             fn = definition.message(address.message)
             request.answer(None if fn is None else reply_codec(fn).decode(found.reply))
         return found.address
 
 
-def _look(session: Session, address: Address) -> tuple[bytes | None, str | None]:
-    """The reply if it is filed, and the stored report if the message is a dead letter."""
-    found = session.lookup(REQUEST, ("reply",), _REQUEST, [(*address.who, address.request)])
+def _look(session: Session, address: Address) -> tuple[bytes | None, str | None, bytes | None]:
+    """The reply if it is filed, the stored report if the message is a dead letter, the data key of the reply."""
+    who = address.who
+    found = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, address.request)])
     if found:
-        return bytes(found[0][0]), None
-    source = put_source(address.who, address.request)
+        filed = bytes(found[0][0])
+        return filed, None, data_keys(session, [who]).get(who) if is_sealed(filed) else None
+    source = put_source(who, address.request)
     row = session.lookup(OUTBOX, ("state", "report"), _SOURCE, [(address.system, source, 0)])
     if row and row[0][0] == "dead":
-        return None, str(row[0][1] or "")
-    return None, None
+        return None, str(row[0][1] or ""), None
+    return None, None, None

@@ -26,7 +26,7 @@ from ._rotation import KeyRotation, keys_in_use, rotate
 from ._seal import CHECKSUM
 from ._state import check_versions
 
-__all__ = ["Durable", "durable", "ring_of"]
+__all__ = ["Durable", "durable"]
 
 A = TypeVar("A", bound=DurableActor[Any])
 A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
@@ -82,16 +82,17 @@ class Durable(Generic[A]):
         return await look_up(self._definition, "keys", {}, after, whole("limit", limit, 1))
 
     async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
-        """Seal everything anew that an older key, or none, has sealed: states, events, replies, messages, reminders.
+        """Seal anew what an older key, or none, has sealed: the data keys of actors, and messages on their way.
 
-        The program may go on meanwhile, and when this is cut off it is asked for again. A row that does not open is
-        left as it is, logged, and named in what this gives back.
+        What an actor has stored before it had a data key is sealed with that. The program may go on meanwhile, and
+        when this is cut off it is asked for again. What does not open is left as it is, logged, and named in what
+        this gives back.
 
         Raises:
             UsageError: the kind has no keys.
         """
         definition = self._definition
-        ring = ring_of(definition)
+        ring = definition.ring
         if ring is None:
             raise UsageError(f"durable {definition.type} has no keys; pass keys=kb.KeyRing(...)")
         whole("portion", portion, 1)
@@ -99,18 +100,15 @@ class Durable(Generic[A]):
         return await rotate(store, ring, definition.system, definition.type, portion)
 
     async def keys_in_use(self) -> dict[str | None, int]:
-        """How many values of this kind are sealed with each key; None stands for those that are not encrypted."""
+        """How many values, data keys of actors among them, each key of the ring seals; None: not encrypted.
+
+        What data keys have sealed is not counted.
+        """
         definition = self._definition
         return await keys_in_use(live(definition, "keys_in_use").store, definition.system, definition.type)
 
     def __repr__(self) -> str:
         return f"<Durable {self._definition.type}>"
-
-
-def ring_of(definition: Definition) -> KeyRing | None:
-    """The keys of a kind."""
-    sealer = definition.sealer
-    return sealer if isinstance(sealer, KeyRing) else None
 
 
 def _ring(keys: Any) -> KeyRing:

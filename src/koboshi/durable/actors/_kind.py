@@ -22,7 +22,7 @@ from ..._kernel._start import launch
 from .._failures import DurableError, OwnedElsewhere
 from ..stores import Store, StoreUse
 from ._activation import Activation, first_number
-from ._claim import Claim, Claimed, Release, release_all
+from ._claim import Claimed, Release, release_all
 from ._definition import Definition
 from ._delivery import Deliveries
 from ._ends import Starting, stopped
@@ -172,9 +172,7 @@ class Kind(Routing):
     def _claim(self, key: str) -> None:
         definition = self.definition
         who = Identity(definition.system, definition.type, key)
-        claim = Claim(
-            who, self.store.host, definition.codec.name, definition.schema_version, definition.read_more
-        )
+        claim = definition.claim(who, self.store.host)
         try:
             self.store.submit(claim, lambda claimed, error: self._claimed(who, claimed, error))
         except Exception as error:
@@ -229,7 +227,8 @@ class Kind(Routing):
 
     def _start(self, who: Identity, token: bytes, claimed: Claimed) -> Activation:
         definition = self.definition
-        activation = definition.activates(self, self.store, who, token, claimed.revision, definition.sealer)
+        sealer = definition.sealer_of(who, claimed)
+        activation = definition.activates(self, self.store, who, token, claimed.revision, sealer)
         cls = definition.cls
 
         def prepare(cell: Cell) -> None:

@@ -7,6 +7,7 @@ at 1 and have no gap.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -16,15 +17,18 @@ from .._failures import ActorExists, Corrupted, NoSuchRevision, UnknownType
 from ..stores import Row, Select, Session, Store
 from ..stores._tables import ACTOR, EVENT
 from ._codec import CODECS
+from ._data_key import data_keys, store_key
 from ._identity import MOST_KEY, Identity, checked_name
 from ._numbers import event_number, state_number
 from ._recording import STATE
+from ._seal import BY_DATA_KEY
 from ._state import decoded
 from ._write import take_places
 
 if TYPE_CHECKING:
     from ._actor import DurableActor
     from ._definition import Definition
+    from ._seal import Sealer
 
 __all__ = [
     "PAST",
@@ -78,7 +82,7 @@ class Span:
         start: "snapshot": what comes after the stored state; "last": the last revision only; "beginning".
     """
 
-    __slots__ = ("actor", "latest", "rows", "since", "until")
+    __slots__ = ("actor", "data_key", "latest", "rows", "since", "until")
 
     def __init__(self, session: Session, who: Identity, until: int | None, start: str, version: int) -> None:
         found = session.lookup(ACTOR, SNAPSHOT, _KEY, [who])
@@ -94,9 +98,16 @@ class Span:
             usable = self.actor[2] <= self.until and self.actor[5] == version
             self.since = int(self.actor[2]) if usable else 0
         self.rows = session.fetch(_ROWS, *who, self.since, self.until)
+        states = [] if self.actor is None else [self.actor[4]]
+        self.data_key = _data_key(session, who, [*states, *(row[5] for row in self.rows)])
 
 
 SNAPSHOT = ("revision", "state", "state_revision", "codec", "key_id", "schema_version")
+
+
+def _data_key(session: Session, who: Identity, key_ids: Iterable[str | None]) -> bytes | None:
+    """The stored data key of an actor, if any of these values is sealed with it."""
+    return data_keys(session, [who]).get(who) if BY_DATA_KEY in key_ids else None
 
 
 def check_gapless(who: Identity, rows: list[Row], since: int, until: int) -> None:
@@ -112,20 +123,20 @@ def check_gapless(who: Identity, rows: list[Row], since: int, until: int) -> Non
         )
 
 
-def opened(definition: Definition, who: Identity, row: Row) -> bytes:
+def opened(sealer: Sealer, who: Identity, row: Row) -> bytes:
     """What a row of the past holds.
 
     Raises:
         Corrupted: it is not what was stored there.
     """
-    return definition.sealer.open(who, "event", event_number(row[0], row[1], row[2], row[4]), bytes(row[3]))
+    return sealer.open(who, "event", event_number(row[0], row[1], row[2], row[4]), bytes(row[3]))
 
 
-def resealed(definition: Definition, who: Identity, new: Identity, row: Row) -> Row:
+def resealed(old: Sealer, who: Identity, sealer: Sealer, new: Identity, row: Row) -> Row:
     """The same row for another actor."""
     revision, type, version, _, codec, _, recorded_at = row
-    blob = opened(definition, who, row)
-    sealed, key_id = definition.sealer.seal(new, "event", event_number(revision, type, version, codec), blob)
+    blob = opened(old, who, row)
+    sealed, key_id = sealer.seal(new, "event", event_number(revision, type, version, codec), blob)
     return (*new, revision, type, version, sealed, codec, key_id, recorded_at)
 
 
@@ -135,7 +146,7 @@ class PastOf(Protocol):
     #: Where a `Span` for one state begins.
     start: str
 
-    def event(self, definition: Definition, who: Identity, row: Row) -> Any:
+    def event(self, definition: Definition, sealer: Sealer, who: Identity, row: Row) -> Any:
         """What a row says has happened; None for one that only takes a revision."""
         ...
 
@@ -143,7 +154,7 @@ class PastOf(Protocol):
         """The state at the end of a span."""
         ...
 
-    def forked(self, definition: Definition, new: Identity, rows: list[Row]) -> Row:
+    def forked(self, definition: Definition, sealer: Sealer, new: Identity, rows: list[Row]) -> Row:
         """state, state_revision, codec, key_id and schema_version of a new actor with these rows."""
         ...
 
@@ -153,13 +164,13 @@ class KeptStates:
 
     start = "last"
 
-    def event(self, definition: Definition, who: Identity, row: Row) -> Any:
+    def event(self, definition: Definition, sealer: Sealer, who: Identity, row: Row) -> Any:
         """See `PastOf`."""
         if row[1] != STATE or row[4] not in CODECS:
             raise UnknownType(
                 str(who), f"its revision {row[0]} is kept as {row[1]!r} by the codec {row[4]!r}"
             )
-        blob = opened(definition, who, row)
+        blob = opened(sealer, who, row)
         what, now = f"state at revision {row[0]}", definition.schema_version
         return decoded(who, what, definition.codec, row[4], blob, row[2], now, definition.upcasters)
 
@@ -168,15 +179,15 @@ class KeptStates:
         if not span.until:
             return initial_state(definition, who)
         check_gapless(who, span.rows, span.since, span.until)
-        return self.event(definition, who, span.rows[-1])
+        return self.event(definition, definition.opener(who, span.data_key), who, span.rows[-1])
 
-    def forked(self, definition: Definition, new: Identity, rows: list[Row]) -> Row:
+    def forked(self, definition: Definition, sealer: Sealer, new: Identity, rows: list[Row]) -> Row:
         """See `PastOf`."""
         revision, _, version, payload, codec = rows[-1][3:8]
         number = event_number(revision, STATE, version, codec)
-        blob = definition.sealer.open(new, "event", number, payload)
+        blob = sealer.open(new, "event", number, payload)
         number = state_number(revision, codec, version)
-        sealed, key_id = definition.sealer.seal(new, "state", number, blob)
+        sealed, key_id = sealer.seal(new, "state", number, blob)
         return sealed, revision, codec, key_id, version
 
 
@@ -247,16 +258,23 @@ class Past(Generic[A_co]):
         whole("limit", limit, 1)
         store, past = self._kb_past("history")
         definition, who = self._definition, self.who
-        rows = await store.read(lambda session: session.fetch(_FEW, *who, after, limit))
+
+        def read(session: Session) -> tuple[list[Row], bytes | None]:
+            rows = session.fetch(_FEW, *who, after, limit)
+            return rows, _data_key(session, who, (row[5] for row in rows))
+
+        rows, data_key = await store.read(read)
         if rows:
             check_gapless(who, rows, after, rows[-1][0])
-        found = [(row, past.event(definition, who, row)) for row in rows]
+        sealer = definition.opener(who, data_key)
+        found = [(row, past.event(definition, sealer, who, row)) for row in rows]
         return [Recorded(row[0], row[6], row[1], event) for row, event in found if event is not None]
 
     async def fork(self, new_key: str, *, at: int | None = None) -> int:
         """Make another actor out of this one's past up to a revision (default: all of it); gives that revision.
 
-        What has happened is copied in one transaction, with places of its own in the order of commits.
+        What has happened is copied in one transaction, with places of its own in the order of commits, and where
+        the kind has keys sealed with a data key of its own: it stays when this one is erased.
 
         Raises:
             ActorExists: the key is taken; nothing was changed.
@@ -274,13 +292,17 @@ class Past(Generic[A_co]):
         if not span.until:
             raise NoSuchRevision(str(who), 1, span.latest)
         check_gapless(who, span.rows, 0, span.until)
-        rows = [resealed(definition, who, new, row) for row in span.rows]
-        state = past.forked(definition, new, rows)
+        old = definition.opener(who, span.data_key)
+        sealer, keys = definition.newcomer(new)
+        rows = [resealed(old, who, sealer, new, row) for row in span.rows]
+        state = past.forked(definition, sealer, new, rows)
 
         def write(session: Session) -> bool:
             made = (*new, 0, span.until, *state, session.now)
             if not session.insert(ACTOR, _FORKED, [made], ignore=True):
                 return False
+            if keys:
+                store_key(session, keys)
             place = take_places(session, who.system, len(rows))
             copied = [(*row[:-1], place + index, row[-1]) for index, row in enumerate(rows)]
             session.insert(EVENT, _COPIED, copied)

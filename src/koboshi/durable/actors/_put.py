@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from ..stores import Row, Session
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import arguments_of
+from ._data_key import data_keys
 from ._definition import Definition
 from ._filed import opened, question_of
 from ._identity import Identity
 from ._kind import Kind
 from ._letter import Letter, put_source
 from ._publication import ROW
+from ._seal import is_sealed
 
 __all__ = ["put"]
 
@@ -28,6 +30,8 @@ class _There(NamedTuple):
     filed: bytes | None = None
     message: str | None = None
     payload: bytes = b""
+    #: Of the actor, if the reply is sealed with it.
+    data_key: bytes | None = None
 
 
 async def put(
@@ -59,7 +63,9 @@ def _written(session: Session, row: Row, who: Identity, id: str) -> _There | Non
     """Add the row; None if it is new."""
     filed = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, id)])
     if filed:
-        return _There(bytes(filed[0][0]))
+        reply = bytes(filed[0][0])
+        keys = data_keys(session, [who]) if is_sealed(reply) else {}
+        return _There(reply, data_key=keys.get(who))
     if session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True):
         return None
     found = session.lookup(OUTBOX, ("message", "payload"), _OUTBOX, [row[:3]])
@@ -68,14 +74,14 @@ def _written(session: Session, row: Row, who: Identity, id: str) -> _There | Non
 
 def _check(definition: Definition, who: Identity, id: str, fn: Any, plain: bytes, there: _There) -> bool:
     """Whether the very message was recorded before; False: what was there is not any more."""
-    sealer = definition.sealer
     came = _question(definition, fn.__name__, plain)
     if there.filed is not None:
+        sealer = definition.opener(who, there.data_key)
         opened(sealer, who, id, there.filed).question.check(who, id, came)
         return True
     if there.message is None:
         return False
-    recorded = sealer.open(who, "message", f"{put_source(who, id)}#0", there.payload)
+    recorded = definition.sealer.open(who, "message", f"{put_source(who, id)}#0", there.payload)
     kept = came._replace(message=there.message)
     if there.message == came.message:
         kept = _question(definition, there.message, recorded)

@@ -271,7 +271,7 @@ class DurableRef(Past[A_co], Generic[A_co]):
 
         It ends if it is awake, and the next message starts it anew. Where another program has it awake, its turns and
         linearizable queries are refused at once, and plain queries are answered for about a second more. Backups
-        keep what they have.
+        keep what they have; with `keys` that is unreadable without the actor's data key, which goes too.
 
         Raises:
             NotRunning, StoreUnavailable, OutcomeUnknown: as `call`.

@@ -13,10 +13,26 @@ from typing import Any, Protocol
 from .._failures import Corrupted, WrongKey
 from ._identity import Identity
 
-__all__ = ["CHECKSUM", "FORWARD", "Checksum", "Sealer", "key_in", "open_text", "seal_text", "sealed_bytes"]
+__all__ = [
+    "BY_DATA_KEY",
+    "CHECKSUM",
+    "ENCRYPTED",
+    "FORWARD",
+    "SEALED",
+    "Checksum",
+    "Sealer",
+    "is_sealed",
+    "key_in",
+    "open_text",
+    "seal_text",
+    "sealed_bytes",
+]
 
-# The first byte of what is stored says how the rest is sealed. 0 and 1 were before codec and version were bound.
-PLAIN, ENCRYPTED = b"\3", b"\4"
+# The first byte of what is stored says how the rest is sealed: by a checksum only, by a key of the ring, by the data
+# key of its actor. 0 and 1 were before codec and version were bound.
+PLAIN, ENCRYPTED, SEALED = b"\3", b"\4", b"\5"
+#: The `key_id` of what is sealed with its actor's data key; a key of a ring has no such id.
+BY_DATA_KEY = ""
 # In front of what is filed in the place of a reply, where that was forwarded.
 FORWARD = b"\2"
 _EARLY = (b"\0", b"\1")
@@ -54,7 +70,7 @@ class Checksum:
 
     def open(self, who: Identity, what: str, number: Any, blob: bytes) -> bytes:
         """See `Sealer.open`."""
-        if blob[:1] == ENCRYPTED:
+        if blob[:1] in (ENCRYPTED, SEALED):
             raise WrongKey(str(who), f"its {what} is encrypted and this program has no keys; pass keys=")
         check_format(who, what, blob)
         content = blob[1 + _SIZE :]
@@ -69,12 +85,19 @@ def check_format(who: Identity, what: str, blob: bytes) -> None:
         raise Corrupted(
             str(who),
             f"its {what} has the format {blob[0]}, from before it was bound to its codec and version; "
-            f"this program reads the formats {PLAIN[0]} and {ENCRYPTED[0]} only, so begin a new store",
+            f"this program reads the formats {PLAIN[0]} to {SEALED[0]} only, so begin a new store",
         )
+
+
+def is_sealed(stored: bytes) -> bool:
+    """Whether stored bytes, or what is filed in the place of a reply, are sealed with their actor's data key."""
+    return (stored[1:2] if stored[:1] == FORWARD else stored[:1]) == SEALED
 
 
 def key_in(blob: bytes) -> str | None:
     """The id of the key that stored bytes say they are sealed with; None where they are not encrypted."""
+    if blob[:1] == SEALED:
+        return BY_DATA_KEY
     if blob[:1] != ENCRYPTED or len(blob) < 2:
         return None
     return blob[2 : 2 + blob[1]].decode("utf-8", "replace")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._failures import Fenced, StatementRefused
 from ..stores import Operation, Row, Select, Session
 from ..stores._tables import ACTOR, COUNTER, EVENT, JOURNAL, OUTBOX, REQUEST, SUBSCRIPTION, TAG, TIMER
+from ._data_key import store_key
 from ._identity import Identity
 from ._publication import ROW, Publication, publish_all
 
@@ -106,6 +107,7 @@ class Write(Operation[None]):
     __slots__ = (
         "after",
         "consumed",
+        "data_key",
         "effects",
         "events",
         "replies",
@@ -127,6 +129,8 @@ class Write(Operation[None]):
         self.after = revision
         self.sealing: Callable[[Write], tuple[Any, ...] | None] | None = sealing
         self.stored: tuple[Any, ...] | None = None
+        # Of the first write of an actor with keys: id of the ring's key and its own, sealed with that.
+        self.data_key: tuple[str, bytes] | None = None
         self.tags: dict[str, str] = {}
         # Those that have any; most turns have none.
         self.effects: list[Effects] = []
@@ -155,6 +159,10 @@ class Write(Operation[None]):
         """See `Operation.perform_all`."""
         _fence(session, operations)
         _consume(session, operations)
+        # Behind the fence: of two that have made one only whose write is committed has it stored.
+        keys = [(*each.who, *each.data_key) for each in operations if each.data_key is not None]
+        if keys:
+            store_key(session, keys)
         now = session.now
         requests = [
             (*each.who, id, revision, reply, now + kept)

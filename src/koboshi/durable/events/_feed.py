@@ -20,7 +20,7 @@ from ..._kernel._reasons import Crashed
 from ..._supervision._restart import Backoff
 from .._failures import Fenced, OutcomeUnknown, OwnedElsewhere, StoreClosed, StoreUnavailable
 from ..stores import Store
-from ._log import Offset, happened, read_log
+from ._log import Offset, read_log
 from ._projection import Batch
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Feed:
         self.reached = 0
         self._stored = 0
         self._known = False
-        self._size = settings.batch
+        self._size: int = settings.batch
         # While a batch that has failed is applied one by one: its end.
         self._careful_until = 0
         self._attempts = 0
@@ -137,13 +137,14 @@ class Feed:
             self.reached = self._stored = await self._store.read(self.offset.get)
             self._known = True
         settings, after, size = self._settings, self.reached, self._size
-        rows = await self._store.read(lambda session: read_log(session, settings.system, after, size))
+        log = await self._store.read(lambda session: read_log(session, settings.system, after, size))
+        rows = log.rows
         if not rows:
             self._tell()
             return False
         until = int(rows[-1][0])
         try:
-            found = [each for row in rows if (each := happened(settings.sources, row)) is not None]
+            found = log.happened(settings.sources)
             if found or until - self._stored >= 1_000:
                 await self._apply(Batch(found, self._stored, until, self.offset, self._names))
                 self._stored = until

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..actors._data_key import data_keys
 from ..actors._identity import Identity
+from ..actors._seal import BY_DATA_KEY
 from ..actors._write import EVENTS
 from ..stores import Select, Session
 from ..stores._tables import COUNTER
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..actors._definition import Definition
+    from ..actors._seal import Sealer
 
-__all__ = ["Offset", "happened", "last_place", "lock_places", "read_log"]
+__all__ = ["Log", "Offset", "last_place", "lock_places", "read_log"]
 
 _AFTER = Select(
     "SELECT place, actor_type, actor_key, seq, event_type, schema_version, payload, codec, key_id, recorded_at"
@@ -28,23 +31,41 @@ _LOCK = Select(
 _COUNTER = ("system_name", "counter_name")
 
 
-def read_log(session: Session, system: str, after: int, most: int) -> list[tuple[Any, ...]]:
+class Log:
+    """Some rows of the log, in order, with the data keys of their actors as those are stored."""
+
+    def __init__(self, system: str, rows: list[tuple[Any, ...]], data_keys: dict[Identity, bytes]) -> None:
+        self.rows = rows
+        self._system = system
+        self._data_keys = data_keys
+
+    def happened(self, sources: Mapping[str, Definition]) -> list[Happened]:
+        """What the rows say that are of these kinds.
+
+        Raises:
+            Corrupted: one of them cannot be used.
+        """
+        sealers: dict[Identity, Sealer] = {}
+        found: list[Happened] = []
+        for row in self.rows:
+            definition = sources.get(row[1])
+            if definition is None:
+                continue
+            who = Identity(self._system, row[1], row[2])
+            sealer = sealers.get(who)
+            if sealer is None:
+                sealer = sealers[who] = definition.opener(who, self._data_keys.get(who))
+            event = event_of(definition, sealer, definition.cls._kb_folds, who, row[3:])
+            if event is not None:
+                found.append(Happened(Source(row[1], row[2], row[3], row[9]), event[1]))
+        return found
+
+
+def read_log(session: Session, system: str, after: int, most: int) -> Log:
     """Up to so many rows with places over `after`, in order. None can come in between later."""
-    return session.fetch(_AFTER, system, after, most)
-
-
-def happened(sources: Mapping[str, Definition], row: tuple[Any, ...]) -> Happened | None:
-    """What a row of the log says, if it is of one of these kinds.
-
-    Raises:
-        Corrupted: it cannot be used.
-    """
-    definition = sources.get(row[1])
-    if definition is None:
-        return None
-    who = Identity(definition.system, row[1], row[2])
-    found = event_of(definition, definition.cls._kb_folds, who, row[3:])
-    return None if found is None else Happened(Source(row[1], row[2], row[3], row[9]), found[1])
+    rows = session.fetch(_AFTER, system, after, most)
+    sealed = {Identity(system, row[1], row[2]) for row in rows if row[8] == BY_DATA_KEY}
+    return Log(system, rows, data_keys(session, sealed) if sealed else {})
 
 
 def lock_places(session: Session, system: str) -> None:

@@ -13,7 +13,7 @@ from ..._kernel._reasons import Crashed, ExitReason
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
-from ..actors._handle import Durable, durable, ring_of
+from ..actors._handle import Durable, durable
 from ..actors._identity import Identity, checked_name
 from ..actors._kind import Kind
 from ..actors._ref import DurableRef
@@ -105,7 +105,7 @@ class Projecting(Generic[PP]):
             system=settings.system,
             type=f"projection:{settings.name}",
             deactivate_after=None,
-            keys=next(filter(None, (ring_of(each) for each in settings.sources.values())), None),
+            keys=next(filter(None, (each.ring for each in settings.sources.values())), None),
         )
         self._handlers = cls._kb_handlers
         self._tables = dict(cls.tables)

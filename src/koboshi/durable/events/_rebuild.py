@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .._failures import Fenced
+from ..actors._data_key import data_keys, made_keys
 from ..actors._identity import Identity
 from ..actors._numbers import state_number
 from ..stores import Session
-from ..stores._tables import ACTOR
-from ._log import Offset, happened, lock_places, read_log
+from ..stores._tables import ACTOR, DATA_KEY
+from ._log import Offset, lock_places, read_log
 
 if TYPE_CHECKING:
     from ..actors._definition import Definition
@@ -47,7 +48,8 @@ def make_tables(session: Session, tables: Mapping[str, str], definition: Definit
         session.execute(f"DROP TABLE IF EXISTS {name}", {})
     create(session, tables, names)
     offset.set(session, 0)
-    session.delete(ACTOR, _KEY, [(definition.system, definition.type, NEW)])
+    for table in (ACTOR, DATA_KEY):
+        session.delete(table, _KEY, [(definition.system, definition.type, NEW)])
 
 
 class Swap:
@@ -78,12 +80,12 @@ class Swap:
         system = self._settings.system
         lock_places(session, system)
         place = self._new.get(session)
-        rows = read_log(session, system, place, most + 1)
-        if len(rows) > most:
+        log = read_log(session, system, place, most + 1)
+        if len(log.rows) > most:
             return False
-        found = [each for row in rows if (each := happened(self._settings.sources, row)) is not None]
+        found = log.happened(self._settings.sources)
         self._handlers.change_tables(session, found, new_names(self._tables))
-        self._change(session, int(rows[-1][0]) if rows else place)
+        self._change(session, int(log.rows[-1][0]) if log.rows else place)
         return True
 
     def finish(self, session: Session) -> None:
@@ -104,18 +106,23 @@ class Swap:
         live, new = (Identity(definition.system, definition.type, key) for key in (LIVE, NEW))
         made = session.lookup(ACTOR, _ROW, _KEY, [new])
         old = session.lookup(ACTOR, ("revision",), _KEY, [live])
-        session.delete(ACTOR, _KEY, [new])
+        keys = data_keys(session, [live, new])
+        for table in (ACTOR, DATA_KEY):
+            session.delete(table, _KEY, [new])
         if not made or made[0][1] is None:
             # There was no event: as if the old one had never been.
-            session.delete(ACTOR, _KEY, [live])
+            for table in (ACTOR, DATA_KEY):
+                session.delete(table, _KEY, [live])
             return
         _, state, state_revision, codec, version = made[0]
         # Ahead of the old one, so that what still runs on the old state is refused.
         revision = (int(old[0][0]) if old else 0) + 1
-        blob = definition.sealer.open(
-            new, "state", state_number(state_revision, codec, version), bytes(state)
-        )
-        sealed, key_id = definition.sealer.seal(live, "state", state_number(revision, codec, version), blob)
+        opener = definition.opener(new, keys.get(new))
+        blob = opener.open(new, "state", state_number(state_revision, codec, version), bytes(state))
+        if definition.ring is not None and live not in keys:
+            keys |= made_keys(session, definition.ring, {live: (revision, None)})
+        sealer = definition.opener(live, keys.get(live))
+        sealed, key_id = sealer.seal(live, "state", state_number(revision, codec, version), blob)
         if not old:
             columns = (*_KEY, "epoch", *_ROW, "key_id", "updated_at")
             made_now = (*live, 0, revision, sealed, revision, codec, version, key_id, session.now)

@@ -14,6 +14,7 @@ from ._folds import TURN, EventType, Folds
 
 if TYPE_CHECKING:
     from ..actors._definition import Definition
+    from ..actors._seal import Sealer
 
 __all__ = ["EventPast", "read_events", "replay"]
 
@@ -44,7 +45,9 @@ def read_events(session: Session, wanted: list[tuple[Identity, int, int]]) -> di
     return found
 
 
-def event_of(definition: Definition, folds: Folds, who: Identity, row: Row) -> tuple[EventType, Any] | None:
+def event_of(
+    definition: Definition, sealer: Sealer, folds: Folds, who: Identity, row: Row
+) -> tuple[EventType, Any] | None:
     """What a row says has happened; None for a turn that has emitted nothing.
 
     Raises:
@@ -52,7 +55,7 @@ def event_of(definition: Definition, folds: Folds, who: Identity, row: Row) -> t
         SchemaTooNew, NoUpcaster, Corrupted: as `decoded`.
     """
     revision, name, version, _, codec = row[:5]
-    blob = opened(definition, who, row)
+    blob = opened(sealer, who, row)
     if name == TURN:
         return None
     kind = folds.by_name.get(name)
@@ -66,12 +69,14 @@ def event_of(definition: Definition, folds: Folds, who: Identity, row: Row) -> t
     return kind, decoded(who, what, kind.codec, codec, blob, version, kind.version, kind.upcasters)
 
 
-def replay(definition: Definition, who: Identity, state: Any, rows: list[Row], since: int, until: int) -> Any:
+def replay(
+    definition: Definition, sealer: Sealer, who: Identity, state: Any, rows: list[Row], since: int, until: int
+) -> Any:
     """The state after these events, which are those after `since`."""
     check_gapless(who, rows, since, until)
     folds: Folds = definition.cls._kb_folds
     for row in rows:
-        found = event_of(definition, folds, who, row)
+        found = event_of(definition, sealer, folds, who, row)
         if found is not None:
             state = found[0].fold(state, found[1])
     return state
@@ -82,21 +87,22 @@ class EventPast:
 
     start = "snapshot"
 
-    def event(self, definition: Definition, who: Identity, row: Row) -> Any:
+    def event(self, definition: Definition, sealer: Sealer, who: Identity, row: Row) -> Any:
         """See `PastOf`."""
-        found = event_of(definition, definition.cls._kb_folds, who, row)
+        found = event_of(definition, sealer, definition.cls._kb_folds, who, row)
         return None if found is None else found[1]
 
     def state(self, definition: Definition, who: Identity, span: Span) -> Any:
         """See `PastOf`."""
+        sealer = definition.opener(who, span.data_key)
         if span.since and span.actor is not None:
             _, blob, revision, codec, _, version = span.actor
-            state = definition.state_in(who, blob, revision, codec, version)
+            state = definition.state_in(sealer, who, blob, revision, codec, version)
         else:
             state = initial_state(definition, who)
-        return replay(definition, who, state, span.rows, span.since, span.until)
+        return replay(definition, sealer, who, state, span.rows, span.since, span.until)
 
-    def forked(self, definition: Definition, new: Identity, rows: list[Row]) -> Row:
+    def forked(self, definition: Definition, sealer: Sealer, new: Identity, rows: list[Row]) -> Row:
         """See `PastOf`: nothing but its events."""
         if not rows:
             raise NoSuchRevision(str(new), 1, 0)

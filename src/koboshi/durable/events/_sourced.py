@@ -209,7 +209,9 @@ class EventSourced(DurableActor[S]):
             raise SchemaTooNew(str(activation.who), f"{detail}; start the newer program")
         if claimed.state is not None and claimed.schema_version == now:
             since, state = claimed.state_revision, definition.state_of(activation, claimed)
-        actor._kb_value = replay(definition, activation.who, state, claimed.more, since, claimed.revision)
+        actor._kb_value = replay(
+            definition, activation.sealer, activation.who, state, claimed.more, since, claimed.revision
+        )
         activation.woken(claimed, since)
 
     def _kb_comparable(self) -> bytes:

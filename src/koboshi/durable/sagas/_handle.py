@@ -18,12 +18,14 @@ from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
 from .._retry import RETRY
 from ..actors._codec import codec_of, within_limit
+from ..actors._data_key import data_keys
 from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
 from ..actors._kind import DurableStatistics, Kind
 from ..actors._numbers import state_number
 from ..actors._ref import DurableRef, live
 from ..actors._rotation import KeyRotation
+from ..actors._seal import BY_DATA_KEY, is_sealed
 from ..stores import LEASE, Session, StoreURL
 from ..stores._tables import ACTOR, TAG
 from ._errors import SagaCancelled, SagaFailed, UnknownSaga
@@ -41,7 +43,7 @@ R = TypeVar("R")
 
 # Seconds between looks at the row of an instance that runs somewhere else.
 _EVERY = 0.5
-_STATE = ("state", "state_revision", "codec", "schema_version")
+_STATE = ("state", "state_revision", "codec", "schema_version", "key_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,24 +245,31 @@ class SagaRef(Generic[R]):
     async def _recorded(self) -> tuple[str, ...]:
         """What its journal has begun and not ended."""
         who, definition = self._ref.who, self._ref._definition
-        found = await live(definition, "status").store.read(
-            lambda session: read_journals(session, [(who, 0, 0)])[who][1]
-        )
-        opened = (definition.sealer.open(who, "journal", seq, blob) for seq, blob in sorted(found))
+
+        def read(session: Session) -> tuple[list[tuple[int, bytes]], bytes | None]:
+            found = read_journals(session, [(who, 0, 0)])[who][1]
+            is_keyed = any(is_sealed(blob) for _, blob in found)
+            return found, data_keys(session, [who]).get(who) if is_keyed else None
+
+        found, data_key = await live(definition, "status").store.read(read)
+        sealer = definition.opener(who, data_key)
+        opened = (sealer.open(who, "journal", seq, blob) for seq, blob in sorted(found))
         return open_labels(decode(each) for each in opened)
 
     async def _state(self) -> State:
         who, definition = self._ref.who, self._ref._definition
 
-        def read(session: Session) -> list[tuple[Any, ...]]:
-            return session.lookup(ACTOR, _STATE, ("system_name", "actor_type", "actor_key"), [who])
+        def read(session: Session) -> tuple[list[tuple[Any, ...]], bytes | None]:
+            rows = session.lookup(ACTOR, _STATE, ("system_name", "actor_type", "actor_key"), [who])
+            is_keyed = bool(rows) and rows[0][4] == BY_DATA_KEY
+            return rows, data_keys(session, [who]).get(who) if is_keyed else None
 
-        rows = await live(definition, "status").store.read(read)
+        rows, data_key = await live(definition, "status").store.read(read)
         if not rows or rows[0][0] is None:
             raise UnknownSaga(str(who))
-        blob, revision, codec, version = rows[0]
+        blob, revision, codec, version, _ = rows[0]
         number = state_number(revision, codec, version)
-        plain = definition.sealer.open(who, "state", number, bytes(blob))
+        plain = definition.opener(who, data_key).open(who, "state", number, bytes(blob))
         state: State = codec_of(State, codec).decode(plain)
         return state
 
