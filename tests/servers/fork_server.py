@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,9 +24,15 @@ async def lasting_fork_server(anyio_backend: object) -> AsyncIterator[None]:
 
     node = this_node()
     server = borrow(node)
-    # It runs before the first test begins, which would seem to have left it behind.
+    # It runs before the first test begins, which would seem to have left it behind; and so with what a loop of libuv
+    # opens for its first stream, and keeps.
     async with kb.Supervisor(kb.pool(size=1)):
         pass
+    ours, other = socket.socketpair()
+    with other:
+        _, writer = await asyncio.open_connection(sock=ours)
+        writer.close()
+        await writer.wait_closed()
     yield
     await give_back(node, server)
 
