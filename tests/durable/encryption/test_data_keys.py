@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.durable.changes import until
 from tests.durable.encryption.household import SECRET, Diary, Errand, Household, Index, Notes
 from tests.durable.encryption.walk import keys, make_earlier, opened, walk
 
@@ -297,8 +298,7 @@ async def test_an_actor_that_has_stored_nothing_has_no_data_key(url: str) -> Non
         await loose["a"].call(Diary.add, "one")
         await late["a"].call(Diary.add, "one")
         await pooled.any.call(Diary.send_to, made["b"], "two")
-        while not made.statistics().delivered:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: made.statistics().delivered, made)
     async with opened(url) as store:
         found = await store.read(keys)
     assert {("Diary", "b"), ("Late", "a")} == {who[1:] for who in found}
@@ -311,8 +311,7 @@ async def test_a_reminder_is_sealed_with_the_data_key_until_it_is_handled(url: s
     made = kb.durable(Diary, store=url, keys=ring("old"), max_attempts=1)
     async with kb.Supervisor(made.child()):
         await made["a"].call(Diary.fail_soon, SECRET)
-        while not made.statistics().dead_letters:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: made.statistics().dead_letters, made)
     async with opened(url) as store:
         values, found = await store.read(lambda session: (walk(session), keys(session)))
     [message] = [each for each in values if (each.table, each.what) == ("kb_outbox", "message")]
@@ -321,8 +320,7 @@ async def test_a_reminder_is_sealed_with_the_data_key_until_it_is_handled(url: s
     made = kb.durable(Diary, store=url, keys=ring("new", "old"))
     async with kb.Supervisor(made.child()):
         await made["a"].call(Diary.later, SECRET, 0.0)
-        while not made.statistics().delivered:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: made.statistics().delivered, made)
         assert [SECRET] == await made["a"].call(Diary.lines)
         assert () == (await made.rotate_keys()).problems
         assert {"new"} == set(await made.keys_in_use())
@@ -345,8 +343,12 @@ async def test_what_a_saga_that_sleeps_waits_for_is_read_from_its_sealed_journal
     errands = kb.sagas(Errand, store=url, keys=ring("old"), deactivate_after=0.05)
     async with kb.Supervisor(errands.child()):
         errand = await errands.start(SECRET, id="e")
-        while not (awake := (await errand.status()).waiting) or errands.statistics().active:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+
+        async def asleep() -> tuple[str, ...]:
+            waiting = (await errand.status()).waiting
+            return () if errands.statistics().active else waiting
+
+        awake = await until(asleep, errands)
         assert awake == (await errand.status()).waiting
         await errand.signal("echo", SECRET)
         assert SECRET == await errand.result(5.0)
