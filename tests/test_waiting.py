@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,18 +124,18 @@ def waits(text: str) -> Iterator[tuple[int, str]]:
                 inner = path[path.index(functions[-1]) :] if functions else path
                 spins = any(isinstance(loop, ast.While) and waits_for_nothing_else(loop) for loop in inner)
                 harmless = delay == 0 or delay >= STANDS_STILL or bool(functions and is_work(functions[-1]))
-                if not any(map(is_virtual, functions)) and (spins or not harmless):
+                if (spins or not harmless) and not any(map(is_virtual, functions)):
                     yield each.lineno, functions[-1].name if functions else ""
             yield from visit(each, here)
 
     return visit(ast.parse(text), [])
 
 
-def all_waits() -> Iterator[tuple[str, int, str]]:
+@functools.cache
+def all_waits() -> tuple[tuple[str, int, str], ...]:
     """Those of the whole suite: file, line, function."""
-    for file in sorted(TESTS.rglob("*.py")):
-        for line, function in waits(file.read_text()):
-            yield str(file.relative_to(TESTS)), line, function
+    files = {str(file.relative_to(TESTS)): file.read_text() for file in sorted(TESTS.rglob("*.py"))}
+    return tuple((name, line, function) for name, text in files.items() for line, function in waits(text))
 
 
 def test_nothing_waits_in_real_time() -> None:
