@@ -65,10 +65,12 @@ class SqliteSession:
         self, table: Table, match: tuple[str, ...], change: tuple[str, ...], rows: Sequence[Row]
     ) -> int:
         """See `Session.update`."""
-        return sum(
-            self._change(_update(table, match, change, len(part)), part)
-            for part in _parts(rows, len(match) + len(change))
-        )
+        changed = 0
+        for part in _parts(rows, len(match) + len(change)):
+            # The statement for one row has its values in another order.
+            given = part if len(part) > 1 else [part[0][len(match) :] + part[0][: len(match)]]
+            changed += self._change(_update(table, match, change, len(part)), given)
+        return changed
 
     def upsert(self, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
         """See `Session.upsert`."""
@@ -91,7 +93,7 @@ class SqliteSession:
 
     def fetch(self, query: Select, *values: Any) -> list[Row]:
         """See `Session.fetch`."""
-        return self.cursor.execute(query.numbered, values).fetchall()
+        return self.cursor.execute(query.numbered, _by_number(values)).fetchall()
 
     def take(self, query: Select, *values: Any) -> list[Row]:
         """See `Session.take`: there is one transaction that writes at a time, so what is found is held."""
@@ -100,7 +102,7 @@ class SqliteSession:
     def run(self, change: Select, *values: Any) -> int:
         """See `Session.run`."""
         before = self._connection.total_changes
-        self.cursor.execute(change.numbered, values)
+        self.cursor.execute(change.numbered, _by_number(values))
         return self._connection.total_changes - before
 
     def execute(self, text: str, values: Mapping[str, Any]) -> list[Row]:
@@ -218,11 +220,16 @@ def _upsert(table: Table, columns: tuple[str, ...], rows: int) -> str:
     return f"{_insert(table, columns, rows, False)} ON CONFLICT ({','.join(table.key)}) {action}"
 
 
+def _by_number(values: Sequence[Any]) -> dict[str, Any]:
+    """Values for `?1`, `?2` and so on: Python 3.12 takes these for names, and warns of names without a mapping."""
+    return {str(place): value for place, value in enumerate(values, 1)}
+
+
 @functools.lru_cache(maxsize=128)
 def _update(table: Table, match: tuple[str, ...], change: tuple[str, ...], rows: int) -> str:
     if rows == 1:
-        where = " AND ".join(f"{name}=?{place}" for place, name in enumerate(match, 1))
-        sets = ",".join(f"{name}=?{place}" for place, name in enumerate(change, len(match) + 1))
+        where = " AND ".join(f"{name}=?" for name in match)
+        sets = ",".join(f"{name}=?" for name in change)
         return f"UPDATE {table.name} SET {sets} WHERE {where}"
     where = " AND ".join(f"{table.name}.{name}=v.column{place}" for place, name in enumerate(match, 1))
     sets = ",".join(f"{name}=v.column{place}" for place, name in enumerate(change, len(match) + 1))
