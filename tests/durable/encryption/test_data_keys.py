@@ -177,11 +177,24 @@ async def test_of_two_that_make_a_data_key_at_the_same_moment_one_takes_the_othe
     await made_twice(mariadb_url)
 
 
+class Keeper:
+    """Makes a write that stores some bytes."""
+
+    def __init__(self, state: bytes) -> None:
+        self._state = state
+
+    def stored(self, _: Write) -> tuple[Any, ...]:
+        return self._state, 1, "json", "", 1
+
+    def committed(self, write: Write, error: Exception | None) -> None:
+        pass
+
+
 async def first_written_twice(url: str) -> None:
     names = ring("old")
 
     def write(token: bytes, key: bytes) -> Write:
-        made = Write(ANN, token, 0, lambda _: (key, 1, "json", "", 1))
+        made = Write(ANN, token, 0, Keeper(key), {})
         made.after = 1
         made.data_key = names.wrapped(ANN, key)
         return made

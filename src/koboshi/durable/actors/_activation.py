@@ -8,7 +8,6 @@ message loads the row again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +24,7 @@ from ._filed import Filed, Question, file_reply, opened
 from ._forward import Forwarded, Relay
 from ._identity import Identity
 from ._seal import Sealer
-from ._write import Effects, Write
+from ._write import Effects, Write, grown
 
 if TYPE_CHECKING:
     from ..._kernel._cell import Cell
@@ -184,32 +183,32 @@ class Activation:
             )
         is_new = write is None
         if write is None:
-            write = self.write = Write(self.who, self.token, self.revision, self.sealing())
-            write.tags = self.tags
+            write = self.write = Write(self.who, self.token, self.revision, self, self.tags)
         if isinstance(value, Forwarded):
             self.effect().forwarded.append(value.bind(self, request_id))
         if request_id is not None:
             sealed = self._filed(run, value, request_id)
-            write.requests.append((request_id, revision, sealed, KEEP_REPLIES))
+            write.requests = grown(write.requests, (request_id, revision, sealed, KEEP_REPLIES))
             self.answered[request_id] = (write, value, self.question)
         if events is not None:
-            write.events += events
+            for row in events:
+                write.events = grown(write.events, row)
         self.blob, self.revision, self.effects = blob, revision, None
         write.after = revision
         if effects is not None:
             effects.message = run.__name__
-            write.effects.append(effects)
+            write.effects = grown(write.effects, effects)
             for source in effects.unsent:
                 self.void[source] = first_number(revision)
             if effects.tags is not None:
                 self.tags = write.tags = effects.tags
         if self.consuming is not None:
-            write.consumed.append(self.consuming)
+            write.consumed = grown(write.consumed, self.consuming)
             self.consuming = None
         self._reply_with(write, value, is_error=False)
         if is_new:
             # Last, since it may be handed over, and sealed, this very moment.
-            self.kind.submit(self, write)
+            self.kind.submit(write)
 
     def _filed(self, run: Any, value: Any, request_id: str) -> bytes:
         """What is filed under the request's id."""
@@ -218,9 +217,9 @@ class Activation:
         reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
         return file_reply(self.sealer, self.who, request_id, self.question, reply)
 
-    def sealing(self) -> Callable[[Write], tuple[Any, ...] | None]:
-        """What a write of it asks when it is handed over."""
-        return self.kind.definition.sealing(self)
+    def stored(self, write: Write) -> tuple[Any, ...] | None:
+        """See `Writer.stored`: always the state."""
+        return self.kind.definition.stored(self, write)
 
     def hold(self, value: Any, *, is_error: bool = False) -> Any:
         """Reply when what the turn has seen is committed; it has changed nothing itself."""
@@ -265,11 +264,11 @@ class Activation:
             self._saved = self.write.after = self.revision
         elif self._saved != self.revision:
             # All turns since then are one write.
-            write = Write(self.who, self.token, self._saved, self.sealing())
-            write.tags, write.after = self.tags, self.revision
+            write = Write(self.who, self.token, self._saved, self, self.tags)
+            write.after = self.revision
             self._saved = self.revision
             self.write = write
-            self.kind.submit(self, write)
+            self.kind.submit(write)
 
     # -- commits -----------------------------------------------------------------------------------
 

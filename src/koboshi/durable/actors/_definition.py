@@ -250,17 +250,13 @@ class Definition:
         plain = sealer.open(who, "state", state_number(revision, codec, version), bytes(blob))
         return decoded(who, "state", self.codec, codec, plain, version, self.schema_version, self.upcasters)
 
-    def sealing(self, activation: Activation) -> Callable[[Write], tuple[Any, ...] | None]:
-        """What a write asks for when it is handed over: the state as it is to be stored."""
-
-        def sealed(write: Write) -> tuple[Any, ...] | None:
-            blob = activation.blob
-            activation.handed_over(write)
-            number = state_number(write.after, self.codec.name, self.schema_version)
-            stored, key_id = activation.sealer.seal(activation.who, "state", number, blob)
-            return stored, write.after, self.codec.name, key_id, self.schema_version
-
-        return sealed
+    def stored(self, activation: Activation, write: Write) -> tuple[Any, ...]:
+        """A write is handed over: the state as it is to be stored, and what says how to read it."""
+        blob = activation.blob
+        activation.handed_over(write)
+        number = state_number(write.after, self.codec.name, self.schema_version)
+        stored, key_id = activation.sealer.seal(activation.who, "state", number, blob)
+        return stored, write.after, self.codec.name, key_id, self.schema_version
 
 
 #: Those of this program, by what tells them apart.

@@ -263,9 +263,9 @@ class Kind(Routing):
 
     # -- writes ------------------------------------------------------------------------------------
 
-    def submit(self, activation: Activation, write: Write) -> None:
+    def submit(self, write: Write) -> None:
         """Have a write committed with the next group."""
-        self.store.submit(write, lambda _, error: activation.committed(write, error))
+        self.store.submit(write, write.told)
 
     def post(self, activation: Activation, to: Identity, sealer: Sealer, name: str, payload: bytes) -> None:
         """Add a message to what the turn in hand sends; its target's sealer binds it."""
@@ -357,9 +357,12 @@ class Kind(Routing):
         self._unsaved.discard(activation)
         if self.active.get(key) is activation:
             del self.active[key]
-            # Another host may take it, once what it had handed over is decided.
-            self._give_back(Release(activation.who, activation.token, max(1, activation.revision)))
+            self._give_back_after(activation)
             self.deliveries.ended(key)
+
+    def _give_back_after(self, activation: Activation) -> None:
+        """It has crashed: another host may take it, once what it had handed over is decided."""
+        self._give_back(Release(activation.who, activation.token, max(1, activation.revision)))
 
     def statistics(self) -> DurableStatistics:
         """The kind as it is now."""

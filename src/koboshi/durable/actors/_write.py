@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .._failures import Fenced, StatementRefused
 from ..stores import Operation, Row, Select, Session
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ..._kernel._wait import Request
     from ._forward import Relay
 
-__all__ = ["Effects", "Write"]
+__all__ = ["Effects", "Write", "grown"]
+
+T = TypeVar("T")
 
 _KEY = ("system_name", "actor_type", "actor_key")
 _FENCE = (*_KEY, "token", "revision")
@@ -95,12 +97,34 @@ class Effects:
         self.added: list[Callable[[Session], object]] = []
 
 
+def grown(there: list[T] | tuple[()], new: T) -> list[T]:
+    """A list of a write with one more in it: the same list, or the first."""
+    if not there:
+        return [new]
+    there.append(new)
+    return there
+
+
+class Writer(Protocol):
+    """Who has made a write."""
+
+    def stored(self, write: Write) -> tuple[Any, ...] | None:
+        """It is handed over: state, state_revision, codec, key_id and schema_version as they are to be stored.
+
+        None: only the revision changes.
+        """
+        ...
+
+    def committed(self, write: Write, error: Exception | None) -> None:
+        """It is committed, or has failed."""
+        ...
+
+
 class Write(Operation[None]):
     """See the module. `revision` is before, `after` behind all of its turns.
 
-    Args:
-        seal: called when it is handed over; gives state, state_revision, codec, key_id and schema_version as
-            they are to be stored, or None: only the revision changes.
+    There is one for each turn that nobody shares a write with, so lists that most have no use for are made when
+    something comes into them: the garbage collector goes through all that wait for their commit.
     """
 
     rank = 0
@@ -110,49 +134,50 @@ class Write(Operation[None]):
         "data_key",
         "effects",
         "events",
+        "is_sealed",
         "replies",
         "requests",
         "revision",
-        "sealing",
         "stored",
         "tags",
         "token",
         "who",
+        "writer",
     )
 
     def __init__(
-        self, who: Identity, token: bytes, revision: int, sealing: Callable[[Write], tuple[Any, ...] | None]
+        self, who: Identity, token: bytes, revision: int, writer: Writer, tags: dict[str, str]
     ) -> None:
         self.who = who
         self.token = token
         self.revision = revision
         self.after = revision
-        self.sealing: Callable[[Write], tuple[Any, ...] | None] | None = sealing
+        self.writer = writer
+        self.tags = tags
+        self.is_sealed = False
         self.stored: tuple[Any, ...] | None = None
         # Of the first write of an actor with keys: id of the ring's key and its own, sealed with that.
         self.data_key: tuple[str, bytes] | None = None
-        self.tags: dict[str, str] = {}
         # Those that have any; most turns have none.
-        self.effects: list[Effects] = []
+        self.effects: list[Effects] | tuple[()] = ()
         # Of turns that record nothing but events: rows as those of `Effects.events`.
-        self.events: list[Row] = []
+        self.events: list[Row] | tuple[()] = ()
         # (request id, revision, sealed reply, seconds to keep it)
-        self.requests: list[tuple[str, int, bytes, float]] = []
+        self.requests: list[tuple[str, int, bytes, float]] | tuple[()] = ()
         # Messages of the outbox that these turns have handled: (source, seq).
-        self.consumed: list[tuple[str, int]] = []
+        self.consumed: list[tuple[str, int]] | tuple[()] = ()
         # Who waits for the commit, and what it is to be told then: a value, or an error.
         self.replies: list[tuple[Request | Relay, Any, bool]] = []
 
     def seal(self) -> None:
         """See `Operation.seal`."""
-        sealing, self.sealing = self.sealing, None
-        if sealing is not None:
-            self.stored = sealing(self)
+        if not self.is_sealed:
+            self.is_sealed = True
+            self.stored = self.writer.stored(self)
 
-    @property
-    def sealed(self) -> bool:
-        """Whether it has been handed over: later turns belong to the next one."""
-        return self.sealing is None
+    def told(self, _: None, error: Exception | None) -> None:
+        """What it has come to."""
+        self.writer.committed(self, error)
 
     @classmethod
     def perform_all(cls, session: Session, operations: Sequence[Write]) -> list[None]:

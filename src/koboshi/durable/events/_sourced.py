@@ -17,8 +17,6 @@ from ._frozen import is_frozen
 from ._replay import EventPast, read_events, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..actors._claim import Claimed
     from ..actors._definition import Definition
     from ..actors._kind import Kind
@@ -99,21 +97,17 @@ class EventActivation(Activation):
         self.emitted, self._rows = [], []
         return super().dropped()
 
-    def sealing(self) -> Callable[[Write], tuple[Any, ...] | None]:
-        """See `Activation.sealing`: the state only where a snapshot is due."""
-
-        def sealed(write: Write) -> tuple[Any, ...] | None:
-            self.handed_over(write)
-            snapshot, self._snapshot = self._snapshot, None
-            if snapshot is None:
-                return None
-            definition = self.kind.definition
-            revision, blob = snapshot
-            number = state_number(revision, definition.codec.name, definition.schema_version)
-            stored, key_id = self.sealer.seal(self.who, "state", number, blob)
-            return stored, revision, definition.codec.name, key_id, definition.schema_version
-
-        return sealed
+    def stored(self, write: Write) -> tuple[Any, ...] | None:
+        """See `Writer.stored`: the state only where a snapshot is due."""
+        self.handed_over(write)
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is None:
+            return None
+        definition = self.kind.definition
+        revision, blob = snapshot
+        number = state_number(revision, definition.codec.name, definition.schema_version)
+        stored, key_id = self.sealer.seal(self.who, "state", number, blob)
+        return stored, revision, definition.codec.name, key_id, definition.schema_version
 
     def committed(self, write: Write, error: Exception | None) -> None:
         """See `Activation.committed`."""
