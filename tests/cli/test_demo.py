@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_a_task_that_ended_without_a_result_or_a_dead_letter_is_counted_as_lost(
 ) -> None:
     store = tmp_path / "demo.db"
     assert 0 == demo("--input", tree, "--json", "--store", store).process.returncode
-    with sqlite3.connect(store) as connection:
+    with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("UPDATE kb_task SET state = 'cancelled' WHERE state = 'done' AND turn = 20")
     connection.close()
     run = demo("--json", "--store", store, "--resume")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,7 @@ async def test_a_state_in_a_codec_that_nobody_knows_is_an_unknown_type(url: str,
     notes = kb.durable(Notes, store=url)
     async with kb.Supervisor(notes.child()):
         await notes["a"].call(Notes.add, "first")
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE kb_actor SET codec = 'cbor'")
     connection.close()
     async with kb.Supervisor(notes.child()):

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -193,7 +194,7 @@ async def test_a_message_to_a_message_that_is_gone_is_a_dead_letter(url: str, fi
     writers, readers = both(url)
     async with kb.Supervisor(writers.child()):
         await writers["w"].call(Writer.write, "r", "one", "two")
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(
             "UPDATE kb_outbox SET message = 'renamed' WHERE seq = (SELECT min(seq) FROM kb_outbox)"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,9 +83,8 @@ class Plain(kb.DurableActor[dict[str, int]]):
 
 
 def revision(file: Path) -> int:
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         found = connection.execute("SELECT revision FROM kb_actor").fetchone()
-    connection.close()
     return int(found[0])
 
 
@@ -97,9 +97,8 @@ async def test_it_is_there_again_after_a_restart_in_its_own_encoding(url: str, f
     again = kb.durable(Shopper, store=url)
     async with kb.Supervisor(again.child()):
         assert {"tea": 2, "milk": 3} == await again["ada"].call(Shopper.items)
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         [(codec, stored)] = connection.execute("SELECT codec, state FROM kb_actor").fetchall()
-    connection.close()
     assert "protobuf" == codec
     assert stored.endswith(Basket(total=5, items={"tea": 2, "milk": 3}).SerializeToString(deterministic=True))
 

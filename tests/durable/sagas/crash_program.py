@@ -14,6 +14,7 @@ import json
 import os
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from tests.durable.boundaries import boundary, connect, each_boundary
@@ -110,7 +111,7 @@ def main() -> None:
     for at, killed, outcome in each_boundary(FOLDER, run, step=2):
         world = FOLDER / "world"
         lines = world.read_text().splitlines() if world.exists() else []
-        with sqlite3.connect(FOLDER / "sagas.db") as connection:
+        with closing(sqlite3.connect(FOLDER / "sagas.db")) as connection, connection:
             [journal] = connection.execute("SELECT count(*) FROM kb_journal").fetchone()
         connection.close()
         found = {"at": at, "killed": killed, "outcome": outcome, "world": lines, "journal": journal}

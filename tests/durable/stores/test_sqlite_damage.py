@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,11 @@ async def written(file: Path) -> None:
 
 def damage(file: Path) -> None:
     """Overwrite the pages of the actors' table but for its first, which is the way to all others."""
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         size = int(connection.execute("PRAGMA page_size").fetchone()[0])
         root = int(
             connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'kb_actor'").fetchone()[0]
         )
-    connection.close()
     with open(file, "r+b") as handle:
         for page in range(root, os.path.getsize(file) // size):
             handle.seek(page * size)

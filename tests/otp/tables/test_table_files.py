@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ PROGRAM = str(Path(__file__).with_name("killed_writer.py"))
 
 
 def another_database(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE accounts (name TEXT)")
     connection.close()
 
@@ -159,7 +160,7 @@ async def test_a_file_with_a_row_that_cannot_be_read_is_not_locked_by_who_keeps_
         with pytest.raises(otp.TableFileDamaged, match="row") as caught:
             await reopened(path, wait=0.1)
         kept.append(caught.value)
-    with sqlite3.connect(path, timeout=0.1) as repair:
+    with closing(sqlite3.connect(path, timeout=0.1)) as repair, repair:
         repair.execute("DELETE FROM entries WHERE key = ?", (encode_key(1),))
     repair.close()
 
