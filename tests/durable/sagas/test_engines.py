@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from tests.durable.changes import until
 from tests.durable.sagas import taken_over
+from tests.waiting import ask
 
 import koboshi as kb
 
@@ -78,6 +80,11 @@ async def test_sagas_and_reminders_work_on_mariadb(mariadb_url: str) -> None:
     await sagas_and_reminders_work(mariadb_url)
 
 
+async def _waits(sagas: kb.Sagas[Any, Any]) -> bool:
+    status = await sagas["theirs"].status()
+    return ("running", ("event go on",)) == (status.status, status.waiting)
+
+
 @pytest.mark.slow
 async def test_another_program_that_runs_already_takes_a_saga_over(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sagas.db"
@@ -87,10 +94,13 @@ async def test_another_program_that_runs_already_takes_a_saga_over(tmp_path: Pat
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert b"started\n" == await process.stdout.readline()
-        status = await sagas["theirs"].status()
-        assert ("running", ("event go on",), 0) == (status.status, status.waiting, sagas.statistics().active)
-        os.kill(process.pid, signal.SIGKILL)
-        await process.wait()
+        try:
+            # It knows that it waits before that is committed.
+            await ask(lambda: _waits(sagas), "another program's commit")
+            assert 0 == sagas.statistics().active
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+            await process.wait()
         await until(lambda: sagas.statistics().active, sagas)
         assert await sagas["theirs"].signal("go on", 1)
         assert "booked theirs" == await sagas["theirs"].result(30.0)
