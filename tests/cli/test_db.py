@@ -43,8 +43,9 @@ def check_both_verbs(url: str) -> None:
 
 def test_a_file_is_made_and_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
+    said = koboshi("check", f"sqlite:///{path}").stderr
     assert (
-        "there is no such file; correct the path, or make it" in koboshi("check", f"sqlite:///{path}").stderr
+        f"there is no such file; correct the path, or make it: koboshi db migrate sqlite:///{path}\n" in said
     )
     path.touch()
     check_both_verbs(f"sqlite:///{path}")

@@ -155,6 +155,29 @@ def test_events_are_taken_once_and_in_order_whenever_they_came(store: KeptStore)
     assert ["Paid(cents=1)", "Paid(cents=2)"] == within(lambda: kb.sagas(Waiting, store=store), work)
 
 
+class Careful(kb.Saga[None, str]):
+    async def run(self, _: None) -> str:
+        try:
+            await self.wait_event("paid", Paid)
+        except msgspec.ValidationError as misfit:
+            after_it = await self.wait_event("paid", Paid)
+            return f"{misfit}, then {after_it}"
+        return "it fitted"
+
+
+def test_an_event_of_another_type_is_named_and_the_wait_can_be_repeated(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[None, str]) -> str:
+        ref = await sagas.start(None, id="a")
+        await ref.signal("paid", "five")
+        await ref.signal("paid", Paid(5))
+        return await ref.result(5.0)
+
+    assert (
+        "the event 'paid' of Careful/a was sent as something that is no Paid: Expected `object`, got `str`; "
+        "send a Paid, or catch this error and wait again, then Paid(cents=5)"
+    ) == within(lambda: kb.sagas(Careful, store=store), work)
+
+
 def test_the_timeout_of_an_event_goes_on_while_the_program_is_down(store: KeptStore) -> None:
     async def first(sagas: kb.Sagas[float, list[Any]]) -> None:
         await sagas.start(100.0, id="a")

@@ -10,7 +10,7 @@ import pytest
 import koboshi as kb
 from koboshi.durable._failures import ExtraNeeded
 from koboshi.durable.stores import check_url, engine_of
-from koboshi.durable.stores._sql_url import check_extra, parse_url, shown
+from koboshi.durable.stores._sql_url import SERVERS, check_extra, parse_url, shown
 
 URL = "postgresql+asyncpg://ann:s3cret@db.example:5433/shop?ssl=require&password=s3cret"
 
@@ -41,6 +41,14 @@ def test_what_is_wrong_with_a_url_is_said_without_its_password(url: str) -> None
 
     assert "cret@" not in str(caught.value)
     assert "s3cret@" not in str(caught.value)
+
+
+def test_what_is_no_url_is_told_every_store_there_is() -> None:
+    with pytest.raises(kb.UsageError, match=r"^store 'shop\.db' is no URL of a store") as caught:
+        check_url("shop.db")
+
+    every = {"sqlite:///PATH", "memory://NAME", *(f"{family}://..." for family in SERVERS)}
+    assert every == set(str(caught.value).partition("known are ")[2].split(", "))
 
 
 def test_the_driver_may_be_left_out_and_our_options_stay_with_us() -> None:

@@ -229,6 +229,7 @@ class Saga(Generic[I, R]):
 
         Raises:
             EventTimeout: it did not come in time.
+            msgspec.ValidationError: it came, and is of another type; it is taken, and the next may be waited for.
         """
         runner = await self._kb_on("wait_event")
         checked_name("event's name", name, 128)
@@ -248,7 +249,14 @@ class Saga(Generic[I, R]):
         ended = await runner.rest.end_of(runner.begin(runner.label("event", name), execute, until=until))
         if ended.failure is not None:
             raise error_of(ended.failure, name, runner.who, self.errors)
-        return codec_of(type).decode(ended.value)
+        try:
+            return codec_of(type).decode(ended.value)
+        except msgspec.ValidationError as misfit:
+            wanted = getattr(type, "__name__", type)
+            raise msgspec.ValidationError(
+                f"the event {name!r} of {runner.who} was sent as something that is no {wanted}: {misfit}; "
+                f"send a {wanted}, or catch this error and wait again"
+            ) from misfit
 
     async def sleep(self, seconds: float) -> None:
         """Wait, by the database's clock; what has passed while the program was down counts."""

@@ -66,7 +66,8 @@ async def check_store(url: str) -> StoreReport:
 def _check_file(path: str) -> StoreReport:
     check_place(path)
     if not os.path.exists(path):
-        raise StoreUnusable(path, "there is no such file", "correct the path, or make it: koboshi db migrate")
+        make = f"correct the path, or make it: koboshi db migrate sqlite:///{path}"
+        raise StoreUnusable(path, "there is no such file", make)
     with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=5.0)) as connection:
         try:
             return _look(connection, path)

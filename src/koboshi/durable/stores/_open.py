@@ -21,7 +21,7 @@ __all__ = ["StoreURL", "StoreUse", "check_url", "engine_of"]
 #: Where a store is: a URL, or what makes an engine (for tests that break one).
 StoreURL = str | Callable[[], Engine]
 
-_KNOWN = "sqlite:///PATH, memory://NAME, postgresql+asyncpg://..., mysql+asyncmy://..."
+_KNOWN = ", ".join(("sqlite:///PATH", "memory://NAME", *(f"{name}://..." for name in SERVERS)))
 
 
 def check_url(url: StoreURL) -> None:
