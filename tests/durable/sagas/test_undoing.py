@@ -11,6 +11,8 @@ from tests.durable.sagas.lives import after, do, undo, within, world
 
 import koboshi as kb
 
+# Tries of one that would go on for ever.
+MANY = 3_000
 SLOW = kb.Backoff(10.0, 1_000.0, 2.0, 0.0)
 
 
@@ -38,6 +40,40 @@ def test_a_cancelled_saga_is_undone_last_in_first_out(store: KeptStore) -> None:
 
     assert "cancelled" == within(lambda: kb.sagas(Doing, store=store), work)
     assert ["a", "b", "no b", "no a"] == world
+
+
+@pytest.mark.parametrize("value", [False, True], ids=["waiting", "making values"])
+def test_a_run_that_catches_that_it_was_cancelled_and_tries_again_is_ended_and_undone(
+    store: KeptStore, value: bool
+) -> None:
+    tries: list[int] = []
+
+    class Polling(kb.Saga[None, str]):
+        async def run(self, nothing: None) -> str:
+            caught: type[Exception] | None = None
+            await self.step("a", do, "a", undo=undo)
+            while True:
+                tries.append(len(tries))
+                if len(tries) == MANY:
+                    return f"it spins with {caught}"
+                try:
+                    if value:
+                        self.now()
+                    return await self.wait_event("answer", str, timeout=10.0)
+                except Exception as error:  # as one does who polls a service
+                    caught = type(error)
+
+    async def work(sagas: kb.Sagas[None, str]) -> Any:
+        ref = await sagas.start(None, id="x")
+        await asyncio.sleep(1)
+        assert await ref.cancel()
+        with pytest.raises(kb.SagaCancelled):
+            await ref.result(10.0)
+        return (await ref.status()).status
+
+    assert "cancelled" == within(lambda: kb.sagas(Polling, store=store), work)
+    assert ["a", "no a"] == world
+    assert len(tries) < MANY
 
 
 class Stubborn(kb.Saga[str, str]):

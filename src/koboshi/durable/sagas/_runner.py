@@ -33,6 +33,7 @@ from ._journal import (
     Value,
 )
 from ._operation import Operation
+from ._refusals import Refusals
 from ._rest import Rest
 from ._signals import Signals
 from ._tasks import Tasks
@@ -46,8 +47,6 @@ __all__ = ["Runner"]
 
 # Turns of the loop that branches beside `run` have for beginning what the journal expects, once `run` has ended.
 _TURNS = 200
-# How often `run` may catch what ends it and begin something else.
-_MOST_REFUSED = 1_000
 # Seconds without progress of the reading after which the code has surely changed: reading waits for nothing.
 _STUCK = 5.0
 
@@ -103,7 +102,7 @@ class Runner:
         self._stuck: asyncio.TimerHandle | None = None
         self._run: asyncio.Task[Any] | None = None
         self._over = False
-        self._refused = 0
+        self._refusals = Refusals(self.who)
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
@@ -234,6 +233,8 @@ class Runner:
 
     def value(self, label: str, make: Callable[[], bytes]) -> bytes:
         """Something that is made once and read at each repetition."""
+        if self._refusals.too_many:
+            return make()  # of no consequence: `run` is held where it waits next
         found = self._find(label)
         if found is None:
             self._check_open()
@@ -256,23 +257,22 @@ class Runner:
         if self.failed is not None:
             self.abandon()
         if self.cancelled:
+            self._refusals.count()
             raise SagaCancelled(self.who)
 
     def abandon(self) -> NoReturn:
         """End `run` here, without a trace."""
+        self._refusals.count()
         if self._run is not None and not self._over:
             self._run.cancel()
         raise asyncio.CancelledError
 
     async def check_on(self) -> None:
         """End `run` here if it has been ended; one that does not take that is held, and does not spin."""
-        if self.problem is None and not self._over:
-            return
-        self._refused += 1
-        if self._refused > _MOST_REFUSED:
-            _log.error("%s was ended and its run catches that and goes on: let CancelledError pass", self.who)
-            await self._loop.create_future()
-        self.abandon()
+        if self._refusals.too_many:
+            await self._refusals.hold(self._run)
+        if self.problem is not None or self._over:
+            self.abandon()
 
     def write(self, entry: Entry) -> None:
         """Add to the journal, and have it happen."""
