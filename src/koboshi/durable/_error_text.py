@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-__all__ = ["storable", "text_of", "trace_of"]
+__all__ = ["first_line", "storable", "text_of", "trace_of"]
 
 # Characters.
 _MOST_TEXT = 16 * 1024
@@ -23,6 +23,12 @@ def text_of(error: BaseException, most: int = _MOST_TEXT) -> str:
     except Exception as failure:
         return f"<its text cannot be made: {type(failure).__name__}>"
     return storable(text if len(text) <= most else f"{text[:most]}...")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what it says, or of what class it is: what servers add below that quotes whole rows."""
+    text = text_of(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def trace_of(error: BaseException, most: int = _MOST_TRACE) -> str:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
+
+from tests.durable.another import another_program
 
 from koboshi.durable.actors._claim import Claim, Claimed
 from koboshi.durable.actors._identity import Identity
-from koboshi.durable.stores import Session, Store, engine_of
+from koboshi.durable.stores import Session
 from koboshi.durable.stores._hosts import ForgetHosts
 from koboshi.durable.stores._tables import ACTOR
 
 KEY = ("system_name", "actor_type", "actor_key")
 ANN = Identity("here", "Account", "ann")
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    store = Store(engine_of(url))
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 class Late:
@@ -71,7 +62,7 @@ async def test_a_claim_on_mariadb_never_gives_an_older_state_than_its_owner_has_
 
 async def claimed_while_its_owner_commits(url: str) -> None:
     """A claim that has read the row has to notice that it is another one now."""
-    async with opened(url) as old, opened(url) as new:
+    async with another_program(url) as old, another_program(url) as new:
         first = await old.run(Claim(ANN, old.host, "json", 1))
         assert first.token is not None
         await new.run(ForgetHosts([old.host]))  # it is taken for lost, and goes on

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
+from tests.durable.another import another_program
 
 import koboshi as kb
 from koboshi.durable.actors._erasing import erase
 from koboshi.durable.actors._identity import Identity
-from koboshi.durable.stores import Store, engine_of
 
 from .test_linearizable import Gauge
 from .test_restarts import kind_of
-
-
-@asynccontextmanager
-async def another_program(url: str) -> AsyncIterator[Store]:
-    store = Store(engine_of(url))
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture

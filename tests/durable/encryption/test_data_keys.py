@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.durable.another import another_program
 from tests.durable.changes import until
 from tests.durable.encryption.household import SECRET, Diary, Errand, Household, Index, Notes
-from tests.durable.encryption.walk import keys, make_earlier, opened, walk
+from tests.durable.encryption.walk import keys, make_earlier, walk
 
 import koboshi as kb
 from koboshi.durable.actors._actor_sealer import ActorSealer
@@ -81,7 +82,7 @@ async def test_a_rotation_gives_each_actor_its_data_key_and_seals_all_that_it_ha
             assert rotated.sealed > 0
             assert {names[0]} >= set(await kind.keys_in_use())
             assert (0, 0, ()) == await kind.rotate_keys()
-    async with opened(url) as store:
+    async with another_program(url) as store:
         values, found = await store.read(lambda session: (walk(session), keys(session)))
     assert {each.who for each in values if each.is_own} == set(found)
     for each in values:
@@ -99,7 +100,7 @@ async def rotated_beside_a_running_program(url: str) -> None:
     await make_earlier(url, ring("old"))
     both = ring("new", "old")
     made = kb.durable(Diary, store=url, keys=both, history=True)
-    async with kb.Supervisor(made.child()), opened(url) as other:
+    async with kb.Supervisor(made.child()), another_program(url) as other:
         # Half of them are awake before, and the others are woken meanwhile.
         await asyncio.gather(*(made[key].call(Diary.lines) for key in names[::2]))
         rotating = asyncio.ensure_future(rotate(other, both, "default", "Diary", 7))
@@ -157,7 +158,7 @@ async def made_twice(url: str) -> None:
         late: Any = Late(session, looked)
         return made_keys(late, ring("new", "old"), actors)
 
-    async with opened(url) as one, opened(url) as other:
+    async with another_program(url) as one, another_program(url) as other:
         making = asyncio.ensure_future(one.change(first))
         await made.wait()
         taken = await other.change(second)
@@ -199,7 +200,7 @@ async def first_written_twice(url: str) -> None:
         made.data_key = names.wrapped(ANN, key)
         return made
 
-    async with opened(url) as old, opened(url) as new:
+    async with another_program(url) as old, another_program(url) as new:
         first = await old.run(Claim(ANN, old.host, "json", 1, None, names))
         await new.run(ForgetHosts([old.host]))  # it is taken for lost, and goes on
         second = await new.run(Claim(ANN, new.host, "json", 1, None, names))
@@ -227,7 +228,7 @@ async def test_of_two_first_writes_only_the_committed_one_has_its_data_key_store
 
 async def test_a_data_key_that_a_rotation_has_left_of_an_erased_actor_is_no_hindrance(url: str) -> None:
     made = kb.durable(Diary, store=url, keys=ring("new", "old"))
-    async with kb.Supervisor(made.child()), opened(url) as other:
+    async with kb.Supervisor(made.child()), another_program(url) as other:
         assert [] == await made["a"].call(Diary.lines)
         left = Identity("default", "Diary", "a")
         await other.change(
@@ -268,7 +269,7 @@ async def forked_and_erased(url: str) -> None:
 
 async def test_a_fork_has_a_data_key_of_its_own_and_outlives_what_it_was_made_from(url: str) -> None:
     await forked_and_erased(url)
-    async with opened(url) as store:
+    async with another_program(url) as store:
         values, found = await store.read(lambda session: (walk(session), keys(session)))
     assert {"a2", "n2", "live"} == {who.key for who in found}
     assert all(each.is_by_data_key for each in values)
@@ -288,11 +289,11 @@ async def test_a_projection_is_made_again_from_events_of_many_data_keys_and_keep
         for key in "abc":
             await home.notes[key].call(Notes.write, key)
         await home.index.wait_for()
-        async with opened(url) as store:
+        async with another_program(url) as store:
             before = await store.read(keys)
         await home.index.rebuild()
         assert ["a", "b", "c"] == sorted(await home.index.call(Index.lines))
-        async with opened(url) as store:
+        async with another_program(url) as store:
             assert before == await store.read(keys)
     await make_earlier(url, ring("old"))
     home = Household(url, ring("old"))
@@ -312,7 +313,7 @@ async def test_an_actor_that_has_stored_nothing_has_no_data_key(url: str) -> Non
         await late["a"].call(Diary.add, "one")
         await pooled.any.call(Diary.send_to, made["b"], "two")
         await until(lambda: made.statistics().delivered, made)
-    async with opened(url) as store:
+    async with another_program(url) as store:
         found = await store.read(keys)
     assert {("Diary", "b"), ("Late", "a")} == {who[1:] for who in found}
     late = kb.durable(Diary, store=url, keys=ring("old"), type="Late", durability="snapshot")
@@ -325,7 +326,7 @@ async def test_a_reminder_is_sealed_with_the_data_key_until_it_is_handled(url: s
     async with kb.Supervisor(made.child()):
         await made["a"].call(Diary.fail_soon, SECRET)
         await until(lambda: made.statistics().dead_letters, made)
-    async with opened(url) as store:
+    async with another_program(url) as store:
         values, found = await store.read(lambda session: (walk(session), keys(session)))
     [message] = [each for each in values if (each.table, each.what) == ("kb_outbox", "message")]
     assert message.is_by_data_key

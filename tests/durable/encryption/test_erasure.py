@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.durable.another import another_program
 from tests.durable.encryption.household import SECRET, Diary, Household, Lock, Notes
-from tests.durable.encryption.walk import Value, keys, opened, walk
+from tests.durable.encryption.walk import Value, keys, walk
 
 import koboshi as kb
 from koboshi.durable.actors._identity import Identity
@@ -45,7 +46,7 @@ def restore(copied: Path, file: Path, *tables: str) -> None:
 
 
 async def contents(url: str) -> tuple[list[Value], dict[Identity, bytes]]:
-    async with opened(url) as store:
+    async with another_program(url) as store:
         return await store.read(lambda session: (walk(session), keys(session)))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from tests.durable.another import another_program
 
 import koboshi as kb
 from koboshi.durable.actors._actor_sealer import ActorSealer
@@ -13,19 +14,8 @@ from koboshi.durable.actors._letter import letter_number
 from koboshi.durable.actors._numbers import event_number, report_number, state_number
 from koboshi.durable.actors._seal import FORWARD, sealed_bytes
 from koboshi.durable.actors._timers import timer_source
-from koboshi.durable.stores import Select, Session, Store, engine_of
+from koboshi.durable.stores import Select, Session
 from koboshi.durable.stores._tables import TABLES
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    """A store of another program."""
-    store = Store(engine_of(url))
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 class Value(NamedTuple):
@@ -126,5 +116,5 @@ def seal_as_before(session: Session, ring: kb.KeyRing) -> None:
 
 async def make_earlier(url: str, ring: kb.KeyRing) -> None:
     """The same, while no program uses it."""
-    async with opened(url) as store:
+    async with another_program(url) as store:
         await store.change(lambda session: seal_as_before(session, ring))

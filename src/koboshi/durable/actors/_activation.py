@@ -219,7 +219,9 @@ class Activation:
 
     def stored(self, write: Write) -> tuple[Any, ...] | None:
         """See `Writer.stored`: always the state."""
-        return self.kind.definition.stored(self, write)
+        blob = self.blob
+        self.handed_over(write)
+        return self.kind.definition.stored(self.sealer, self.who, write.after, blob)
 
     def hold(self, value: Any, *, is_error: bool = False) -> Any:
         """Reply when what the turn has seen is committed; it has changed nothing itself."""

@@ -20,7 +20,7 @@ from ._seal import BY_DATA_KEY
 if TYPE_CHECKING:
     from ._key_ring import KeyRing
 
-__all__ = ["ROW", "data_keys", "made_keys", "store_key"]
+__all__ = ["ROW", "data_key_of", "data_keys", "made_keys", "store_key"]
 
 _KEY = ("system_name", "actor_type", "actor_key")
 #: The columns of a data key's row.
@@ -31,6 +31,11 @@ def data_keys(session: Session, whos: Iterable[Identity]) -> dict[Identity, byte
     """The data keys of those actors that have one, as they are stored."""
     rows = session.lookup(DATA_KEY, (*_KEY, "wrapped"), _KEY, list(whos))
     return {Identity(*row[:3]): bytes(row[3]) for row in rows}
+
+
+def data_key_of(session: Session, who: Identity, *, needed: bool) -> bytes | None:
+    """The data key of one actor as it is stored, if there is one; looked up only where it is needed."""
+    return data_keys(session, [who]).get(who) if needed else None
 
 
 def made_keys(

@@ -25,7 +25,6 @@ from ._numbers import state_number
 from ._seal import Sealer
 from ._state import Upcasters, decoded
 from ._timers import Timers
-from ._write import Write
 
 if TYPE_CHECKING:
     from ._kind import Kind
@@ -250,13 +249,11 @@ class Definition:
         plain = sealer.open(who, "state", state_number(revision, codec, version), bytes(blob))
         return decoded(who, "state", self.codec, codec, plain, version, self.schema_version, self.upcasters)
 
-    def stored(self, activation: Activation, write: Write) -> tuple[Any, ...]:
-        """A write is handed over: the state as it is to be stored, and what says how to read it."""
-        blob = activation.blob
-        activation.handed_over(write)
-        number = state_number(write.after, self.codec.name, self.schema_version)
-        stored, key_id = activation.sealer.seal(activation.who, "state", number, blob)
-        return stored, write.after, self.codec.name, key_id, self.schema_version
+    def stored(self, sealer: Sealer, who: Identity, revision: int, blob: bytes) -> tuple[Any, ...]:
+        """A state as `Writer.stored` gives it: sealed, and what says how to read it."""
+        number = state_number(revision, self.codec.name, self.schema_version)
+        stored, key_id = sealer.seal(who, "state", number, blob)
+        return stored, revision, self.codec.name, key_id, self.schema_version
 
 
 #: Those of this program, by what tells them apart.

@@ -18,7 +18,7 @@ from .._failures import HostLost, Refused
 from ..stores import Row, Session
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import reply_codec
-from ._data_key import data_keys
+from ._data_key import data_key_of
 from ._filed import Address, file_forward, opened
 from ._identity import Identity
 from ._letter import put_source
@@ -188,7 +188,7 @@ def _look(session: Session, address: Address) -> tuple[bytes | None, str | None,
     found = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, address.request)])
     if found:
         filed = bytes(found[0][0])
-        return filed, None, data_keys(session, [who]).get(who) if is_sealed(filed) else None
+        return filed, None, data_key_of(session, who, needed=is_sealed(filed))
     source = put_source(who, address.request)
     row = session.lookup(OUTBOX, ("state", "report"), _SOURCE, [(address.system, source, 0)])
     if row and row[0][0] == "dead":

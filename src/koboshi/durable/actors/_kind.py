@@ -324,11 +324,13 @@ class Kind(Routing):
 
     def _make_room(self) -> None:
         """More are awake than may be: put those to sleep that were used the longest ago, a sixteenth at once."""
-        idle = sorted(
-            (each for each in self.active.values() if self._is_idle(each)), key=lambda each: each.used
-        )
-        for activation in idle[: max(1, self.definition.max_active // 16)]:
+        for activation in self._idle()[: max(1, self.definition.max_active // 16)]:
             self.deactivate(activation)
+
+    def _idle(self) -> list[Activation]:
+        """Those that may be put to sleep, the ones used the longest ago first."""
+        idle = (each for each in self.active.values() if self._is_idle(each))
+        return sorted(idle, key=lambda each: each.used)
 
     def deactivate(self, activation: Activation) -> None:
         """Put an actor to sleep that is idle and has nothing to commit."""

@@ -7,7 +7,6 @@ at 1 and have no gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -17,7 +16,7 @@ from .._failures import ActorExists, Corrupted, NoSuchRevision, UnknownType
 from ..stores import Row, Select, Session, Store
 from ..stores._tables import ACTOR, EVENT
 from ._codec import CODECS
-from ._data_key import data_keys, store_key
+from ._data_key import data_key_of, store_key
 from ._identity import MOST_KEY, Identity, checked_name
 from ._numbers import event_number, state_number
 from ._recording import STATE
@@ -98,16 +97,12 @@ class Span:
             usable = self.actor[2] <= self.until and self.actor[5] == version
             self.since = int(self.actor[2]) if usable else 0
         self.rows = session.fetch(_ROWS, *who, self.since, self.until)
-        states = [] if self.actor is None else [self.actor[4]]
-        self.data_key = _data_key(session, who, [*states, *(row[5] for row in self.rows)])
+        key_ids = [] if self.actor is None else [self.actor[4]]
+        key_ids += (row[5] for row in self.rows)
+        self.data_key = data_key_of(session, who, needed=BY_DATA_KEY in key_ids)
 
 
 SNAPSHOT = ("revision", "state", "state_revision", "codec", "key_id", "schema_version")
-
-
-def _data_key(session: Session, who: Identity, key_ids: Iterable[str | None]) -> bytes | None:
-    """The stored data key of an actor, if any of these values is sealed with it."""
-    return data_keys(session, [who]).get(who) if BY_DATA_KEY in key_ids else None
 
 
 def check_gapless(who: Identity, rows: list[Row], since: int, until: int) -> None:
@@ -261,7 +256,7 @@ class Past(Generic[A_co]):
 
         def read(session: Session) -> tuple[list[Row], bytes | None]:
             rows = session.fetch(_FEW, *who, after, limit)
-            return rows, _data_key(session, who, (row[5] for row in rows))
+            return rows, data_key_of(session, who, needed=any(row[5] == BY_DATA_KEY for row in rows))
 
         rows, data_key = await store.read(read)
         if rows:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from ..stores import Row, Session
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import arguments_of
-from ._data_key import data_keys
+from ._data_key import data_key_of
 from ._definition import Definition
-from ._filed import opened, question_of
+from ._filed import Question, opened, question_of
 from ._identity import Identity
 from ._kind import Kind
 from ._letter import Letter, put_source
@@ -64,8 +64,7 @@ def _written(session: Session, row: Row, who: Identity, id: str) -> _There | Non
     filed = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, id)])
     if filed:
         reply = bytes(filed[0][0])
-        keys = data_keys(session, [who]) if is_sealed(reply) else {}
-        return _There(reply, data_key=keys.get(who))
+        return _There(reply, data_key=data_key_of(session, who, needed=is_sealed(reply)))
     if session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True):
         return None
     found = session.lookup(OUTBOX, ("message", "payload"), _OUTBOX, [row[:3]])
@@ -89,7 +88,7 @@ def _check(definition: Definition, who: Identity, id: str, fn: Any, plain: bytes
     return True
 
 
-def _question(definition: Definition, name: str, plain: bytes) -> Any:
+def _question(definition: Definition, name: str, plain: bytes) -> Question:
     """What a recorded message asks; by the function that is going to handle it."""
     run = getattr(definition.cls, name)
     args, kwargs = arguments_of(run).decode(plain)

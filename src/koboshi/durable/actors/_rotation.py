@@ -46,6 +46,13 @@ class KeyRotation(NamedTuple):
     skipped: int
     problems: tuple[str, ...]
 
+    def with_portion(self, sealed: int, problems: list[str]) -> KeyRotation:
+        """This and one more portion, whose problems are logged."""
+        for problem in problems:
+            _log.warning("not sealed anew: %s", problem)
+        kept = (*self.problems, *problems)[:_MOST_PROBLEMS]
+        return KeyRotation(self.sealed + sealed, self.skipped + len(problems), kept)
+
 
 class _Column(NamedTuple):
     """A column with sealed values, and how they are found.
@@ -184,21 +191,16 @@ class _Value(NamedTuple):
 
 async def rotate(store: Store, ring: KeyRing, system: str, type: str, most: int) -> KeyRotation:
     """Seal all values of a kind anew that another key, or none, has sealed; `most` in one transaction."""
-    place, sealed, skipped = (system, type), 0, 0
-    problems: list[str] = []
+    place, rotation = (system, type), KeyRotation(0, 0, ())
     for column, query in _QUERIES:
         after: tuple[Any, Any] | None = column.start
         while after is not None:
             portion = functools.partial(
                 _reseal, ring=ring, column=column, query=query, place=place, after=after, most=most
             )
-            done, bad, after = await store.change(portion)
-            sealed += done
-            skipped += len(bad)
-            problems += bad[: _MOST_PROBLEMS - len(problems)]
-            for problem in bad:
-                _log.warning("not sealed anew: %s", problem)
-    return KeyRotation(sealed, skipped, tuple(problems))
+            sealed, problems, after = await store.change(portion)
+            rotation = rotation.with_portion(sealed, problems)
+    return rotation
 
 
 def _reseal(

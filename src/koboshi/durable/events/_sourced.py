@@ -10,7 +10,7 @@ from .._failures import SchemaTooNew
 from ..actors._activation import Activation
 from ..actors._actor import DurableActor
 from ..actors._codec import within_limit
-from ..actors._numbers import event_number, state_number
+from ..actors._numbers import event_number
 from ..actors._write import Write
 from ._folds import TURN, EventType, Folds, folds_of
 from ._frozen import is_frozen
@@ -101,13 +101,7 @@ class EventActivation(Activation):
         """See `Writer.stored`: the state only where a snapshot is due."""
         self.handed_over(write)
         snapshot, self._snapshot = self._snapshot, None
-        if snapshot is None:
-            return None
-        definition = self.kind.definition
-        revision, blob = snapshot
-        number = state_number(revision, definition.codec.name, definition.schema_version)
-        stored, key_id = self.sealer.seal(self.who, "state", number, blob)
-        return stored, revision, definition.codec.name, key_id, definition.schema_version
+        return None if snapshot is None else self.kind.definition.stored(self.sealer, self.who, *snapshot)
 
     def committed(self, write: Write, error: Exception | None) -> None:
         """See `Activation.committed`."""

@@ -18,7 +18,7 @@ from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
 from .._retry import RETRY
 from ..actors._codec import codec_of, within_limit
-from ..actors._data_key import data_keys
+from ..actors._data_key import data_key_of
 from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
 from ..actors._kind import DurableStatistics, Kind
@@ -249,7 +249,7 @@ class SagaRef(Generic[R]):
         def read(session: Session) -> tuple[list[tuple[int, bytes]], bytes | None]:
             found = read_journals(session, [(who, 0, 0)])[who][1]
             is_keyed = any(is_sealed(blob) for _, blob in found)
-            return found, data_keys(session, [who]).get(who) if is_keyed else None
+            return found, data_key_of(session, who, needed=is_keyed)
 
         found, data_key = await live(definition, "status").store.read(read)
         sealer = definition.opener(who, data_key)
@@ -262,7 +262,7 @@ class SagaRef(Generic[R]):
         def read(session: Session) -> tuple[list[tuple[Any, ...]], bytes | None]:
             rows = session.lookup(ACTOR, _STATE, ("system_name", "actor_type", "actor_key"), [who])
             is_keyed = bool(rows) and rows[0][4] == BY_DATA_KEY
-            return rows, data_keys(session, [who]).get(who) if is_keyed else None
+            return rows, data_key_of(session, who, needed=is_keyed)
 
         rows, data_key = await live(definition, "status").store.read(read)
         if not rows or rows[0][0] is None:

@@ -157,9 +157,7 @@ class SagaKind(Kind):
         over = len(self.active) - len(self._resting) - most
         if self._use is None or self._stopping or over <= 0:
             return
-        idle = sorted(
-            (each for each in self.active.values() if self._is_idle(each)), key=lambda each: each.used
-        )
+        idle = self._idle()
         for activation in idle[: max(over, most // 16)]:
             self.deactivate(activation)
         if len(idle) < over:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._error_text import text_of
+from .._error_text import first_line
 from .._failures import StatementRefused
 
 __all__ = ["refused"]
@@ -11,8 +11,6 @@ __all__ = ["refused"]
 def refused(statement: str, error: BaseException) -> StatementRefused:
     """What to raise from the driver's error.
 
-    Of its text the first line: what servers add below that quotes whole rows. Raise it from that error without its
-    traceback, which is all ours.
+    Raise it from that error without its traceback, which is all ours.
     """
-    line = text_of(error).strip().partition("\n")[0]
-    return StatementRefused(statement, line or type(error).__name__)
+    return StatementRefused(statement, first_line(error))

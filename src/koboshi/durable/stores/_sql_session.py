@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from .._error_text import first_line
 from .._failures import StatementRefused, StoreUnavailable
 from ._refused import refused
 from ._session import Row, Select
@@ -50,8 +51,7 @@ def said(error: BaseException) -> str:
     original = getattr(error, "orig", None) or error
     if isinstance(original, TimeoutError):
         return "no answer in time"
-    text = str(original).strip() or type(original).__name__
-    return text.splitlines()[0]
+    return first_line(original)
 
 
 class SqlSession:

@@ -6,7 +6,6 @@ As with actors a value that does not open is left as it is and named; the others
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -26,9 +25,6 @@ _BATCHES = Select(
     "SELECT batch_id, function_name, payload FROM kb_task_batch "
     "WHERE queue_name = :queue AND batch_id > :after ORDER BY batch_id LIMIT :most"
 )
-_MOST_PROBLEMS = 100
-
-_log = logging.getLogger("koboshi.durable")
 
 V = TypeVar("V", bytes, str)
 
@@ -43,17 +39,14 @@ class _Portion(NamedTuple):
 
 async def reseal(store: Store, queue: str, vault: Vault, most: int) -> KeyRotation:
     """Seal all values of a queue anew that another key, or none, has sealed; `most` rows in one transaction."""
-    sealed, problems = 0, list[str]()
+    rotation = KeyRotation(0, 0, ())
     for change in (_reseal_tasks, _reseal_batches):
         after: str | None = ""
         while after is not None:
             portion = functools.partial(change, queue=queue, vault=vault, after=after, most=most)
-            after, done, bad = await store.change(portion)
-            sealed += done
-            problems += bad
-            for problem in bad:
-                _log.warning("not sealed anew: %s", problem)
-    return KeyRotation(sealed, len(problems), tuple(problems[:_MOST_PROBLEMS]))
+            after, sealed, problems = await store.change(portion)
+            rotation = rotation.with_portion(sealed, problems)
+    return rotation
 
 
 def _reseal_tasks(session: Session, queue: str, vault: Vault, after: str, most: int) -> _Portion:
