@@ -300,6 +300,17 @@ async def test_what_a_program_has_started_ends_with_it(how: str) -> None:
         await until_gone(grandchild)
 
 
+async def test_the_last_tree_ends_after_the_program_of_a_killed_actor() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    async with kb.Supervisor() as tree:
+        ref = await tree.start_child(python(READY + FOREVER, ready="ready", stdin=True))
+        pid = await pid_of(ref)
+        ref.kill()
+
+    assert not there(pid)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_a_silent_program_has_stalled_and_is_killed() -> None:
     error = failure(await end_of(python("print('last', flush=True)\n" + FOREVER, stall_after=0.3)))
 

@@ -20,7 +20,6 @@ from ..._kernel._reply import defer
 from ..._supervision._options import seconds, whole
 from ..._supervision._spec import ChildSpec
 from .._exit import WorkerExit
-from ..process._shared import lasting
 from ._errors import CommandError, CommandFailed, CommandNotReady, CommandStalled, show
 from ._output import Line, Output, Rate, matches
 from ._program import Launch, Program
@@ -96,7 +95,7 @@ class Command(Actor):
         self._guard.add_done_callback(lambda _: program.kill("its actor was killed"))
         if isinstance(self._ready, str | re.Pattern):
             self._line = node.loop.create_future()
-        await program.start(lasting(node), stdin=self._stdin or self._input is not None)
+        await program.start(node, stdin=self._stdin or self._input is not None)
         self._began = self._last = self._beat = node.loop.time()
         self._watch_stall()
         if self._input is not None:

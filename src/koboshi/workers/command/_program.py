@@ -12,13 +12,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..._kernel._node import Node
 from .._exit import WorkerExit
 from ..process._linux import send_signal
+from ..process._shared import lasting
 from ..process._spawner import ForkServer
 from ._errors import CommandInputClosed, CommandNotFound, show
 from ._output import Output
 
 _STATUS_GRACE = 0.5
+_KEY = "programs"
 # Bytes that may wait for a program that does not read its input.
 INPUT_LIMIT = 1 << 20
 
@@ -84,7 +87,7 @@ class Program:
         self._gone = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def start(self, server: ForkServer, *, stdin: bool) -> None:
+    async def start(self, node: Node, *, stdin: bool) -> None:
         """Start it; with `stdin`, what is written reaches it, else it reads nothing.
 
         Raises:
@@ -92,7 +95,7 @@ class Program:
             WorkerStartFailed: no process could be started.
         """
         path = self._launch.path()
-        self._server = server
+        server = self._server = lasting(node)
         with contextlib.ExitStack() as theirs:
             fds = self._pipes(theirs, path, stdin)
             failed, failing = os.pipe2(os.O_CLOEXEC)
@@ -104,6 +107,7 @@ class Program:
                 self._close()
                 raise
             theirs.close()
+        Programs.of(node).add(self)
         self._loop.add_reader(self._pidfd, self._on_gone)
         for fd, stream in zip(self._reading, ("stdout", "stderr"), strict=True):
             self._output.open(fd, stream)
@@ -290,3 +294,35 @@ class Program:
     def __repr__(self) -> str:
         state = "runs" if self.exit is None else self.exit.name
         return f"<Program {show(self._launch.command)} pid={self.pid} {state}>"
+
+
+class Programs:
+    """The programs of a node that still have a process or pipes: its last tree ends after all of them.
+
+    The actor of a program that is killed is gone at once, but not yet the process and our ends of its pipes.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[Program] = set()
+
+    @classmethod
+    def of(cls, node: Node) -> Programs:
+        """Those of this node."""
+        programs: Programs | None = node.services.get(_KEY)
+        if programs is None:
+            programs = node.services[_KEY] = cls()
+        if programs.close not in node.closers:
+            node.closers.append(programs.close)
+        return programs
+
+    def add(self, program: Program) -> None:
+        """Have the node's end wait for this one."""
+        self._running.add(program)
+        program.ended.add_done_callback(lambda _: self._running.discard(program))
+
+    async def close(self) -> None:
+        """End those that nobody ends any more, and wait until nothing is left of any."""
+        for program in self._running:
+            program.kill("its node ended")
+        while self._running:
+            await asyncio.wait([program.ended for program in self._running])
