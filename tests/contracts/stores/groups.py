@@ -72,6 +72,17 @@ class GroupsContract:
 
         assert [Outcome(number, None) for number in range(20)] == await self.group(place, numbers)
 
+    async def test_what_sees_one_moment_sees_the_writes_of_its_group(self, place: Place) -> None:
+        steady = Query(found, steady=True)
+
+        outcomes = await self.group(
+            place, [steady, add("one", 1), Query(fail, steady=True), steady, add("two", 2)]
+        )
+
+        both = {"one": 1, "two": 2}
+        assert [both, 1, None, both, 1] == [each.value for each in outcomes]
+        assert [False, False, True, False, False] == [each.error is not None for each in outcomes]
+
     async def test_a_refused_statement_is_one_error_on_all_engines(self, place: Place) -> None:
         text = "SELECT amount FROM nowhere WHERE name = :name"
         bad: Operation[Any] = Change(lambda session: session.execute(text, {"name": "secret"}))

@@ -12,11 +12,28 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .._failures import Corrupted, RequestMismatch
+from ..stores import Select, Session
 from ._codec import arguments_of
 from ._identity import Identity
 from ._seal import FORWARD, Sealer
 
-__all__ = ["Address", "Filed", "Question", "file_forward", "file_reply", "opened", "question_of"]
+__all__ = [
+    "Address",
+    "Filed",
+    "Question",
+    "file_forward",
+    "file_reply",
+    "filed_under",
+    "opened",
+    "question_of",
+]
+
+# One statement for both: the actor may be erased between two, and the reply would be there without its key.
+_FILED = Select(
+    "SELECT r.reply, d.wrapped FROM kb_request r LEFT JOIN kb_data_key d"
+    " ON d.system_name = r.system_name AND d.actor_type = r.actor_type AND d.actor_key = r.actor_key"
+    " WHERE r.system_name = :system AND r.actor_type = :type AND r.actor_key = :key AND r.request_id = :id"
+)
 
 
 class Question(NamedTuple):
@@ -73,6 +90,15 @@ def file_forward(
 ) -> bytes:
     """The same where somebody else gives the reply."""
     return FORWARD + sealer.seal(who, "forward", request_id, msgspec.msgpack.encode((*question, address)))[0]
+
+
+def filed_under(session: Session, who: Identity, request_id: str) -> tuple[bytes, bytes | None] | None:
+    """What is filed there as it is stored, if anything is, with the actor's data key, if it has one."""
+    found = session.fetch(_FILED, *who, request_id)
+    if not found:
+        return None
+    reply, wrapped = found[0]
+    return bytes(reply), None if wrapped is None else bytes(wrapped)
 
 
 _reply = msgspec.msgpack.Decoder(tuple[str, bytes, bytes]).decode

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel._errors import NotRunning
 from .._failures import HostLost, Refused
 from ..stores import Row, Session
-from ..stores._tables import OUTBOX, REQUEST
+from ..stores._tables import OUTBOX
 from ._codec import reply_codec
-from ._data_key import data_key_of
-from ._filed import Address, file_forward, opened
+from ._filed import Address, file_forward, filed_under, opened
 from ._identity import Identity
 from ._letter import put_source
 from ._numbers import report_number
-from ._seal import is_sealed, open_text
+from ._seal import open_text
 
 if TYPE_CHECKING:
     from ..._kernel._wait import Request
@@ -37,7 +36,6 @@ __all__ = ["Forwarded", "Relay", "Relays"]
 _MOST_ID = 128
 # Seconds between looks for a reply that another program files, at first and at most.
 _FIRST, _MOST = 0.05, 1.0
-_REQUEST = ("system_name", "actor_type", "actor_key", "request_id")
 _SOURCE = ("system_name", "source", "seq")
 
 
@@ -185,10 +183,9 @@ class Relays:
 def _look(session: Session, address: Address) -> tuple[bytes | None, str | None, bytes | None]:
     """The reply if it is filed, the stored report if the message is a dead letter, the data key of the reply."""
     who = address.who
-    found = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, address.request)])
-    if found:
-        filed = bytes(found[0][0])
-        return filed, None, data_key_of(session, who, needed=is_sealed(filed))
+    found = filed_under(session, who, address.request)
+    if found is not None:
+        return found[0], None, found[1]
     source = put_source(who, address.request)
     row = session.lookup(OUTBOX, ("state", "report"), _SOURCE, [(address.system, source, 0)])
     if row and row[0][0] == "dead":

@@ -73,7 +73,7 @@ class Recorded:
 
 
 class Span:
-    """Rows of an actor's past, as read in one transaction.
+    """Rows of an actor's past, as they were at one moment: it is to be read steadily.
 
     Args:
         until: the last revision; None: the latest.
@@ -238,7 +238,7 @@ class Past(Generic[A_co]):
         store, past = self._kb_past("as_of")
         definition, who = self._definition, self.who
         span = await store.read(
-            lambda session: Span(session, who, revision, past.start, definition.schema_version)
+            lambda session: Span(session, who, revision, past.start, definition.schema_version), steady=True
         )
         state: S = past.state(definition, who, span)
         return state
@@ -258,7 +258,7 @@ class Past(Generic[A_co]):
             rows = session.fetch(_FEW, *who, after, limit)
             return rows, data_key_of(session, who, needed=any(row[5] == BY_DATA_KEY for row in rows))
 
-        rows, data_key = await store.read(read)
+        rows, data_key = await store.read(read, steady=True)
         if rows:
             check_gapless(who, rows, after, rows[-1][0])
         sealer = definition.opener(who, data_key)
@@ -282,7 +282,7 @@ class Past(Generic[A_co]):
         definition, who = self._definition, self.who
         new = Identity(who.system, who.type, checked_name("key", new_key, MOST_KEY))
         span = await store.read(
-            lambda session: Span(session, who, at, "beginning", definition.schema_version)
+            lambda session: Span(session, who, at, "beginning", definition.schema_version), steady=True
         )
         if not span.until:
             raise NoSuchRevision(str(who), 1, span.latest)

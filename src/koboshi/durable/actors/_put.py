@@ -7,20 +7,17 @@ import time
 from typing import Any, NamedTuple
 
 from ..stores import Row, Session
-from ..stores._tables import OUTBOX, REQUEST
+from ..stores._tables import OUTBOX
 from ._codec import arguments_of
-from ._data_key import data_key_of
 from ._definition import Definition
-from ._filed import Question, opened, question_of
+from ._filed import Question, filed_under, opened, question_of
 from ._identity import Identity
 from ._kind import Kind
 from ._letter import Letter, put_source
 from ._publication import ROW
-from ._seal import is_sealed
 
 __all__ = ["put"]
 
-_REQUEST = ("system_name", "actor_type", "actor_key", "request_id")
 _OUTBOX = ("system_name", "source", "seq")
 
 
@@ -30,7 +27,7 @@ class _There(NamedTuple):
     filed: bytes | None = None
     message: str | None = None
     payload: bytes = b""
-    #: Of the actor, if the reply is sealed with it.
+    #: Of the actor whose reply it is, if it has one.
     data_key: bytes | None = None
 
 
@@ -61,10 +58,9 @@ async def put(
 
 def _written(session: Session, row: Row, who: Identity, id: str) -> _There | None:
     """Add the row; None if it is new."""
-    filed = session.lookup(REQUEST, ("reply",), _REQUEST, [(*who, id)])
-    if filed:
-        reply = bytes(filed[0][0])
-        return _There(reply, data_key=data_key_of(session, who, needed=is_sealed(reply)))
+    filed = filed_under(session, who, id)
+    if filed is not None:
+        return _There(filed[0], data_key=filed[1])
     if session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True):
         return None
     found = session.lookup(OUTBOX, ("message", "payload"), _OUTBOX, [row[:3]])

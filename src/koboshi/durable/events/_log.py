@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..actors._data_key import data_keys
 from ..actors._identity import Identity
-from ..actors._seal import BY_DATA_KEY
+from ..actors._past import PAST
 from ..actors._write import EVENTS
 from ..stores import Select, Session
 from ..stores._tables import COUNTER
@@ -21,9 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Log", "Offset", "last_place", "lock_places", "read_log"]
 
+_ROW = ("place", "actor_type", "actor_key", *PAST)
+# One statement for both: an actor may be erased between two, and its events would be there without their key.
 _AFTER = Select(
-    "SELECT place, actor_type, actor_key, seq, event_type, schema_version, payload, codec, key_id, recorded_at"
-    " FROM kb_event WHERE system_name = :system AND place > :after ORDER BY place LIMIT :most"
+    f"SELECT {', '.join(f'e.{name}' for name in _ROW)}, d.wrapped FROM kb_event e LEFT JOIN kb_data_key d"
+    " ON d.system_name = e.system_name AND d.actor_type = e.actor_type AND d.actor_key = e.actor_key"
+    " WHERE e.system_name = :system AND e.place > :after ORDER BY e.place LIMIT :most"
 )
 _LOCK = Select(
     "UPDATE kb_counter SET amount = amount + 0 WHERE system_name = :system AND counter_name = :name"
@@ -64,8 +66,8 @@ class Log:
 def read_log(session: Session, system: str, after: int, most: int) -> Log:
     """Up to so many rows with places over `after`, in order. None can come in between later."""
     rows = session.fetch(_AFTER, system, after, most)
-    sealed = {Identity(system, row[1], row[2]) for row in rows if row[8] == BY_DATA_KEY}
-    return Log(system, rows, data_keys(session, sealed) if sealed else {})
+    keys = {Identity(system, row[1], row[2]): bytes(row[-1]) for row in rows if row[-1] is not None}
+    return Log(system, [row[:-1] for row in rows], keys)
 
 
 def lock_places(session: Session, system: str) -> None:

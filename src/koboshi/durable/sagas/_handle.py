@@ -251,7 +251,7 @@ class SagaRef(Generic[R]):
             is_keyed = any(is_sealed(blob) for _, blob in found)
             return found, data_key_of(session, who, needed=is_keyed)
 
-        found, data_key = await live(definition, "status").store.read(read)
+        found, data_key = await live(definition, "status").store.read(read, steady=True)
         sealer = definition.opener(who, data_key)
         opened = (sealer.open(who, "journal", seq, blob) for seq, blob in sorted(found))
         return open_labels(decode(each) for each in opened)
@@ -264,7 +264,7 @@ class SagaRef(Generic[R]):
             is_keyed = bool(rows) and rows[0][4] == BY_DATA_KEY
             return rows, data_key_of(session, who, needed=is_keyed)
 
-        rows, data_key = await live(definition, "status").store.read(read)
+        rows, data_key = await live(definition, "status").store.read(read, steady=True)
         if not rows or rows[0][0] is None:
             raise UnknownSaga(str(who))
         blob, revision, codec, version, _ = rows[0]

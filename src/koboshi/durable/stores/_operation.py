@@ -29,6 +29,9 @@ class Operation(Generic[T]):
     writes: ClassVar[bool] = True
     #: Operations with a lower number are done before others of their group, whatever the order of asking.
     rank: ClassVar[int] = 1
+    #: Whether all its statements see the store as it was at one moment; else each may see what others have committed
+    #: since the one before. For what changes nothing.
+    steady: bool = False
 
     def seal(self) -> None:
         """Called on the event loop when it is handed over: nothing may be added to it any more."""
@@ -53,8 +56,9 @@ class Query(Operation[T]):
     writes = False
     rank = 2
 
-    def __init__(self, read: Callable[[Session], T]) -> None:
+    def __init__(self, read: Callable[[Session], T], *, steady: bool = False) -> None:
         self._read = read
+        self.steady = steady
 
     def perform(self, session: Session) -> T:
         return self._read(session)

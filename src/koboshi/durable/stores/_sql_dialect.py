@@ -52,6 +52,9 @@ class Dialect(ABC):
     release: str | None = "RELEASE SAVEPOINT kb_one"
     roll_back_to_savepoint = "ROLLBACK TO SAVEPOINT kb_one"
 
+    #: Comes first in a transaction whose statements are all to see one moment; None: there is no way.
+    steady: str | None = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+
     #: Lets the statements of a transaction that follow wait for a moment only; None: there is no way.
     hurry: str | None = None
 

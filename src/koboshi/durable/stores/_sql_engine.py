@@ -64,7 +64,8 @@ class _Attempt:
 
     def run(self, connection: sa.Connection, touch: Touch) -> None:
         """Do the group and commit it."""
-        self._connection = SqlConnection(connection, self._dialect, touch, self._url)
+        steady = self._operations[0].steady
+        self._connection = SqlConnection(connection, self._dialect, touch, self._url, steady=steady)
         self.outcomes, self.writes = perform_group(self._connection, self._operations, self._host, self.write)
         self._connection.commit()
 
@@ -122,7 +123,7 @@ class SqlEngine:
 
     async def _commit(self, operations: Sequence[Operation[Any]], done: Done) -> None:
         try:
-            outcomes = await self._group(operations)
+            outcomes = await self._parted(operations)
         except asyncio.CancelledError:  # the loop ends
             done([Outcome(None, OutcomeUnknown(self.url, "the program ended")) for _ in operations])
             raise
@@ -131,6 +132,18 @@ class SqlEngine:
             await self._discard()
             outcomes = [Outcome(None, OutcomeUnknown(self.url, repr(error))) for _ in operations]
         done(outcomes)
+
+    async def _parted(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
+        """Do a group: first what may be done in one transaction, then, in another, what is to see one moment."""
+        if not any(each.steady for each in operations):
+            return await self._group(operations)
+        found: dict[int, Outcome] = {}
+        for steady in (False, True):
+            places = [place for place, each in enumerate(operations) if each.steady is steady]
+            if places:
+                outcomes = await self._group([operations[place] for place in places])
+                found.update(zip(places, outcomes, strict=True))
+        return [found[place] for place in range(len(operations))]
 
     async def _group(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         try:

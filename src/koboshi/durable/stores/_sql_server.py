@@ -47,6 +47,8 @@ class SqlServerDialect(Dialect):
     savepoint = "SAVE TRANSACTION kb_one"
     release = None
     roll_back_to_savepoint = "ROLLBACK TRANSACTION kb_one"
+    # Here that would last for the session, and a snapshot is something that the database must be told to allow.
+    steady = None
     writes = "SELECT writes FROM kb_host WITH (UPDLOCK, ROWLOCK) WHERE host_id = :host"
 
     def options(self, url: SqlURL) -> dict[str, Any]:

@@ -203,15 +203,21 @@ def _number(value: Decimal) -> int | float:
 class SqlConnection:
     """See `Connection`.
 
+    Args:
+        steady: whether all statements of a transaction see one moment; it changes nothing then.
+
     Attributes:
         committing: whether COMMIT was sent and not answered.
     """
 
-    def __init__(self, connection: sa.Connection, dialect: Dialect, touch: Touch, url: SqlURL) -> None:
+    def __init__(
+        self, connection: sa.Connection, dialect: Dialect, touch: Touch, url: SqlURL, *, steady: bool = False
+    ) -> None:
         self._connection = connection
         self._dialect = dialect
         self._touch = touch
         self._url = url
+        self._steady = steady
         self._session: SqlSession | None = None
         self._until = 0.0
         self.committing = False
@@ -219,6 +225,8 @@ class SqlConnection:
     def begin(self, *, writes: bool) -> SqlSession:
         """See `Connection.begin`."""
         self._connection.begin()
+        if self._steady:
+            self._send(self._dialect.steady)
         self._session = SqlSession(self._connection, self._dialect, self._touch, self._url)
         return self._session
 

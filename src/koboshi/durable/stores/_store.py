@@ -194,9 +194,9 @@ class Store:
         self.submit(operation, done)
         return await future
 
-    async def read(self, read: Callable[[Session], T]) -> T:
-        """Run a function of a session that changes nothing."""
-        return await self.run(Query(read))
+    async def read(self, read: Callable[[Session], T], *, steady: bool = False) -> T:
+        """Run a function of a session that changes nothing; `steady`: see `Operation.steady`."""
+        return await self.run(Query(read, steady=steady))
 
     async def change(self, write: Callable[[Session], T]) -> T:
         """Run a function of a session; it may be run again after a rollback."""
