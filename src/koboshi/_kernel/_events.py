@@ -145,7 +145,7 @@ class LoopBlocked(Event):
 
 @dataclass(frozen=True, slots=True)
 class Stubborn(Event):
-    """A killed handler went on after its cancellation and had to be closed by force."""
+    """A killed handler, or the `run` of a saga, went on after its cancellation and had to be closed by force."""
 
     level: ClassVar[int] = logging.WARNING
     message: str

@@ -14,8 +14,6 @@ from tests.durable.sagas.lives import do, undo, within, world
 import koboshi as kb
 
 LONG = 300.0
-# Tries of one that would go on for ever.
-MANY = 3_000
 
 
 async def asleep(sagas: kb.Sagas[Any, Any]) -> None:
@@ -219,66 +217,6 @@ def test_what_run_makes_of_its_end_in_memory_is_not_recorded(
 
     assert "done" == within(lambda: kb.sagas(cls, store=store, deactivate_after=10.0), work)
     assert seen == world
-
-
-def test_a_run_that_catches_its_end_and_goes_on_for_ever_is_held_and_the_others_go_on(
-    store: KeptStore,
-) -> None:
-    ends: list[str] = []
-
-    class Deaf(kb.Saga[None, None]):
-        async def run(self, value: None) -> None:
-            while True:
-                try:
-                    await self.wait_event("never")
-                except GeneratorExit:  # of the one that is held
-                    raise
-                except BaseException:
-                    world.append("caught")
-                    if ends:
-                        raise
-
-    async def work(sagas: kb.Sagas[None, None]) -> int:
-        await sagas.start(None, id="a")
-        await asleep(sagas)
-        await asyncio.sleep(1)
-        caught = len(world)
-        await asyncio.sleep(LONG)
-        assert caught == len(world)
-        ends.append("test")
-        return caught
-
-    assert 1 < within(lambda: kb.sagas(Deaf, store=store, deactivate_after=10.0), work) < 2_000
-
-
-def test_a_run_that_catches_its_end_and_makes_values_does_not_stop_the_event_loop(store: KeptStore) -> None:
-    ends: list[str] = []
-    tries: list[int] = []
-
-    class Noting(kb.Saga[None, str]):
-        async def run(self, value: None) -> str:
-            while True:
-                tries.append(len(tries))
-                try:
-                    world.append(self.uuid())
-                    return await self.wait_event("go on", str)
-                except GeneratorExit:  # of the one that is held
-                    raise
-                except BaseException:
-                    if ends or len(tries) == MANY:
-                        raise
-
-    async def work(sagas: kb.Sagas[None, str]) -> str:
-        ref = await sagas.start(None, id="a")
-        await asleep(sagas)
-        assert await ref.signal("go on", "done")
-        found = await ref.result(10.0)
-        ends.append("test")
-        return found
-
-    assert "done" == within(lambda: kb.sagas(Noting, store=store, deactivate_after=10.0), work)
-    assert world[0] == world[-1]
-    assert len(tries) < MANY
 
 
 def test_a_branch_with_work_of_its_own_keeps_its_saga_in_memory(store: KeptStore) -> None:

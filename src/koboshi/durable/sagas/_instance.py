@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..._kernel import _bonds
+from ..._kernel._events import Stubborn
 from ..._kernel._message import message
 from ..actors._actor import DurableActor
 from ..actors._identity import Identity
@@ -245,7 +246,8 @@ class _Keeper:
         activation = instance._kb_turn("a saga")
         self._instance = instance
         self._ref = activation.ref.within(None)
-        self._key = activation.who.key
+        self._who = activation.who
+        self._instruments = instance._kb_cell.node.instruments
 
     async def record(self, entries: list[Entry]) -> None:
         """See `Owner`."""
@@ -257,4 +259,8 @@ class _Keeper:
         spec = self._instance._spec
         if status != "dead":
             self._instance._end()
-        spec.notify(self._key)
+        spec.notify(self._who.key)
+
+    def stubborn(self) -> None:
+        """See `Owner`."""
+        self._instruments.emit(Stubborn(str(self._who), "run"))

@@ -1,4 +1,4 @@
-"""A saga whose `run` catches what ends it and begins something again is ended, and at last held: it must not spin.
+"""A saga whose `run` catches what ends it and begins something again is ended, and at last left: it must not spin.
 
 Nothing that it begins then has an `await` that waits, so that a loop around it would stop the whole event loop.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._branches import Branches
 
 __all__ = ["Refusals"]
 
@@ -22,10 +25,12 @@ class Refusals:
 
     Args:
         who: names the saga in the log.
+        branches: the tasks of `run`.
     """
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, branches: Branches) -> None:
         self._who = who
+        self._branches = branches
         self._count = 0
         self._is_told = False
 
@@ -39,14 +44,15 @@ class Refusals:
         return self._count > _MOST
 
     async def hold(self, run: asyncio.Task[Any] | None) -> None:
-        """Stay here for ever; `run` is cancelled the first time, where that may still be news to it."""
-        if not self._is_told:
-            self._is_told = True
-            _log.error(
-                "%s was ended or cancelled, and its run catches that and goes on: let CancelledError and "
-                "SagaCancelled pass",
-                self._who,
-            )
-            if run is not None:
-                run.cancel()
+        """Stay here until `run` is cancelled, which may still be news to it; the next time it is left."""
+        if self._is_told:
+            await self._branches.leave()
+        self._is_told = True
+        _log.error(
+            "%s was ended or cancelled, and its run catches that and goes on: let CancelledError and "
+            "SagaCancelled pass",
+            self._who,
+        )
+        if run is not None:
+            run.cancel()
         await asyncio.get_running_loop().create_future()

@@ -14,6 +14,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._attempts import Attempts
+from ._branches import Branches
 from ._compensation import Compensation
 from ._errors import SagaCancelled, SagaChanged
 from ._failing import CANCELLED, outcome_of
@@ -95,14 +96,15 @@ class Runner:
         self.completed: list[Operation] = []
         self._signals = Signals(self.write)
         self._counts: dict[str, int] = {}
-        self.rest = Rest()
+        self.branches = Branches(owner.stubborn)
+        self.rest = Rest(self.branches)
         self.compensation = Compensation(self)
         self.tasks = Tasks(self.who, context)
         self._writing = Writing(owner.record, self.tasks.start, self._lost)
         self._stuck: asyncio.TimerHandle | None = None
         self._run: asyncio.Task[Any] | None = None
         self._over = False
-        self._refusals = Refusals(self.who)
+        self._refusals = Refusals(self.who, self.branches)
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
@@ -137,7 +139,7 @@ class Runner:
         if self._stuck is not None:
             self._stuck.cancel()
         self.tasks.end()
-        self.rest.end()
+        self.branches.end()
 
     async def _main(self) -> None:
         try:
@@ -145,7 +147,7 @@ class Runner:
         except Exception as error:
             self.park(error)
             return
-        run = self._run = self.tasks.start(saga.run(value))
+        run = self._run = self.branches.start(saga.run(value), self.context.copy(), self.tasks.start)
         self._read()
         await asyncio.wait([run])
         if not run.cancelled():

@@ -25,6 +25,10 @@ class Owner(Protocol):
         """Commit the end of the saga, or that it needs a hand."""
         ...
 
+    def stubborn(self) -> None:
+        """Report that `run` did not end when it was ended, and is left where it is."""
+        ...
+
 
 class Writing:
     """The buffer of one saga.
