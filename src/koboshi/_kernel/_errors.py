@@ -156,8 +156,9 @@ class NameTaken(KoboshiError):
 
     _stay_behind = ("owner",)
 
-    def __init__(self, name: object, owner: ActorRef[Any] | None) -> None:
-        super().__init__(f"the name {name!r} is held by {owner!r} and is free again when that has ended")
+    def __init__(self, name: object, owner: ActorRef[Any] | None, advice: str = "") -> None:
+        text = f"the name {name!r} is held by {owner!r} and is free again when that has ended"
+        super().__init__(f"{text}; {advice}" if advice else text)
         self.name = name
         self.owner = owner
 

@@ -120,6 +120,34 @@ async def test_what_is_published_twice_with_one_id_is_handled_once_by_each(store
         assert [1, 2] == await seen(readers, "b", 2)
 
 
+@pytest.mark.parametrize("keys", [None, kb.KeyRing({"k": b"k" * 32}, current="k")], ids=["plain", "sealed"])
+async def test_another_value_with_the_same_id_is_refused_and_recorded_for_nobody(
+    store: str, keys: kb.KeyRing | None
+) -> None:
+    _, _, news = newsroom(store)
+    readers = kb.durable(Reader, store=store, keys=keys)
+
+    async with kb.Supervisor(readers.child()):
+        await readers["a"].call(Reader.follow)
+        # The second one finds a message that is still on its way.
+        both = await asyncio.gather(
+            *(news.publish(Story(number), request="x") for number in (1, 2)), return_exceptions=True
+        )
+        assert 1 == both[0]
+        assert isinstance(both[1], kb.RequestMismatch)
+        assert [1] == await seen(readers, "a", 1)
+        await readers["b"].call(Reader.follow)
+        with pytest.raises(kb.RequestMismatch, match=r"request 'x' of Reader/a.*with other arguments"):
+            await news.publish(Story(2), request="x")
+        await delivered(readers)
+        assert [] == await readers["b"].call(Reader.seen)
+        # One that has other uses for what is published now is asked for nothing.
+        await readers["a"].call(Reader.leave_and_follow)
+        assert 2 == await news.publish(Story(3), request="x")
+        assert [3] == await seen(readers, "b", 1)
+        assert [1] == await readers["a"].call(Reader.seen)
+
+
 async def test_an_erased_subscriber_is_one_no_more(store: str) -> None:
     writers, readers, news = newsroom(store)
 

@@ -342,3 +342,18 @@ async def test_a_call_to_an_actor_that_does_not_start_says_why(store: str) -> No
         await wait_idle()
         assert 0 == kind.statistics().active
     assert 1 == len(Sleeper.starts)
+
+
+async def test_what_was_recorded_while_the_clock_was_ahead_does_not_wait_for_that_time(
+    url: str, file: Path
+) -> None:
+    readers = kb.durable(Reader, store=url)
+    writers = kb.durable(kb.child(Writer, readers), store=url)
+    async with kb.Supervisor(writers.child()):
+        await writers["w"].call(Writer.write, "r", "one", "two")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        # As it is where the first has failed once and the second was not tried, and the clock is set right then.
+        connection.execute("UPDATE kb_outbox SET not_before = not_before + 86400.0, attempts = 1 - seq")
+    async with kb.Supervisor(readers.child()):
+        await delivered(readers)
+        assert ["one", "two"] == await readers["r"].call(Reader.seen)

@@ -213,6 +213,24 @@ async def test_actors_are_found_by_their_tags(store: str) -> None:
             await bank.where()
 
 
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_kind_that_is_run_twice_on_one_event_loop_is_refused_with_what_to_do(
+    store: str, same: bool
+) -> None:
+    one = kb.durable(Account, store=store)
+    other = one if same else kb.durable(Account, store=store)
+    async with kb.Supervisor(one.child()):
+        with pytest.raises(kb.StartError) as caught:
+            async with kb.Supervisor(other.child()):
+                pass
+        taken = caught.value.__cause__
+        assert isinstance(taken, kb.NameTaken)
+        assert "the name 'durable Account' is held by" in str(taken)
+        assert "put one child() of it under one supervisor" in str(taken)
+        assert "a type= of its own" in str(taken)
+        await one["a"].call(Account.deposit, 1)
+
+
 async def test_a_kind_that_does_not_run_says_so(store: str) -> None:
     bank = bank_of(store)
 

@@ -195,3 +195,87 @@ async def test_a_program_that_does_not_run_it_sees_how_far_it_is_and_can_have_it
             await others["b"].call(Cart.add, "pot", 20)
             await elsewhere.wait_for(others["b"], timeout=30.0)
             assert [("a", 300, 1), ("b", 60, 3)] == await rows_of(totals)
+
+
+def program(path: str) -> tuple[kb.Durable[Cart], kb.Projecting[Any], kb.Projecting[Any]]:
+    carts = kb.durable(Cart, store=lambda: SqliteEngine(path))
+    return (
+        carts,
+        kb.projection(Totals, of=carts, poll=0.02, batch=2),
+        kb.projection(Sales, of=carts, poll=0.02),
+    )
+
+
+async def test_two_rebuilds_in_one_program_follow_each_other(store: str) -> None:
+    carts = kb.durable(Cart, store=store)
+    sales, totals = kb.projection(Sales, of=carts), kb.projection(Totals, of=carts, batch=2)
+    async with kb.Supervisor(carts.child(), sales.child(), totals.child()):
+        await carts["a"].call(Cart.add_all, list("abcde"))
+        await asyncio.gather(*(each.rebuild() for each in (sales, totals, sales, totals)))
+        assert [("a", 5, 5)] == await rows_of(totals)
+        assert Sold(5, 5) == await sales.call(Sales.sold)
+
+
+async def rebuilt(projection: kb.Projecting[Any]) -> str:
+    """What a rebuild comes to."""
+    try:
+        await projection.rebuild()
+    except kb.UsageError as error:
+        return str(error)
+    return "done"
+
+
+def before(patch: pytest.MonkeyPatch, store: Any, number: int, do: Callable[[], Any]) -> Callable[[], bool]:
+    """Have something done before the n-th thing that this task asks a store for; whether it was done."""
+    here, count = asyncio.current_task(), 0
+
+    def counted(ask: Callable[..., Any]) -> Callable[..., Any]:
+        async def asked(*args: Any, **options: Any) -> Any:
+            nonlocal count
+            count += asyncio.current_task() is here
+            if count == number:
+                count += 1
+                await do()
+            return await ask(*args, **options)
+
+        return asked
+
+    for name in ("change", "read"):
+        patch.setattr(store, name, counted(getattr(store, name)))
+    return lambda: count > number
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("which", ["totals", "sales"])
+async def test_of_two_programs_that_rebuild_the_one_that_began_first_is_told_of_the_other(
+    path: str, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """The second one does all of it before the n-th thing that the first one asks its store for."""
+    (carts, *mine), (others, *theirs) = program(path), program(path)
+    first, second = (each[which == "sales"] for each in (mine, theirs))
+    outcomes: list[str] = []
+    async with kb.Supervisor(carts.child(), first.child()), kb.Supervisor(others.child(), second.child()):
+        await carts["a"].call(Cart.add_all, list("abcde"))
+        await first.wait_for(carts["a"], timeout=30.0)
+        for number in range(1, 100):
+            with monkeypatch.context() as patch:
+                was_done = before(patch, first._kind("a test").store, number, second.rebuild)
+                outcomes.append(await rebuilt(first))
+            await carts["a"].call(Cart.add, "more", 1)
+            for each in (first, second):
+                await each.wait_for(carts["a"], timeout=30.0)
+            count = 5 + number
+            if which == "totals":
+                assert [("a", count, count)] == await rows_of(first)
+            else:
+                [owner] = [each for each in (first, second) if "live" in each._kind("a test").active]
+                assert Sold(count, count) == await owner.call(Sales.sold)
+            if not was_done():
+                break
+
+    # Before it has begun, and after it has ended, the other one is in nobody's way.
+    assert "done" == outcomes[0] == outcomes[-1]
+    replaced = {each for each in outcomes if each != "done"}
+    assert 1 == len(replaced)
+    assert "another program has begun to make the projection" in replaced.pop()

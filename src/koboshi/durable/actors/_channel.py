@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -10,12 +11,16 @@ import msgspec
 
 from ..._kernel._errors import NotRunning, UsageError
 from ..._kernel._node import this_node
+from .._failures import WrongKey
 from ..stores import Row, Session, StoreURL, check_url
 from ..stores._tables import OUTBOX, REQUEST
 from ._codec import codec_of, type_name, within_limit
+from ._data_key import data_keys
 from ._identity import Identity, checked_name
 from ._letter import put_source
 from ._publication import ROW, Publication, publish_all, subscribers_of
+from ._put import There, kept, question
+from ._seal import is_sealed
 
 if TYPE_CHECKING:
     from ._definition import Definition
@@ -57,6 +62,7 @@ class Channel(Generic[T]):
                 keeps no order.
 
         Raises:
+            RequestMismatch: another value was published under the id; this one is recorded for nobody.
             NotRunning: no kind of this store runs on this event loop.
             StoreUnavailable, OutcomeUnknown, UsageError: as `DurableRef.call`.
         """
@@ -75,7 +81,7 @@ class Channel(Generic[T]):
             return len(rows)
         id = checked_name("request id", request, 128)
         added, count = await kind.store.change(
-            lambda session: _repeat(session, place, id, payload, sealer_of)
+            lambda session: _repeat(session, place, id, payload, kinds, sealer_of)
         )
         kind.share(added)
         return count
@@ -142,16 +148,47 @@ def _counter() -> Iterator[int]:
 
 
 def _repeat(
-    session: Session, place: tuple[str, str], id: str, payload: bytes, sealer_of: Callable[[Identity], Sealer]
+    session: Session,
+    place: tuple[str, str],
+    id: str,
+    payload: bytes,
+    kinds: dict[tuple[str, str], Kind],
+    sealer_of: Callable[[Identity], Sealer],
 ) -> tuple[list[Row], int]:
     """Add the messages that are not there yet and were not handled; them, and how many subscribers there are."""
     subscribers = subscribers_of(session, [place])[place]
-    columns = ("system_name", "actor_type", "actor_key", "request_id")
-    handled = session.lookup(REQUEST, columns, columns, [(*who, id) for who, _ in subscribers])
-    there = {Identity(*row[:3]) for row in handled}
+    there = _recorded(session, place[0], id, [who for who, _ in subscribers])
     rows: list[Row] = []
     for who, message in subscribers:
         if who not in there:
             rows += Publication(place, put_source(who, id), 0, payload, sealer_of).rows([(who, message)], -1)
+        elif (kind := kinds.get((who.system, who.type))) is not None:
+            _check(kind.definition, who, id, message, payload, there[who])
     session.insert(OUTBOX, ROW, [(*row, session.now, 0) for row in rows], ignore=True)
     return rows, len(subscribers)
+
+
+def _recorded(session: Session, system: str, id: str, whos: list[Identity]) -> dict[Identity, There]:
+    """What those of these actors have under a request's id that have something."""
+    columns = ("system_name", "actor_type", "actor_key", "request_id")
+    filed = session.lookup(REQUEST, (*columns[:3], "reply"), columns, [(*who, id) for who in whos])
+    replies = {Identity(*row[:3]): bytes(row[3]) for row in filed}
+    keys = data_keys(session, [who for who, reply in replies.items() if is_sealed(reply)])
+    sources = {put_source(who, id): who for who in whos}
+    places = [(system, source, 0) for source in sources]
+    rows = session.lookup(OUTBOX, ("source", "message", "payload"), ("system_name", "source", "seq"), places)
+    found = {sources[row[0]]: There(None, str(row[1]), bytes(row[2])) for row in rows}
+    return found | {who: There(reply, data_key=keys.get(who)) for who, reply in replies.items()}
+
+
+def _check(
+    definition: Definition, who: Identity, id: str, message: str, payload: bytes, there: There
+) -> None:
+    """Raise `RequestMismatch` where a subscriber has another value under the id.
+
+    One that has subscribed with another message since, or whose keys this program has not, cannot be asked.
+    """
+    with contextlib.suppress(WrongKey):
+        found = kept(definition, who, id, there)
+        if found is not None and found.message == message:
+            found.check(who, id, question(definition, message, payload))

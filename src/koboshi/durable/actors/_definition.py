@@ -120,10 +120,19 @@ class Definition:
             raise UsageError(f"{self.type} has no message {name!r} on this node")
         return fn
 
-    def check_free(self) -> None:
-        """Raise `NameTaken` if it runs already: two would take each other's actors away."""
-        if self.live is not None:
-            raise NameTaken(f"durable {self.type}", self.live.me)
+    def check_free(self, beside: Kind | None) -> None:
+        """Raise `NameTaken` if it, or another of its type on this event loop, runs already.
+
+        Two would take each other's actors away.
+        """
+        other = self.live or beside
+        if other is not None:
+            raise NameTaken(
+                f"durable {self.type}",
+                other.me,
+                "a program runs a kind once: put one child() of it under one supervisor and use what kb.durable(...) "
+                "gave everywhere, or give the second one a type= of its own",
+            )
 
     def running(self, what: str) -> Kind:
         """Who runs it.

@@ -122,7 +122,8 @@ class Deliveries:
         system, type, after = self._definition.system, self._definition.type, self._read_to
 
         def read(session: Session) -> list[tuple[Any, ...]]:
-            return session.fetch(DUE, system, type, session.now, *after, _PORTION)
+            now = session.now
+            return session.fetch(DUE, system, type, now, now + self._backoff.max, *after, _PORTION)
 
         try:
             self._erasures.submit(read, self._found)

@@ -66,8 +66,9 @@ class Kind(Routing):
     async def on_start(self) -> None:
         self.trap_exits()
         definition = self.definition
-        definition.check_free()
         self._use = await StoreUse.begin(definition.store, self._kb_cell, lease=definition.lease)
+        # From here on nothing waits until it can be found.
+        definition.check_free(self._kinds().get((definition.system, definition.type)))
         self._place = Place(self._kb_cell.label())
         self._loop = asyncio.get_running_loop()
         self.deliveries, self.relays = Deliveries(self), Relays(self)

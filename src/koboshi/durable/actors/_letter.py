@@ -18,13 +18,15 @@ __all__ = ["DUE", "PUT", "Letter", "letter_number", "put_source", "sealed_report
 #: Sources of messages that carry the id of a request begin so; the target's type and key and the id follow.
 PUT = "put/"
 
-# Not those that wait behind one of the same source and target whose time has not come.
+# Not those that wait behind one of the same source and target whose time has not come. What is further ahead than any
+# waits was written while the clock was ahead: it was set back since, and what it showed is no reason to wait.
 DUE = Select(
     "SELECT source, seq, target_key, message, payload, attempts FROM kb_outbox o"
-    " WHERE system_name = :system AND state = 'ready' AND target_type = :type AND not_before <= :now"
+    " WHERE system_name = :system AND state = 'ready' AND target_type = :type"
+    " AND (not_before <= :now OR not_before > :most_ahead)"
     " AND NOT EXISTS (SELECT 1 FROM kb_outbox b WHERE b.system_name = o.system_name AND b.source = o.source"
     " AND b.seq < o.seq AND b.target_type = o.target_type AND b.target_key = o.target_key"
-    " AND b.state = 'ready' AND b.not_before > :now)"
+    " AND b.state = 'ready' AND b.not_before > :now AND b.not_before <= :most_ahead)"
     " AND (source > :after OR (source = :after AND seq > :number))"
     " ORDER BY source, seq LIMIT :most"
 )

@@ -16,13 +16,13 @@ from ._kind import Kind
 from ._letter import Letter, put_source
 from ._publication import ROW
 
-__all__ = ["put"]
+__all__ = ["There", "kept", "put", "question"]
 
 _OUTBOX = ("system_name", "source", "seq")
 
 
-class _There(NamedTuple):
-    """What was found under the id: a filed reply, or a recorded message; neither where it went meanwhile."""
+class There(NamedTuple):
+    """What was found under a request's id: a filed reply, or a recorded message; neither where it went meanwhile."""
 
     filed: bytes | None = None
     message: str | None = None
@@ -47,7 +47,7 @@ async def put(
     payload, key_id = sealer.seal(who, "message", f"{source}#0", plain)
     row = (who.system, source, 0, who.type, who.key, fn.__name__, payload, "msgpack", key_id, "ready")
 
-    def write(session: Session) -> _There | None:
+    def write(session: Session) -> There | None:
         return _written(session, row, who, id)
 
     while (there := await kind.store.change(write)) is not None:
@@ -56,36 +56,44 @@ async def put(
     kind.deliveries.posted([Letter(source, 0, who.key, fn.__name__, payload, 0)])
 
 
-def _written(session: Session, row: Row, who: Identity, id: str) -> _There | None:
+def _written(session: Session, row: Row, who: Identity, id: str) -> There | None:
     """Add the row; None if it is new."""
     filed = filed_under(session, who, id)
     if filed is not None:
-        return _There(filed[0], data_key=filed[1])
+        return There(filed[0], data_key=filed[1])
     if session.insert(OUTBOX, ROW, [(*row, session.now, 0)], ignore=True):
         return None
     found = session.lookup(OUTBOX, ("message", "payload"), _OUTBOX, [row[:3]])
-    return _There(None, str(found[0][0]), bytes(found[0][1])) if found else _There()
+    return There(None, str(found[0][0]), bytes(found[0][1])) if found else There()
 
 
-def _check(definition: Definition, who: Identity, id: str, fn: Any, plain: bytes, there: _There) -> bool:
+def _check(definition: Definition, who: Identity, id: str, fn: Any, plain: bytes, there: There) -> bool:
     """Whether the very message was recorded before; False: what was there is not any more."""
-    came = _question(definition, fn.__name__, plain)
-    if there.filed is not None:
-        sealer = definition.opener(who, there.data_key)
-        opened(sealer, who, id, there.filed).question.check(who, id, came)
-        return True
-    if there.message is None:
+    found = kept(definition, who, id, there)
+    if found is None:
         return False
-    recorded = definition.sealer.open(who, "message", f"{put_source(who, id)}#0", there.payload)
-    kept = came._replace(message=there.message)
-    if there.message == came.message:
-        kept = _question(definition, there.message, recorded)
-    kept.check(who, id, came)
+    found.check(who, id, question(definition, fn.__name__, plain))
     return True
 
 
-def _question(definition: Definition, name: str, plain: bytes) -> Question:
+def kept(definition: Definition, who: Identity, id: str, there: There) -> Question | None:
+    """What was recorded under the id before; None: what was there is not any more.
+
+    Raises:
+        Corrupted, WrongKey: it cannot be used.
+    """
+    if there.filed is not None:
+        return opened(definition.opener(who, there.data_key), who, id, there.filed).question
+    if there.message is None:
+        return None
+    recorded = definition.sealer.open(who, "message", f"{put_source(who, id)}#0", there.payload)
+    return question(definition, there.message, recorded)
+
+
+def question(definition: Definition, name: str, plain: bytes) -> Question:
     """What a recorded message asks; by the function that is going to handle it."""
-    run = getattr(definition.cls, name)
+    run = getattr(definition.cls, name, None)
+    if run is None:
+        return Question(name, b"")  # of another version of the program
     args, kwargs = arguments_of(run).decode(plain)
     return question_of(run, tuple(args), kwargs, typed=True)

@@ -23,7 +23,7 @@ from ._feed import Feed, ProjectionStatus, Settings
 from ._handlers import Happened, Source
 from ._log import Offset, last_place
 from ._projection import Batch, Projection
-from ._rebuild import LIVE, NEW, Swap, create, make_tables, new_names
+from ._rebuild import LIVE, NEW, Swap, Turn, create, make_tables, new_names
 from ._sourced import EventSourced
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Projecting(Generic[PP]):
         self._offset = Offset(settings.system, f"projection/{settings.name}")
         self._new_offset = Offset(settings.system, f"projection/{settings.name}/new")
         self.is_sync = is_sync
+        self._rebuilding = asyncio.Lock()
         if is_sync:
             for definition in settings.sources.values():
                 definition.sync.append(self._in_turn)
@@ -242,16 +243,35 @@ class Projecting(Generic[PP]):
         """Make it again from the first event, beside the old one, and have it take the old one's place.
 
         The old one can be read meanwhile. An event that cannot be applied ends the rebuild with its error, and the
-        old one stays.
+        old one stays. A second one in this program waits for the first; one that another program begins meanwhile
+        takes the place of this one.
+
+        Raises:
+            UsageError: an event cannot be applied, or another program has begun a rebuild since.
         """
         kind = self._kind("rebuild")
+        async with self._rebuilding:
+            turn = Turn(self._settings)
+            try:
+                await self._rebuilt(kind, turn)
+            except Exception:
+                # Its tables and its state are the other's by then, so this may have failed in any way.
+                await kind.store.read(turn.check)
+                raise
+
+    async def _rebuilt(self, kind: ProjectionKind, turn: Turn) -> None:
         store, definition, tables = kind.store, self._durable._definition, self._tables
         new = self._new_offset
         self._put_to_sleep(kind, NEW)
         await store.settled()
-        await store.change(lambda session: make_tables(session, tables, definition, new))
+
+        def begin(session: Session) -> None:
+            turn.take(session)
+            make_tables(session, tables, definition, new)
+
+        await store.change(begin)
         shadow = self._feed(kind, new, NEW)
-        swap = Swap(self._settings, tables, self._handlers, definition, self._offset, new)
+        swap = Swap(self._settings, tables, self._handlers, definition, self._offset, new, turn)
         await _catch_up(shadow)
         if kind.feed is None:
             while not await store.change(lambda session: swap.finish_tables(session, _LAST)):

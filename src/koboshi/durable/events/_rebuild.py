@@ -6,15 +6,17 @@ caught up the old one stands still, and one transaction changes tables, offset a
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..._kernel._errors import UsageError
 from .._failures import Fenced
 from ..actors._data_key import data_keys, made_keys
 from ..actors._identity import Identity
 from ..actors._numbers import state_number
 from ..stores import Session
-from ..stores._tables import ACTOR, DATA_KEY
+from ..stores._tables import ACTOR, COUNTER, DATA_KEY
 from ._log import Offset, lock_places, read_log
 
 if TYPE_CHECKING:
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from ._feed import Settings
     from ._handlers import Handlers
 
-__all__ = ["LIVE", "NEW", "Swap", "create", "make_tables", "new_names"]
+__all__ = ["LIVE", "NEW", "Swap", "Turn", "create", "make_tables", "new_names"]
 
 #: The keys of a projection's actor, and of the one that is being made to take its place.
 LIVE, NEW = "live", "new"
+_COUNTER = ("system_name", "counter_name")
 _KEY = ("system_name", "actor_type", "actor_key")
 _ROW = ("revision", "state", "state_revision", "codec", "schema_version")
 
@@ -52,6 +55,37 @@ def make_tables(session: Session, tables: Mapping[str, str], definition: Definit
         session.delete(table, _KEY, [(definition.system, definition.type, NEW)])
 
 
+class Turn:
+    """Which rebuild of a projection it is: the one that was begun last is the one that counts.
+
+    Nothing is held meanwhile, so a program that dies in its rebuild is in nobody's way.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._name = settings.name
+        self._row = (settings.system, f"projection/{settings.name}/rebuild")
+        self._number = secrets.randbits(62)
+
+    def take(self, session: Session) -> None:
+        """Begin."""
+        session.upsert(COUNTER, (*_COUNTER, "amount"), [(*self._row, self._number)])
+
+    def check(self, session: Session) -> None:
+        """Raise `UsageError` if another one has begun since."""
+        if session.lookup(COUNTER, ("amount",), _COUNTER, [self._row]) != [(self._number,)]:
+            raise UsageError(
+                f"another program has begun to make the projection {self._name} again, which takes the place of this "
+                "rebuild; wait for that one, and begin another only if it fails"
+            )
+
+    def hold(self, session: Session) -> None:
+        """The same, and have nobody begin another one until this transaction has ended."""
+        session.update(
+            COUNTER, (*_COUNTER, "amount"), ("amount",), [(*self._row, self._number, self._number)]
+        )
+        self.check(session)
+
+
 class Swap:
     """The last transaction."""
 
@@ -63,6 +97,7 @@ class Swap:
         definition: Definition,
         live: Offset,
         new: Offset,
+        turn: Turn,
     ) -> None:
         self._settings = settings
         self._tables = tables
@@ -70,6 +105,7 @@ class Swap:
         self._definition = definition
         self._live = live
         self._new = new
+        self._turn = turn
 
     def finish_tables(self, session: Session, most: int) -> bool:
         """Apply what is left of the log, with nobody committing more, and change the tables.
@@ -78,6 +114,7 @@ class Swap:
             False: more than `most` events are left, and nothing was changed.
         """
         system = self._settings.system
+        self._turn.hold(session)
         lock_places(session, system)
         place = self._new.get(session)
         log = read_log(session, system, place, most + 1)
@@ -90,6 +127,7 @@ class Swap:
 
     def finish(self, session: Session) -> None:
         """Change tables, offset and state."""
+        self._turn.hold(session)
         self._change_state(session)
         self._change(session, self._new.get(session))
 
