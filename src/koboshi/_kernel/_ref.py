@@ -237,11 +237,10 @@ class ActorRef(Address, Generic[AC]):
 
         What it returns stands for the reply and is of no other use.
         """
-        from ._reply import defer, in_hand
+        from ._reply import in_hand, take_reply
 
         _, item = in_hand()
-        reply = defer()
-        request = reply.hand_over()
+        request = take_reply()
         try:
             cell, entry = self._find(message)
             if kwargs or len(args) != entry.count:
@@ -270,6 +269,8 @@ class ActorRef(Address, Generic[AC]):
     def within(self, seconds: float | None) -> ActorRef[AC]:
         """The same address with another deadline for its calls, in seconds; None waits for ever."""
         check_within(seconds)
+        if seconds == self._within:
+            return self
         return ActorRef(self._cell, self._place, seconds)
 
     def send_after(

@@ -55,9 +55,7 @@ class ReplyTo(Generic[T]):
         """Give up the request: it is owed by nobody from here on."""
         request, self._request = self._request, None
         if request is not None:
-            bonds = request.target.bonds
-            if bonds is not None and bonds.owed is not None:
-                bonds.owed.pop(request, None)
+            _disown(request)
         return request
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,20 +86,41 @@ def defer() -> ReplyTo[Any]:
     The call fails at once, with `ActorExited`, when this actor ends before the reply is sent. For a
     cast the address is there as well and leads nowhere.
     """
+    cell, request = _deferred()
+    if request is not None:
+        cell.node.owe(cell, request)
+    return ReplyTo(request)
+
+
+def take_reply() -> Request | None:
+    """As `defer`, for who answers whatever becomes of this actor: the call in hand; None for a cast."""
+    _, request = _deferred()
+    if request is not None:
+        _disown(request)
+    return request
+
+
+def _deferred() -> tuple[Cell, Request | None]:
+    """The cell that runs now, and the call in hand, which its handler does not answer."""
     cell, item = in_hand()
-    node = cell.node
     if len(item) == 5:
         request = item[4]
         if request is None:
-            return ReplyTo(None)
+            return cell, None
     else:
         # The handler runs on its caller's stack and nobody has needed a request so far.
-        entry = item[0]
+        node, entry = cell.node, item[0]
         request = Request(cell, entry.fn, node.loop.time(), None)
         node.item = (entry.fn, (), NO_KWARGS, copy_context(), request)
     request.deferred = request.started = True
-    node.owe(cell, request)
-    return ReplyTo(request)
+    return cell, request
+
+
+def _disown(request: Request) -> None:
+    """Nobody owes the reply from here on."""
+    bonds = request.target.bonds
+    if bonds is not None and bonds.owed:
+        bonds.owed.pop(request, None)
 
 
 def time_left() -> float | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..._kernel._errors import UsageError
 from ..._kernel._reasons import Crashed
-from ..._kernel._reply import defer
+from ..._kernel._reply import defer, take_reply
 from .._failures import DurableError, RequestMismatch, is_own_fault
 from ..stores import Row, Store
 from ._actor_sealer import ActorSealer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..._kernel._cell import Cell
     from ..._kernel._reasons import ExitReason
     from ..._kernel._ref import ActorRef
-    from ..._kernel._wait import Request
     from ._actor import DurableActor
     from ._kind import Kind
 
@@ -150,7 +149,7 @@ class Activation:
         if self.kind.definition.durability != "commit":
             return self._finish_loosely(value, blob, request_id)
         if blob != self.blob:
-            self.kind.definition.codec.storable(f"the state of {self.who}", blob)
+            self.kind.definition.codec.storable("the state", self.who, blob)
         return self._join(run, value, request_id, blob, self.revision + 1)
 
     def _finish_loosely(self, value: Any, blob: bytes, request_id: str | None) -> Any:
@@ -191,8 +190,10 @@ class Activation:
             write.requests = grown(write.requests, (request_id, revision, sealed, KEEP_REPLIES))
             self.answered[request_id] = (write, value, self.question)
         if events is not None:
-            for row in events:
-                write.events = grown(write.events, row)
+            if write.events:
+                write.events.extend(events)
+            else:
+                write.events = events
         self.blob, self.revision, self.effects = blob, revision, None
         write.after = revision
         if effects is not None:
@@ -231,7 +232,7 @@ class Activation:
         return self._reply_with(write, value, is_error=is_error)
 
     def _reply_with(self, write: Write, value: Any, *, is_error: bool) -> None:
-        request: Request | None = defer().hand_over()
+        request = take_reply()
         if request is None:
             return
         if isinstance(value, Forwarded):
@@ -256,7 +257,7 @@ class Activation:
 
     def changed(self, blob: bytes) -> None:
         """Durability "snapshot": the state has changed, and is saved later."""
-        self.blob = self.kind.definition.codec.storable(f"the state of {self.who}", blob)
+        self.blob = self.kind.definition.codec.storable("the state", self.who, blob)
         self.revision += 1
         self.kind.save_later(self)
 
@@ -338,7 +339,7 @@ class Activation:
         if not isinstance(found, bytes):
             return self._reply_with(found[0], found[1], is_error=False)
         if filed.address is not None:
-            request = defer().hand_over()
+            request = take_reply()
             if request is not None:
                 self.kind.relays.start(filed.address, request)
             return None

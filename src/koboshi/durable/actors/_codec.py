@@ -50,23 +50,27 @@ class Codec:
             self.decode = msgspec.msgpack.Decoder(type).decode
             self.plain = msgspec.msgpack.decode
 
-    def storable(self, what: str, blob: bytes) -> bytes:
+    def storable(self, what: str, who: object, blob: bytes) -> bytes:
         """What `encode` gave, when it may be stored: it is small enough, and `decode` will take it.
 
         Encoding does not look at declared types, so a field of a wrong type would be found by the next program that
         reads it, when nothing can be done about it any more. Protobuf messages check fields when these are set.
 
+        Args:
+            what, who: for errors: "the state", and whose.
+
         Raises:
             PayloadTooLarge: it is too large.
             UsageError: it is not of the declared type.
         """
-        within_limit(what, blob)
+        if len(blob) > LIMIT:
+            within_limit(f"{what} of {who}", blob)
         if self.name != "protobuf":
             try:
                 self.decode(blob)
             except msgspec.MsgspecError as error:
                 raise UsageError(
-                    f"{what} does not fit {type_name(self.type)}: {error}; nothing was recorded"
+                    f"{what} of {who} does not fit {type_name(self.type)}: {error}; nothing was recorded"
                 ) from None
         return blob
 

@@ -116,19 +116,22 @@ class DurableRef(Past[A_co], Generic[A_co]):
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = None if self._within is None else began + self._within
-        sends, delay = 0, _FIRST_DELAY
+        # As it was given while no time is lost: calls of one length share a timer.
+        left, sends, delay = self._within, 0, _FIRST_DELAY
         while True:
             kind = self._definition.live
             # Again only with a look whether it has ended: its kind hears of that a moment later than its callers.
             found: Activation | ActorRef[Kind] | None
             found = None if kind is None or sends else kind.active.get(self.key)
+            has_waited = found is None
             try:
                 if found is None:
                     found = await self._found(message, began, deadline)
                 if isinstance(found, ActorRef):
                     return cast("R", await self._routed(found, "call", message, deadline, args, kwargs))
                 found.used = found.kind.tick
-                left = None if deadline is None else max(0.0, deadline - loop.time())
+                if has_waited and deadline is not None:
+                    left = max(0.0, deadline - loop.time())
                 if self._request is None:
                     return await found.ref.within(left).call(message, *args, **kwargs)
                 return cast("R", await self._with_id(found, left, message, args, kwargs))

@@ -72,11 +72,12 @@ else:
 class EventType:
     """One class of events as it is stored, and what it makes of a state."""
 
-    __slots__ = ("cls", "codec", "encode", "fold", "name", "upcasters", "version")
+    __slots__ = ("cls", "codec", "encode", "fold", "label", "name", "upcasters", "version")
 
     def __init__(self, cls: type[Any], name: str, fold: Fold[Any, Any]) -> None:
         self.cls = cls
         self.name = name
+        self.label = f"the event {name}"
         self.version = fold.version
         self.upcasters = fold.upcasters
         self.fold = fold.fn

@@ -30,15 +30,15 @@ S = TypeVar("S")
 class EventActivation(Activation):
     """The activation of an event-sourced actor: a write carries its turns' events, and now and then a snapshot."""
 
-    __slots__ = ("_every", "_rows", "_snapshot", "_snapshot_at", "_sync", "before", "emitted")
+    __slots__ = ("_emitted", "_every", "_rows", "_snapshot", "_snapshot_at", "_sync", "before")
 
     def __init__(self, kind: Kind, *args: Any) -> None:
         super().__init__(kind, *args)
         # The state after the last turn, which a refused one goes back to.
         self.before: Any = None
-        # What the turn in hand has emitted, with the revisions.
-        self.emitted: list[tuple[int, Any]] = []
+        # What the turn in hand has emitted, as rows; and with the revisions, for projections in its transaction.
         self._rows: list[Row] = []
+        self._emitted: list[tuple[int, Any]] = []
         self._every = kind.definition.snapshot_every_events
         self._sync = kind.definition.sync
         # The revision of the last snapshot, and one that the next write takes along: its revision and its bytes.
@@ -54,34 +54,41 @@ class EventActivation(Activation):
 
     def record(self, kind: EventType, event: Any) -> None:
         """Add an event to the turn in hand."""
-        revision = self.revision + len(self.emitted) + 1
-        blob = kind.codec.storable(f"the event {kind.name} of {self.who}", kind.encode(event))
-        self._add(revision, kind.name, kind.version, blob)
-        self.emitted.append((revision, event))
+        revision = self.revision + len(self._rows) + 1
+        blob = kind.codec.storable(kind.label, self.who, kind.encode(event))
+        self._rows.append(self._row(revision, kind.name, kind.version, blob))
+        if self._sync:
+            self._emitted.append((revision, event))
 
-    def _add(self, revision: int, type: str, version: int, blob: bytes) -> None:
+    @property
+    def has_emitted(self) -> bool:
+        """Whether the turn in hand has emitted anything."""
+        return bool(self._rows)
+
+    def _row(self, revision: int, type: str, version: int, blob: bytes) -> Row:
         number = event_number(revision, type, version, "msgpack")
         sealed, key_id = self.sealer.seal(self.who, "event", number, blob)
-        self._rows.append((*self.who, revision, type, version, sealed, "msgpack", key_id))
+        return (*self.who, revision, type, version, sealed, "msgpack", key_id)
 
     def finish(self, run: Any, value: Any, request_id: str | None) -> Any:
         """See `Activation.finish`: only what was emitted can have changed the state."""
         actor: Any = self.actor
         blob = actor._kb_comparable()
-        emitted = self.emitted
-        if not emitted and blob != self.blob:
+        rows, self._rows = self._rows, []
+        if not rows and blob != self.blob:
             raise UsageError(f"{run.__qualname__} has changed the state of {self.who}; emit an event instead")
-        if not emitted and self.effects is None and request_id is None and self.consuming is None:
+        if not rows and self.effects is None and request_id is None and self.consuming is None:
             return value if self.is_clean else self.hold(value)
-        if emitted:
-            for sync in self._sync:
-                self.effect().added.append(sync(self.who, emitted))
-            revision = self.revision + len(emitted)
-            self.emitted = []
+        if rows:
+            revision = self.revision + len(rows)
+            if self._sync:
+                for sync in self._sync:
+                    self.effect().added.append(sync(self.who, self._emitted))
+                self._emitted = []
         else:
             # What a turn records has the revision as its number, so it needs one of its own.
             revision = self.revision + 1
-            self._add(revision, TURN, 1, b"")
+            rows = [self._row(revision, TURN, 1, b"")]
         effects = self.effects
         if revision - self._snapshot_at >= self._every or (effects is not None and effects.tags is not None):
             state = within_limit(
@@ -89,12 +96,11 @@ class EventActivation(Activation):
             )
             self._snapshot, self._snapshot_at = (revision, state), revision
         self.before = actor._kb_value
-        rows, self._rows = self._rows, []
         return self._join(run, value, request_id, blob, revision, rows)
 
     def dropped(self) -> tuple[str, int] | None:
         """See `Activation.dropped`."""
-        self.emitted, self._rows = [], []
+        self._rows, self._emitted = [], []
         return super().dropped()
 
     def stored(self, write: Write) -> tuple[Any, ...] | None:
@@ -209,7 +215,7 @@ class EventSourced(DurableActor[S]):
     def _kb_encoded(self) -> bytes:
         """See `DurableActor`: asked after a query, which must not have emitted anything."""
         activation = cast("EventActivation | None", self._kb_activation)
-        has_emitted = activation is not None and activation.emitted
+        has_emitted = activation is not None and activation.has_emitted
         return self._kb_comparable() + (b"emitted" if has_emitted else b"")
 
     def _kb_restore(self, blob: bytes) -> None:

@@ -70,6 +70,9 @@ class Connection(Protocol):
         ...
 
 
+_DONE = Outcome(None, None)
+
+
 class _BadOperation(Exception):
     """An operation failed by its own fault; the cause says how."""
 
@@ -132,8 +135,9 @@ def _count(connection: Connection, session: Session, host: str, write: int, *, t
 def _together(
     connection: Connection, session: Session, operations: Sequence[Operation[Any]]
 ) -> list[Outcome]:
-    if len(operations) == 1:
-        return _single(connection, session, operations[0])
+    kinds = {type(each) for each in operations}
+    if len(kinds) == 1:
+        return _of_one_kind(connection, session, kinds.pop(), operations)
     found: list[Outcome | None] = [None] * len(operations)
     order = sorted(range(len(operations)), key=lambda index: operations[index].rank)
     for kind, each in itertools.groupby(order, key=lambda index: type(operations[index])):
@@ -149,13 +153,16 @@ def _together(
     return [each for each in found if each is not None]
 
 
-def _single(connection: Connection, session: Session, operation: Operation[Any]) -> list[Outcome]:
+def _of_one_kind(
+    connection: Connection, session: Session, kind: type[Operation[Any]], operations: Sequence[Operation[Any]]
+) -> list[Outcome]:
     try:
-        return [Outcome(type(operation).perform_all(session, [operation])[0], None)]
+        values = kind.perform_all(session, operations)
     except Exception as error:
         if connection.is_to_blame(error):
             raise
         raise _BadOperation from error
+    return [_DONE if value is None else Outcome(value, None) for value in values]
 
 
 def _one_by_one(

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from ._sql_dialect import Dialect
 from ._sql_url import SqlURL
+from ._switching import begin_quick_turns, end_quick_turns
 
 __all__ = ["AsyncLink", "Link", "ThreadLink", "open_link"]
 
@@ -146,9 +147,13 @@ class ThreadLink:
 
     async def call(self, work: Callable[[sa.Connection, Touch], T]) -> T:
         """See `Link.call`."""
-        result = await asyncio.get_running_loop().run_in_executor(
-            self._thread, work, self._connection, lambda: None
-        )
+        begin_quick_turns()
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(
+                self._thread, work, self._connection, lambda: None
+            )
+        finally:
+            end_quick_turns()
         self.used = True
         return result
 

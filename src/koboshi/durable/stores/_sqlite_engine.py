@@ -30,6 +30,7 @@ from ._host_lock import HostLock
 from ._operation import Operation, Outcome
 from ._sqlite import SqliteConnection
 from ._sqlite_file import check_place, create_file, prepare
+from ._switching import begin_quick_turns, end_quick_turns
 
 __all__ = ["Connect", "MemoryEngine", "SqliteEngine", "place_of_host"]
 
@@ -249,6 +250,7 @@ class SqliteEngine:
 
     def commit(self, operations: Sequence[Operation[Any]], done: Done) -> None:
         """See `Engine.commit`."""
+        begin_quick_turns()
         self._queue.put((operations, told_in_real_time(asyncio.get_running_loop(), done)))
 
     def lost_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[str]:
@@ -298,6 +300,7 @@ class SqliteEngine:
                 outcomes = [Outcome(None, OutcomeUnknown(self._path, repr(error))) for _ in operations]
                 del error
             self._post(loop, done, outcomes)
+            end_quick_turns()
             del work, operations, done, outcomes  # the queue may be silent for long
         try:
             file.close()

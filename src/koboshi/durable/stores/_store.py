@@ -24,6 +24,8 @@ Done = Callable[[Any, "Exception | None"], None]
 
 #: Seconds for which a host that is not heard of keeps what it has claimed.
 LEASE = 15.0
+# Operations under way from which they are two groups in turn: below that the commit itself is what takes time.
+_TWO_GROUPS = 256
 # Operations that may wait for the database before they are refused.
 QUEUE_LIMIT = 65_536
 # A query is answered from memory only until this share of the lease is over: clocks may run at other speeds.
@@ -202,11 +204,17 @@ class Store:
         """Run a function of a session; it may be run again after a rollback."""
         return await self.run(Change(write))
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, told: int = 0) -> None:
+        """Have what waits committed; `told` operations more are about to ask again, or not."""
         self._scheduled = False
         if self._busy or not self._waiting:
             return
         group, self._waiting = self._waiting, []
+        asking = len(group) + told
+        if asking >= _TWO_GROUPS:
+            # While one half is committed, whoever was told of the other asks for the next.
+            half = (asking + 1) // 2
+            group, self._waiting = group[:half], group[half:]
         self._busy = True
         for operation, _ in group:
             operation.seal()
@@ -221,6 +229,8 @@ class Store:
 
     def _committed(self, dones: list[Done], outcomes: list[Outcome]) -> None:
         self._busy = False
+        if len(outcomes) + len(self._waiting) >= _TWO_GROUPS:
+            self._hand_over(len(outcomes))
         # What is asked for by those who are told now is one group: they run before what is called soon here.
         self._scheduled = True
         for done, (value, error) in zip(dones, outcomes, strict=True):

@@ -17,7 +17,7 @@ from ..._kernel._errors import StartError, UsageError
 from ..._kernel._message import MARK, message
 from ..._kernel._reasons import Down, FailedToStart, Shutdown, as_reason
 from ..._kernel._ref import ActorRef
-from ..._kernel._reply import defer
+from ..._kernel._reply import take_reply
 from ..._kernel._wait import Request
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._restart import Backoff, backoff_of
@@ -161,7 +161,7 @@ class CheckoutPool(Workers):
         worker = self.lend_free(cell, token)
         if worker is not None:
             return worker
-        desk, request = self._desk, defer().hand_over()
+        desk, request = self._desk, take_reply()
         if request is None:
             pass  # nobody waits for the answer
         elif desk.may_grow:
