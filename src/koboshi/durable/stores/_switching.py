@@ -1,9 +1,9 @@
 """How soon a writer thread gets its turn beside a busy event loop.
 
 A thread that wants the global lock waits for the interpreter's switch interval, 5 ms by default, before it asks for
-it, and a driver gives the lock up around every step of a statement. So beside a loop that works for some milliseconds at
-a time a group waited for the end of that at most of its statements, and the two hardly worked at the same time. The
-interval is short while a group is in hand, and only then.
+it, and a driver gives the lock up around every step of a statement. So beside a loop that works for some milliseconds
+at a time a group waited for the end of that at most of its statements, and the two hardly worked at the same time.
+The interval is short while a group is in hand, and only then.
 """
 
 from __future__ import annotations
