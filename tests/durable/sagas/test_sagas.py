@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -176,6 +176,58 @@ def test_an_event_of_another_type_is_named_and_the_wait_can_be_repeated(store: K
         "the event 'paid' of Careful/a was sent as something that is no Paid: Expected `object`, got `str`; "
         "send a Paid, or catch this error and wait again, then Paid(cents=5)"
     ) == within(lambda: kb.sagas(Careful, store=store), work)
+
+
+class Declared(kb.Saga[None, str]):
+    events: ClassVar[dict[str, Any]] = {"paid": Paid, "note": None | str}
+
+    async def run(self, _: None) -> str:
+        await self.step("book", undoable, undo=undoable)
+        note = await self.wait_event("note")
+        return f"{note}, {await self.wait_event('paid')}"
+
+
+async def undoable(*_: Any) -> None:
+    world.append("step")
+
+
+def test_an_event_that_is_declared_is_refused_where_it_is_sent_and_its_saga_does_not_hear_of_it(
+    store: KeptStore,
+) -> None:
+    async def work(sagas: kb.Sagas[None, str]) -> str:
+        ref = await sagas.start(None, id="a")
+        with pytest.raises(
+            kb.UsageError, match=r"the event 'paid' does not fit Paid: .*nothing was recorded"
+        ):
+            await ref.signal("paid", "five")
+        with pytest.raises(kb.UsageError, match="Declared takes the events 'paid', 'note', got 'payed'"):
+            await ref.signal("payed", Paid(5))
+        with pytest.raises(kb.UsageError, match="the event 'paid' cannot be stored"):
+            await ref.signal("paid", object())
+        await ref.signal("note")
+        await ref.signal("paid", Paid(5))
+        return await ref.result(5.0)
+
+    assert "None, Paid(cents=5)" == within(lambda: kb.sagas(Declared, store=store), work)
+    assert ["step"] == world
+
+
+def test_waiting_for_what_is_not_declared_is_a_mistake(store: KeptStore) -> None:
+    class Otherwise(Declared):
+        async def run(self, _: None) -> str:
+            with pytest.raises(kb.UsageError, match="takes the events 'paid', 'note', got 'payed'"):
+                await self.wait_event("payed")
+            with pytest.raises(kb.UsageError, match="declares the event 'paid' as Paid, and waits for int"):
+                await self.wait_event("paid", int)
+            return "done"
+
+    async def work(sagas: kb.Sagas[None, str]) -> str:
+        return await (await sagas.start(None)).result(5.0)
+
+    assert "done" == within(lambda: kb.sagas(Otherwise, store=store), work)
+    Otherwise.events = {"paid": list[int] | set[int]}
+    with pytest.raises(kb.UsageError, match="cannot be stored"):
+        kb.sagas(Otherwise, store=store)
 
 
 def test_the_timeout_of_an_event_goes_on_while_the_program_is_down(store: KeptStore) -> None:

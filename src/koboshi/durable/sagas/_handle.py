@@ -157,12 +157,15 @@ class SagaRef(Generic[R]):
 
         Raises:
             UnknownSaga: it was never started.
+            UsageError: the saga declares `events`, and the value is not of the type of that one, or it is none of
+                them. The saga does not hear of it.
         """
         ref = self._ref if id is None else self._ref.request(id)
+        what, codec = f"the event {name!r}", self._spec.event(name)
         try:
-            blob = within_limit(f"the event {name!r}", msgspec.msgpack.encode(value))
+            blob = codec.storable(what, codec.encode(value))
         except TypeError as error:
-            raise UsageError(f"the event {name!r} cannot be stored: {error}") from None
+            raise UsageError(f"{what} cannot be stored: {error}") from None
         return await ref.call(Instance.signal, name, blob)
 
     async def cancel(self) -> bool:
@@ -323,6 +326,8 @@ def sagas(
     whole("max_interruptions", max_interruptions, 0)
     types = codec_of(input), codec_of(result)
     spec = Spec(target, cls, *types, undo_retries, undo_backoff, max_interruptions)
+    for name in spec.events:
+        spec.event(name)
     actors = durable(
         child(Instance, spec),
         store=store,

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import random as randomness
 import uuid as uuids
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 import msgspec
@@ -17,7 +17,7 @@ from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from .._retry import RETRY
 from ..actors._actor import DurableActor
-from ..actors._codec import Codec, _hints, codec_of, within_limit
+from ..actors._codec import Codec, _hints, type_name, within_limit
 from ..actors._identity import checked_name
 from ._attempts import attempt_begins, sleep_until
 from ._failing import NO_EVENT, UNKNOWN, error_of, failure_of
@@ -52,6 +52,9 @@ class Saga(Generic[I, R]):
 
     #: Errors of steps that `run` gets as themselves; all others are `StepFailed`. They are answers: not retried.
     errors: ClassVar[tuple[type[Exception], ...]] = ()
+
+    #: The events that it takes, by name, with the type of each. If there are any, `signal` refuses all others.
+    events: ClassVar[Mapping[str, Any]] = {}
 
     _kb_runner: Runner | None = None
 
@@ -224,17 +227,17 @@ class Saga(Generic[I, R]):
         An event that came before is taken at once; each is taken once, in the order in which they came.
 
         Args:
-            type: what it is (default: plain values as they come).
+            type: what it is (default: as it is declared in `events`, or else plain values as they come).
             timeout: seconds, by the database's clock, also across restarts (default None: for ever).
 
         Raises:
             EventTimeout: it did not come in time.
             msgspec.ValidationError: it came, and is of another type; it is taken, and the next may be waited for.
+                Not of one that is declared in `events`: that is refused where it is sent.
+            UsageError: `events` declares others, or another type.
         """
         runner = await self._kb_on("wait_event")
-        checked_name("event's name", name, 128)
-        if "#" in name:
-            raise UsageError(f"an event's name is without '#', got {name!r}")
+        codec = runner.spec.event(name, type)
         seconds("timeout", timeout, none=True)
 
         async def execute(operation: Operation) -> None:
@@ -250,9 +253,9 @@ class Saga(Generic[I, R]):
         if ended.failure is not None:
             raise error_of(ended.failure, name, runner.who, self.errors)
         try:
-            return codec_of(type).decode(ended.value)
+            return codec.decode(ended.value)
         except msgspec.ValidationError as misfit:
-            wanted = getattr(type, "__name__", type)
+            wanted = type_name(codec.type)
             raise msgspec.ValidationError(
                 f"the event {name!r} of {runner.who} was sent as something that is no {wanted}: {misfit}; "
                 f"send a {wanted}, or catch this error and wait again"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..._kernel._errors import UsageError
 from ..._supervision._restart import Backoff
-from ..actors._codec import Codec
+from ..actors._codec import Codec, codec_of, type_name
+from ..actors._identity import checked_name
 from ._failing import Declared
 
 if TYPE_CHECKING:
@@ -38,6 +40,39 @@ class Spec:
         """The errors that come to `run` as themselves."""
         declared: Declared = self.cls.errors
         return declared
+
+    @property
+    def events(self) -> Mapping[str, Any]:
+        """The types of the events that are declared, by name."""
+        declared: Mapping[str, Any] = self.cls.events
+        return declared
+
+    def event(self, name: str, type: Any = Any) -> Codec:
+        """How an event of that name is stored.
+
+        Args:
+            type: what whoever asks takes it for, if that is said.
+
+        Raises:
+            UsageError: it is declared as something else, or others are and it is not.
+        """
+        checked_name("event's name", name, 128)
+        if "#" in name:
+            raise UsageError(f"an event's name is without '#', got {name!r}")
+        if not self.events:
+            return codec_of(type)
+        if name not in self.events:
+            known = ", ".join(map(repr, self.events))
+            raise UsageError(
+                f"{self.cls.__qualname__} takes the events {known}, got {name!r}; add it to its `events`"
+            )
+        declared = self.events[name]
+        if type is not Any and type != declared:
+            raise UsageError(
+                f"{self.cls.__qualname__} declares the event {name!r} as {type_name(declared)}, and waits for "
+                f"{type_name(type)}; leave the type of wait_event out, or change `events`"
+            )
+        return codec_of(declared)
 
     def made(self, runner: Runner) -> Any:
         """A new object of the class, which runs by that runner."""
