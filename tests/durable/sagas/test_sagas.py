@@ -197,7 +197,7 @@ def test_an_event_that_is_declared_is_refused_where_it_is_sent_and_its_saga_does
     async def work(sagas: kb.Sagas[None, str]) -> str:
         ref = await sagas.start(None, id="a")
         with pytest.raises(
-            kb.UsageError, match=r"the event 'paid' does not fit Paid: .*nothing was recorded"
+            kb.UsageError, match=r"the event 'paid' of Declared/a does not fit Paid: .*nothing was recorded"
         ):
             await ref.signal("paid", "five")
         with pytest.raises(kb.UsageError, match="Declared takes the events 'paid', 'note', got 'payed'"):

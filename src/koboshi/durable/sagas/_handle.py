@@ -163,7 +163,7 @@ class SagaRef(Generic[R]):
         ref = self._ref if id is None else self._ref.request(id)
         what, codec = f"the event {name!r}", self._spec.event(name)
         try:
-            blob = codec.storable(what, codec.encode(value))
+            blob = codec.storable(what, self._ref.who, codec.encode(value))
         except TypeError as error:
             raise UsageError(f"{what} cannot be stored: {error}") from None
         return await ref.call(Instance.signal, name, blob)
