@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 import pytest
@@ -128,6 +128,46 @@ async def test_a_plain_actor_keeps_its_states_with_history(store: str) -> None:
         assert await counters["c"].fork("d", at=2) == 2
         assert await counters["d"].call(Counting.add, 5) == 16
         assert [1, 11, 16] == [each.event for each in await counters["d"].history()]
+
+
+class Forking(kb.DurableActor[int]):
+    kinds: ClassVar[list[kb.Durable[Any]]]
+
+    @kb.message
+    async def add(self, n: int, to: str = "", fails: bool = False) -> int:
+        self.state += n
+        found = await self.kinds[0][self.key].fork(to) if to else self.state
+        if fails:
+            raise kb.Refused("no")
+        return found
+
+    @kb.query
+    def total(self) -> int:
+        return self.state
+
+
+async def test_a_fork_within_a_turn_is_of_what_was_committed_before_and_stays_when_that_fails(
+    store: str,
+) -> None:
+    kind = kb.durable(Forking, store=store, history=True)
+    Forking.kinds = [kind]
+    async with kb.Supervisor(kind.child()):
+        assert 1 == await kind["c"].call(Forking.add, 1)
+        assert 1 == await kind["c"].call(Forking.add, 10, "d")
+        with pytest.raises(kb.Refused):
+            await kind["c"].call(Forking.add, 100, "e", True)
+
+        assert [11, 1, 11] == [await kind[key].call(Forking.total) for key in "cde"]
+
+
+async def test_a_past_beyond_all_numbers_is_empty_and_of_all_is_all(store: str) -> None:
+    counters = kb.durable(Counting, store=store, history=True)
+    async with kb.Supervisor(counters.child()):
+        await counters["c"].call(Counting.add, 1)
+        assert [] == await counters["c"].history(after=2**70)
+        assert 1 == len(await counters["c"].history(limit=2**70))
+        with pytest.raises(kb.NoSuchRevision, match="0 to 1"):
+            await counters["c"].as_of(2**70)
 
 
 async def test_a_plain_actor_without_history_says_what_to_do(store: str) -> None:

@@ -93,6 +93,48 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+async def test_what_was_made_by_half_for_want_of_space_is_made_once_there_is_some(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    path, ballast, refusals = disk / "rows", disk / "ballast", []
+
+    async def make() -> str:
+        try:
+            table = await otp.DiskTable[Any].open(path)
+        except otp.TableFileError as error:
+            return str(error)
+        await table.sync()
+        return ""
+
+    try:
+        for left in range(0, 32_768, 4_096):
+            path.unlink(missing_ok=True)
+            found = os.statvfs(disk)
+            ballast.write_bytes(b"x" * (found.f_bavail * found.f_frsize - left))
+            refusals.append(await as_process(make))
+            ballast.unlink()
+            assert [] == await reopened(path)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+    assert refusals[0].endswith("database or disk is full")
+    assert {refusals[0], ""} == set(refusals)
+
+
+async def test_another_programs_database_of_one_page_is_refused_and_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIEW one AS SELECT 1")
+    before = path.read_bytes()
+    with pytest.raises(otp.NotATableFile, match="another program"):
+        await reopened(path)
+
+    assert before == path.read_bytes()
+
+
 async def test_what_is_no_file_or_may_not_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(otp.TableFileError):
         await reopened(tmp_path / "nowhere" / "rows")

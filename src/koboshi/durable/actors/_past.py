@@ -45,6 +45,8 @@ A_co = TypeVar("A_co", covariant=True)
 S = TypeVar("S")
 
 _KEY = ("system_name", "actor_type", "actor_key")
+# The largest number that every database takes.
+_MOST = 2**63 - 1
 #: What is read of an event, in this order.
 PAST = ("seq", "event_type", "schema_version", "payload", "codec", "key_id", "recorded_at")
 _ROWS = Select(
@@ -255,7 +257,7 @@ class Past(Generic[A_co]):
         definition, who = self._definition, self.who
 
         def read(session: Session) -> tuple[list[Row], bytes | None]:
-            rows = session.fetch(_FEW, *who, after, limit)
+            rows = session.fetch(_FEW, *who, min(after, _MOST), min(limit, _MOST))
             return rows, data_key_of(session, who, needed=any(row[5] == BY_DATA_KEY for row in rows))
 
         rows, data_key = await store.read(read, steady=True)
@@ -269,7 +271,8 @@ class Past(Generic[A_co]):
         """Make another actor out of this one's past up to a revision (default: all of it); gives that revision.
 
         What has happened is copied in one transaction, with places of its own in the order of commits, and where
-        the kind has keys sealed with a data key of its own: it stays when this one is erased.
+        the kind has keys sealed with a data key of its own: it stays when this one is erased. In a turn it copies at
+        once what was committed before, without what the turn has changed, and stays when the turn fails.
 
         Raises:
             ActorExists: the key is taken; nothing was changed.

@@ -140,6 +140,9 @@ class TableFile:
         if len(head) < _HEAD or head[:16] != _MAGIC:
             raise NotATableFile(self.path, f"it begins with {head[:16]!r}, so it is no table file")
         (application,) = struct.unpack_from(">I", head, 68)
+        # The first transaction undone for want of space leaves a head that names nobody, and one page with no table.
+        (page,) = struct.unpack_from(">H", head, 16)
+        half_made = half_made or os.path.getsize(self.path) == (65_536 if page == 1 else page)
         if application != APPLICATION and not (application == 0 and half_made):
             raise NotATableFile(self.path, "it is the database of another program")
 
