@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.durable.changes import until
 
+import koboshi as kb
 from koboshi.durable.stores._tables import SCHEMA_VERSION, TABLES
 
 pytestmark = pytest.mark.slow
@@ -49,6 +53,60 @@ def test_a_file_is_made_and_looked_at(tmp_path: Path) -> None:
     )
     path.touch()
     check_both_verbs(f"sqlite:///{path}")
+
+
+class Plain(kb.DurableActor[int]):
+    @kb.message
+    def fail(self) -> None:
+        raise ValueError("no")
+
+    @kb.message
+    def count(self) -> None:
+        self.state += 1
+
+
+@kb.task
+def nothing() -> None: ...
+
+
+async def leave_some(url: str) -> None:
+    """Tasks, a dead letter and an actor with a data key."""
+    queue = kb.Queue("mails", store=url)
+    ring = kb.KeyRing({"2026": b"k" * 32}, current="2026")
+    plain = kb.durable(Plain, store=url, keys=ring, max_attempts=1)
+    async with kb.Supervisor(queue.producer(), plain.child()):
+        await queue.put(nothing)
+        await (await queue.put(nothing)).cancel()
+        await plain["a"].call(Plain.count)
+        await plain["a"].put(Plain.fail)
+        await until(lambda: plain.statistics().dead_letters, plain)
+
+
+def check_what_is_there(url: str) -> None:
+    asyncio.run(leave_some(url))
+    said = koboshi("check", url).stdout.splitlines()
+    found = json.loads(koboshi("check", "--json", url).stdout)
+
+    assert [
+        "tasks of mails: cancelled 1, ready 1",
+        "dead letters of default/Plain: 1",
+        "data keys sealed with: 2026 1",
+    ] == said[-3:]
+    assert {"mails": {"cancelled": 1, "ready": 1}} == found["tasks"]
+    assert ({"default/Plain": 1}, {"2026": 1}) == (found["dead_letters"], found["data_keys"])
+    assert (True, [], 2) == (found["usable"], found["missing"], found["counts"]["kb_task"])
+
+
+def test_what_an_operator_wants_to_know_of_a_file(tmp_path: Path) -> None:
+    check_what_is_there(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_what_an_operator_wants_to_know_of_postgresql(postgres_url: str) -> None:
+    check_what_is_there(postgres_url)
+
+
+def test_what_an_operator_wants_to_know_of_mariadb(mariadb_url: str) -> None:
+    check_what_is_there(mariadb_url)
 
 
 def test_the_tables_of_postgresql_are_made_and_looked_at(postgres_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -41,14 +42,19 @@ def migrate(url: str) -> None:
 
 @db.command()
 @click.argument("url")
-def check(url: str) -> None:
-    """Say the version of the tables at URL, what is missing, and how many rows each has; changes nothing.
+@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
+def check(url: str, as_json: bool) -> None:
+    """Say what is at URL: the version of the tables, what is missing and how many rows each has, tasks by queue and
+    state, messages that could not be handled, and which keys seal the data keys of actors. Changes nothing.
 
-    The status is 1 when this koboshi cannot use them as they are.
+    The status is 1 when this koboshi cannot use the tables as they are.
     """
     report = _done(check_store(url))
-    for line in _lines(report):
-        click.echo(line)
+    if as_json:
+        click.echo(json.dumps({**report._asdict(), "usable": report.usable}))
+    else:
+        for line in _lines(report):
+            click.echo(line)
     if not report.usable:
         sys.exit(1)
 
@@ -67,7 +73,14 @@ def _lines(report: StoreReport) -> list[str]:
         f"version: {report.version}, needed: {report.needed}{advice}",
         f"missing: {', '.join(report.missing) or 'nothing'}",
         *(f"{name}: {count}" for name, count in report.counts.items()),
+        *(f"tasks of {queue}: {_listed(states)}" for queue, states in report.tasks.items()),
+        *(f"dead letters of {kind}: {count}" for kind, count in report.dead_letters.items()),
+        *([f"data keys sealed with: {_listed(report.data_keys)}"] if report.data_keys else []),
     ]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _done(work: Coroutine[Any, Any, T]) -> T:

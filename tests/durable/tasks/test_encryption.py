@@ -244,8 +244,10 @@ async def test_keys_are_rotated_in_the_store_while_tasks_wait_and_are_kept(file:
         )
     rotating = kb.Queue("q", store=url, keys=both())
     async with kb.Supervisor(rotating.producer()):
+        before = await rotating.keys_in_use()
         done = await rotating.rotate_keys(portion=2)
         again = await rotating.rotate_keys(portion=2)
+        after = await rotating.keys_in_use()
     new_only = kb.Queue("q", store=url, keys=kb.KeyRing({"new": NEW}, current="new", allow_plain=False))
     async with kb.Supervisor(new_only.child(workers=1)):
         await new_only.resume()
@@ -256,6 +258,8 @@ async def test_keys_are_rotated_in_the_store_while_tasks_wait_and_are_kept(file:
             await new_only.job(work.complain, "dead").result(timeout=30.0)
 
     # The arguments of three tasks and of what follows the batch, a result, and a report.
+    assert {"old": 6} == before
+    assert {"new": 6} == after
     assert kb.KeyRotation(6, 0, ()) == done
     assert kb.KeyRotation(0, 0, ()) == again
     assert ["x, x", "y, y", "z, z"] == results
@@ -302,6 +306,10 @@ async def test_rotation_needs_keys_and_says_so(file: Path) -> None:
     async with kb.Supervisor(queue.producer()):
         with pytest.raises(kb.UsageError, match=r"<Queue 'q' .* has no keys; pass keys=kb.KeyRing\(...\)"):
             await queue.rotate_keys()
+        assert {} == await queue.keys_in_use()
+        for _ in range(3):
+            await queue.put(work.say, "x")
+        assert {None: 3} == await queue.keys_in_use()
 
 
 def test_keys_are_a_key_ring() -> None:

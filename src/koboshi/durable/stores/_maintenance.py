@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from ..._kernel._errors import UsageError
 from .._failures import StoreUnavailable, StoreUnusable
 from ._open import check_url
-from ._report import StoreReport, missing_of
+from ._report import StoreReport, report_of
 from ._sql_url import SERVERS, check_extra, parse_url
 from ._sqlite_file import check_place, create_file, prepare, schema_version
 from ._tables import SCHEMA_VERSION, TABLES
@@ -95,5 +95,4 @@ def _look(connection: sqlite3.Connection, path: str) -> StoreReport:
         for name in names
         if name in TABLES
     }
-    counts = {name: int(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in found}
-    return StoreReport(f"sqlite:///{path}", version, SCHEMA_VERSION, missing_of(found), counts)
+    return report_of(f"sqlite:///{path}", version, SCHEMA_VERSION, found, connection.execute)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from .._failures import ForeignStore, WrongSchemaVersion
-from ._report import StoreReport, missing_of
+from ._report import StoreReport, report_of
 from ._sql_dialect import Dialect, Statement
 from ._sql_url import SqlURL
 from ._tables import MIGRATIONS, SCHEMA_VERSION, TABLES
@@ -133,9 +133,4 @@ def report(connection: sa.Connection, dialect: Dialect, url: SqlURL) -> StoreRep
     """What is there; only reads."""
     version = schema_version(connection, dialect, url)
     found = catalogue(connection, dialect)
-    counts = {
-        name: int(connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one())
-        for name in TABLES
-        if name in found
-    }
-    return StoreReport(url.shown, version, SCHEMA_VERSION, missing_of(found), counts)
+    return report_of(url.shown, version, SCHEMA_VERSION, found, connection.exec_driver_sql)

@@ -24,7 +24,7 @@ from ._look import Discard, Requeue, TaskInfo, TaskState
 from ._options import PutOptions
 from ._plan import Plan
 from ._putting import Putting, checked
-from ._reseal import reseal
+from ._reseal import keys_in_use, reseal
 from ._runner import Runner
 from ._schedule import Scheduled
 from ._statistics import QueueStatistics, statistics_of
@@ -204,6 +204,13 @@ class Queue(Putting):
         if not self._plan.vault.has_keys:
             raise UsageError(f"{self!r} has no keys; pass keys=kb.KeyRing(...)")
         return await reseal(self._live().store, self.name, self._plan.vault, portion)
+
+    async def keys_in_use(self) -> dict[str | None, int]:
+        """How many values that the store has of this queue each key seals: arguments, results and reports.
+
+        None: not encrypted. A key that seals none can go from `keys`. All of the queue is read for it, in portions.
+        """
+        return await keys_in_use(self._live().store, self.name)
 
     async def pause(self) -> None:
         """Have no program begin further tasks of this queue until `resume`. Those that run go on.

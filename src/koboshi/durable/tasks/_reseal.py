@@ -6,6 +6,7 @@ As with actors a value that does not open is left as it is and named; the others
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -13,9 +14,9 @@ from .._failures import Corrupted
 from ..actors._rotation import KeyRotation
 from ..stores import Row, Select, Session, Store
 from ..stores._tables import TASK, TASK_BATCH
-from ._vault import Vault
+from ._vault import Vault, key_of
 
-__all__ = ["reseal"]
+__all__ = ["keys_in_use", "reseal"]
 
 _TASKS = Select(
     "SELECT task_id, state, token, function_name, payload, result, report FROM kb_task "
@@ -47,6 +48,25 @@ async def reseal(store: Store, queue: str, vault: Vault, most: int) -> KeyRotati
             after, sealed, problems = await store.change(portion)
             rotation = rotation.with_portion(sealed, problems)
     return rotation
+
+
+async def keys_in_use(store: Store, queue: str, most: int = 1_000) -> dict[str | None, int]:
+    """How many values of a queue each key seals; None: not encrypted."""
+    found: Counter[str | None] = Counter()
+    # What is behind these columns is sealed where there are keys.
+    for query, first in ((_TASKS, 4), (_BATCHES, 2)):
+        after: str | None = ""
+        while after is not None:
+            rows = await store.read(
+                functools.partial(_portion, query=query, queue=queue, after=after, most=most)
+            )
+            found.update(key_of(value) for row in rows for value in row[first:] if value is not None)
+            after = rows[-1][0] if rows else None
+    return dict(found)
+
+
+def _portion(session: Session, query: Select, queue: str, after: str, most: int) -> list[Row]:
+    return session.fetch(query, queue, after, most)
 
 
 def _reseal_tasks(session: Session, queue: str, vault: Vault, after: str, most: int) -> _Portion:

@@ -14,7 +14,7 @@ from ..actors._identity import Identity
 from ..actors._key_ring import KeyRing
 from ..actors._seal import CHECKSUM, key_in
 
-__all__ = ["Vault"]
+__all__ = ["Vault", "key_of"]
 
 # The one byte that msgpack never uses.
 _MARK = b"\xc1"
@@ -84,15 +84,7 @@ class Vault:
 
     def is_current(self, stored: object) -> bool:
         """Whether a stored value says that it is sealed with the current key."""
-        # SQLite takes anything into any column.
-        if isinstance(stored, str):
-            try:
-                stored = base64.b64decode(stored.removeprefix(_TEXT_MARK), validate=True)
-            except ValueError:
-                return False
-        if self._keys is None or not isinstance(stored, bytes) or stored[:1] != _MARK:
-            return False
-        return key_in(stored[1:]) == self._keys.current
+        return self._keys is not None and key_of(stored) == self._keys.current
 
     def shown_report(self, id: str, stored: str | None) -> str | None:
         """A report for a list of tasks, or why it cannot be shown: one row must not spoil the others."""
@@ -125,3 +117,16 @@ class Vault:
 
     def _identity(self, id: str) -> Identity:
         return Identity("tasks", self._queue, id)
+
+
+def key_of(stored: object) -> str | None:
+    """The id of the key that a stored value says it is sealed with; None where it is not encrypted."""
+    # SQLite takes anything into any column.
+    if isinstance(stored, str):
+        try:
+            stored = base64.b64decode(stored.removeprefix(_TEXT_MARK), validate=True)
+        except ValueError:
+            return None
+    if not isinstance(stored, bytes) or stored[:1] != _MARK:
+        return None
+    return key_in(stored[1:])
