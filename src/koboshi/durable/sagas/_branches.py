@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Branch", "Branches"]
 
@@ -26,6 +26,35 @@ _BRANCHES: ContextVar[Branches | None] = ContextVar("koboshi_saga_branches", def
 _Start = Callable[[Coroutine[Any, Any, Any], Context], asyncio.Task[Any]]
 
 
+_FILE_OF_TASKS = asyncio.sleep.__code__.co_filename
+_FILE_OF_GROUPS = asyncio.TaskGroup.__aexit__.__code__.co_filename
+
+
+class _Stack(NamedTuple):
+    """What a coroutine is suspended in, as far as that can be seen."""
+
+    # `asyncio.sleep`, `wait` and `wait_for` have clocks.
+    has_clock: bool
+    # Whether it waits for the end of a task group.
+    is_group: bool
+    # Those that it has entered.
+    timeouts: tuple[asyncio.Timeout, ...]
+
+
+def _stack_of(coro: Any) -> _Stack:
+    files, timeouts = [""], list[asyncio.Timeout]()
+    while hasattr(coro, "cr_await"):
+        files.append(coro.cr_code.co_filename)
+        # What an `async with` has entered is on the coroutine's stack, and refers to a timeout by a method of it.
+        for each in gc.get_referents(coro):
+            owner: Any = each.__self__ if type(each) is MethodType else each
+            # By its type: what else is there may be a proxy, which does something when it is asked for its class.
+            if issubclass(type(owner), asyncio.Timeout):
+                timeouts.append(owner)
+        coro = coro.cr_await
+    return _Stack(_FILE_OF_TASKS in files, files[-1] == _FILE_OF_GROUPS, tuple(timeouts))
+
+
 class Branch(Coroutine[Any, Any, Any]):
     """Drives one coroutine, and passes for it."""
 
@@ -34,6 +63,7 @@ class Branch(Coroutine[Any, Any, Any]):
         self._coro = coro
         # What its task awaits; None while it has not begun, is at work, or has only let others have a turn.
         self.waits_for: Any = None
+        self._stack: _Stack | None = None
         # Whether it has begun an operation of the saga.
         self.is_ours = False
         # Whether it is left where it is at its next turn, whatever it wants.
@@ -62,7 +92,7 @@ class Branch(Coroutine[Any, Any, Any]):
         loop = asyncio.get_running_loop()
         outer = loop.get_task_factory()
         loop.set_task_factory(partial(self._branches.made, outer))
-        self.waits_for = None
+        self.waits_for = self._stack = None
         try:
             if not self.given_up:
                 self.waits_for = step()
@@ -79,12 +109,11 @@ class Branch(Coroutine[Any, Any, Any]):
         raise asyncio.CancelledError
 
     @property
-    def stack(self) -> Iterator[Any]:
-        """The coroutines that wait for each other in it, as far as they can be seen."""
-        coro: Any = self._coro
-        while hasattr(coro, "cr_await"):
-            yield coro
-            coro = coro.cr_await
+    def stack(self) -> _Stack:
+        """What its coroutine is suspended in. It is asked for often, and the same until the next step."""
+        if self._stack is None:
+            self._stack = _stack_of(self._coro)
+        return self._stack
 
 
 class Branches:
@@ -167,18 +196,11 @@ class Branches:
         return all(self._others.values()) and all(map(self._is_at_rest, self._tasks.values()))
 
     def _is_at_rest(self, branch: Branch) -> bool:
-        files = [""]
-        for coro in branch.stack:
-            files.append(coro.cr_code.co_filename)
-            # What an `async with` has entered is on the coroutine's stack: a timeout is a clock that goes.
-            if any(_is_timeout(each) for each in gc.get_referents(coro)):
-                return False
-        if _FILE_OF_TASKS in files:
-            return False  # `asyncio.sleep`, `wait` and `wait_for` have clocks as well
-        return self._comes_of_us(branch.waits_for) or (
-            # The end of a task group is a future like any other. Its tasks are branches, so they are looked at.
-            branch.waits_for is not None and files[-1] == _FILE_OF_GROUPS
-        )
+        stack = branch.stack
+        if stack.has_clock or any(each.when() is not None for each in stack.timeouts):
+            return False
+        # The end of a task group is a future like any other. Its tasks are branches, so they are looked at.
+        return self._comes_of_us(branch.waits_for) or (stack.is_group and branch.waits_for is not None)
 
     def _comes_of_us(self, future: Any) -> bool:
         """Whether a future is the end of an operation or of branches."""
@@ -221,13 +243,3 @@ class Branches:
             self._give_up_one(branch)
             await asyncio.sleep(0)
         await asyncio.get_running_loop().create_future()
-
-
-_FILE_OF_TASKS = asyncio.sleep.__code__.co_filename
-_FILE_OF_GROUPS = asyncio.TaskGroup.__aexit__.__code__.co_filename
-
-
-def _is_timeout(found: Any) -> bool:
-    # By its type, since what else is there may be a proxy that does something when it is asked for its class.
-    found = found.__self__ if type(found) is MethodType else found
-    return issubclass(type(found), asyncio.Timeout) and found.when() is not None
