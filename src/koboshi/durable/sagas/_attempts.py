@@ -1,9 +1,10 @@
 """The attempts of steps and compensations: how many have failed, and how many ended with the whole program.
 
 An attempt that ends with its program records nothing itself, so what is recorded is that it begins: by `Began` for
-the first one of a step, by `Trying` for all others. A program that finds such an attempt under way, in an instance
-that nobody has given back, knows that it was interrupted. One that has ended in order gives its instances back, and
-what it had under way is begun again without being counted.
+the first one of a step, by `Trying` for all others. Each program records that itself, also where the one before had
+the same attempt under way: only a commit tells it that nobody has taken the saga over while it stood still. A program
+that finds such an attempt under way, in an instance that nobody has given back, knows that it was interrupted. One
+that has ended in order gives its instances back, and what it had under way is begun again without being counted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Tries:
         self.attempt = 0
         self.not_before = 0.0
         self.interruptions = 0
-        # Whether an attempt is recorded as begun and not as ended.
+        # Whether an attempt is recorded as begun and not as ended; once the journal is read, by this program.
         self.at_work = False
         # Whether such a one was found to have ended with its program; until that is recorded.
         self.cut = False
@@ -62,10 +63,11 @@ class Attempts:
         elif isinstance(entry, Interrupted):
             tries.interruptions, tries.not_before = entry.times, entry.not_before
 
-    def cut_off(self) -> None:
-        """The program before has died: what was under way is interrupted."""
+    def go_on(self, *, interrupted: bool) -> None:
+        """The journal is read: what was under way is begun again, or interrupted if its program has died."""
         for tries in self._by_label.values():
-            tries.cut = tries.at_work
+            tries.cut = interrupted and tries.at_work
+            tries.at_work = False
 
     def forget(self, prefix: str) -> None:
         """Count anew for labels that begin so."""

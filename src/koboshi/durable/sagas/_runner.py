@@ -317,8 +317,7 @@ class Runner:
             self._stuck = self._loop.call_later(_STUCK, self._is_stuck)
             return
         self.live = True
-        if self._interrupted:
-            self.attempts.cut_off()
+        self.attempts.go_on(interrupted=self._interrupted)
         if self.cancelled:
             self._give_up()
         for operation in tuple(self.operations.values()):
