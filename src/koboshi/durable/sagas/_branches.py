@@ -15,7 +15,7 @@ from contextlib import suppress
 from contextvars import Context, ContextVar
 from functools import partial
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 __all__ = ["Branch", "Branches"]
 
@@ -64,18 +64,37 @@ class Branch(Coroutine[Any, Any, Any]):
         # What its task awaits; None while it has not begun, is at work, or has only let others have a turn.
         self.waits_for: Any = None
         self._stack: _Stack | None = None
+        # The task factory that the loop has besides, while the coroutine is at work.
+        self._outer: Any = None
         # Whether it has begun an operation of the saga.
         self.is_ours = False
         # Whether it is left where it is at its next turn, whatever it wants.
         self.given_up = False
 
+    # These two are all that a traceback shows of us.
+
     def send(self, value: Any) -> Any:
         """See `Coroutine`."""
-        return self._step(partial(self._coro.send, value))
+        with self:
+            if not self.given_up:
+                self.waits_for = self._coro.send(value)
+            return self._left() if self.given_up else self.waits_for
 
     def throw(self, *error: Any) -> Any:
         """See `Coroutine`."""
-        return self._step(partial(self._coro.throw, *error))
+        with self:
+            if not self.given_up:
+                self.waits_for = self._coro.throw(*error)
+            return self._left() if self.given_up else self.waits_for
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._outer = loop.get_task_factory()
+        loop.set_task_factory(partial(self._branches.made, self._outer))
+        self.waits_for = self._stack = None
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().set_task_factory(self._outer)
 
     def close(self) -> None:
         """See `Coroutine`."""
@@ -88,21 +107,7 @@ class Branch(Coroutine[Any, Any, Any]):
         # Debuggers and tracebacks of tasks ask for its frame.
         return getattr(self._coro, name)
 
-    def _step(self, step: Callable[[], Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        outer = loop.get_task_factory()
-        loop.set_task_factory(partial(self._branches.made, outer))
-        self.waits_for = self._stack = None
-        try:
-            if not self.given_up:
-                self.waits_for = step()
-            if self.given_up:
-                self._leave()
-            return self.waits_for
-        finally:
-            loop.set_task_factory(outer)
-
-    def _leave(self) -> None:
+    def _left(self) -> NoReturn:
         """Let its `finally` blocks run, as far as they do not wait, and end its task."""
         with suppress(Exception, asyncio.CancelledError):  # nobody is left to hear of it
             self._coro.close()
