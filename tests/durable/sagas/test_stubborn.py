@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from typing import Any
 
 import pytest
@@ -114,6 +115,7 @@ def test_a_run_that_goes_on_is_left_and_its_saga_goes_on_without_it(
         return await ref.result(10.0)
 
     assert "done" == within(lambda: kb.sagas(cls, store=store, deactivate_after=10.0), work)
+    gc.collect()  # what such a coroutine says then belongs to this test
 
 
 @pytest.mark.parametrize("cls", [Deaf, Noting, Branching, Slow])
