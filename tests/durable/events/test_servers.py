@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 import koboshi as kb
+from koboshi.durable.stores import engine_of
 
 from .carts import Cart, CartState
 from .totals import Portable, Sales, Sold
@@ -47,6 +49,26 @@ class ServerContract:
                 assert await sales.call(Sales.sold) == Sold(3, 900)
                 await cents.rebuild()
                 await sales.rebuild()
+
+    async def test_of_two_programs_that_rebuild_at_once_one_does_on_a_server(self, server: str) -> None:
+        programs = []
+        for _ in range(2):
+            carts = kb.durable(Cart, store=lambda: engine_of(server))
+            programs.append((carts, kb.projection(Portable, of=carts, poll=0.02, batch=2)))
+        (carts, one), (others, other) = programs
+        async with kb.Supervisor(carts.child(), one.child()), kb.Supervisor(others.child(), other.child()):
+            await carts["a"].call(Cart.add_all, list("abcde"))
+            for count in range(5, 8):
+                await asyncio.gather(*(each.wait_for(carts["a"], timeout=30.0) for each in (one, other)))
+                found = await asyncio.gather(one.rebuild(), other.rebuild(), return_exceptions=True)
+                assert None in found
+                for each in found:
+                    assert each is None or "another program has begun to make the projection" in str(each)
+                rows: Any = await one._kind("a test").store.read(
+                    lambda session: session.execute("SELECT cart, cents FROM cart_cents", {})
+                )
+                assert [("a", count)] == [tuple(row) for row in rows]
+                await carts["a"].call(Cart.add, "more", 1)
 
     async def test_a_synchronous_projection_is_in_the_turn_on_a_server(self, server: str) -> None:
         carts = kb.durable(Cart, store=server)

@@ -84,19 +84,19 @@ class Offset:
     """How far somebody has read: a counter in the store, moved in the transaction of what was done with it."""
 
     def __init__(self, system: str, name: str) -> None:
-        self._key = (system, name)
+        self.key = (system, name)
 
     def get(self, session: Session) -> int:
         """Where it is; 0 at first."""
-        found = session.lookup(COUNTER, ("amount",), _COUNTER, [self._key])
+        found = session.lookup(COUNTER, ("amount",), _COUNTER, [self.key])
         return int(found[0][0]) if found else 0
 
     def set(self, session: Session, place: int) -> None:
         """Put it there."""
-        session.upsert(COUNTER, (*_COUNTER, "amount"), [(*self._key, place)])
+        session.upsert(COUNTER, (*_COUNTER, "amount"), [(*self.key, place)])
 
     def move(self, session: Session, since: int, place: int) -> bool:
         """Move it on; False when it is not at `since`: somebody else has moved it."""
         if not since:
-            session.insert(COUNTER, (*_COUNTER, "amount"), [(*self._key, 0)], ignore=True)
-        return session.update(COUNTER, (*_COUNTER, "amount"), ("amount",), [(*self._key, since, place)]) == 1
+            session.insert(COUNTER, (*_COUNTER, "amount"), [(*self.key, 0)], ignore=True)
+        return session.update(COUNTER, (*_COUNTER, "amount"), ("amount",), [(*self.key, since, place)]) == 1

@@ -7,23 +7,24 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..._kernel._cell import Cell
-from ..._kernel._errors import UsageError
+from ..._kernel._errors import CallTimeout, UsageError
 from ..._kernel._message import Message
 from ..._kernel._reasons import Crashed, ExitReason
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
+from .._failures import Fenced, OwnedElsewhere
 from ..actors._handle import Durable, durable
 from ..actors._identity import Identity, checked_name
 from ..actors._kind import Kind
 from ..actors._ref import DurableRef
 from ..actors._rotation import KeyRotation
-from ..stores import Session
+from ..stores import Session, Store
 from ._feed import Feed, ProjectionStatus, Settings
 from ._handlers import Happened, Source
 from ._log import Offset, last_place
 from ._projection import Batch, Projection
-from ._rebuild import LIVE, NEW, Swap, Turn, create, make_tables, new_names
+from ._rebuild import LIVE, NEW, ShadowOffset, Swap, Turn, create, let_go, make_tables, new_names
 from ._sourced import EventSourced
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ R = TypeVar("R")
 _TAKING = 1.0
 # What the last transaction of a rebuild applies at most, while nobody can commit.
 _LAST = 200
+# How often, and with how many seconds between, a rebuild tries what another one is in the way of.
+_TRIES, _PAUSE = 20, 0.1
 
 
 class ProjectionKind(Kind):
@@ -255,13 +258,18 @@ class Projecting(Generic[PP]):
             try:
                 await self._rebuilt(kind, turn)
             except Exception:
-                # Its tables and its state are the other's by then, so this may have failed in any way.
-                await kind.store.read(turn.check)
+                # Another one has its tables and its state by then, so this may have failed in any way. And it waits
+                # for the actor, which is still held here where its last turn was refused.
+                store, definition = kind.store, self._durable._definition
+                self._put_to_sleep(kind, NEW)
+                await store.settled()
+                await store.change(lambda session: let_go(session, definition, store.host))
+                await store.read(turn.check)
                 raise
 
     async def _rebuilt(self, kind: ProjectionKind, turn: Turn) -> None:
         store, definition, tables = kind.store, self._durable._definition, self._tables
-        new = self._new_offset
+        new = ShadowOffset(self._new_offset, turn)
         self._put_to_sleep(kind, NEW)
         await store.settled()
 
@@ -272,13 +280,13 @@ class Projecting(Generic[PP]):
         await store.change(begin)
         shadow = self._feed(kind, new, NEW)
         swap = Swap(self._settings, tables, self._handlers, definition, self._offset, new, turn)
-        await _catch_up(shadow)
+        await _catch_up(shadow, store, turn)
         if kind.feed is None:
             while not await store.change(lambda session: swap.finish_tables(session, _LAST)):
-                await _catch_up(shadow)
+                await _catch_up(shadow, store, turn)
             return
         async with kind.feed.standing:
-            await _catch_up(shadow)
+            await _catch_up(shadow, store, turn)
             for key in (LIVE, NEW):
                 self._put_to_sleep(kind, key)
             await store.settled()
@@ -295,8 +303,19 @@ class Projecting(Generic[PP]):
         return f"<Projection {self.name}>"
 
 
-async def _catch_up(feed: Feed) -> None:
-    while await feed.step():
+async def _catch_up(feed: Feed, store: Store, turn: Turn) -> None:
+    failures, more = 0, True
+    while more:
+        try:
+            more = await feed.step()
+        except (CallTimeout, Fenced, OwnedElsewhere):
+            # A rebuild that was begun before this one has what this one needs until it looks at its turn.
+            failures += 1
+            if failures > _TRIES:
+                raise
+            await store.read(turn.check)
+            await asyncio.sleep(_PAUSE)
+            feed.resume()
         if feed.stopped_at is not None:
             raise UsageError(
                 f"the projection cannot be made again: the event at place {feed.stopped_at} cannot be applied; the "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._feed import Settings
     from ._handlers import Handlers
 
-__all__ = ["LIVE", "NEW", "Swap", "Turn", "create", "make_tables", "new_names"]
+__all__ = ["LIVE", "NEW", "ShadowOffset", "Swap", "Turn", "create", "let_go", "make_tables", "new_names"]
 
 #: The keys of a projection's actor, and of the one that is being made to take its place.
 LIVE, NEW = "live", "new"
@@ -55,6 +55,12 @@ def make_tables(session: Session, tables: Mapping[str, str], definition: Definit
         session.delete(table, _KEY, [(definition.system, definition.type, NEW)])
 
 
+def let_go(session: Session, definition: Definition, host: str) -> None:
+    """Have any program take the actor that is being made, if this host holds it."""
+    who = (definition.system, definition.type, NEW)
+    session.update(ACTOR, (*_KEY, "owner"), ("owner", "token"), [(*who, host, None, None)])
+
+
 class Turn:
     """Which rebuild of a projection it is: the one that was begun last is the one that counts.
 
@@ -70,9 +76,13 @@ class Turn:
         """Begin."""
         session.upsert(COUNTER, (*_COUNTER, "amount"), [(*self._row, self._number)])
 
+    def is_current(self, session: Session) -> bool:
+        """Whether no other one has begun since."""
+        return session.lookup(COUNTER, ("amount",), _COUNTER, [self._row]) == [(self._number,)]
+
     def check(self, session: Session) -> None:
         """Raise `UsageError` if another one has begun since."""
-        if session.lookup(COUNTER, ("amount",), _COUNTER, [self._row]) != [(self._number,)]:
+        if not self.is_current(session):
             raise UsageError(
                 f"another program has begun to make the projection {self._name} again, which takes the place of this "
                 "rebuild; wait for that one, and begin another only if it fails"
@@ -84,6 +94,18 @@ class Turn:
             COUNTER, (*_COUNTER, "amount"), ("amount",), [(*self._row, self._number, self._number)]
         )
         self.check(session)
+
+
+class ShadowOffset(Offset):
+    """The offset of a rebuild, which nobody moves any more whose turn is over."""
+
+    def __init__(self, offset: Offset, turn: Turn) -> None:
+        super().__init__(*offset.key)
+        self._turn = turn
+
+    def move(self, session: Session, since: int, place: int) -> bool:
+        """See `Offset.move`."""
+        return self._turn.is_current(session) and super().move(session, since, place)
 
 
 class Swap:
