@@ -183,10 +183,12 @@ class StoreClosed(DurableError):
 
 
 class Fenced(DurableError):
-    """Somebody else has taken the actor over meanwhile, so this turn was not recorded and nothing left it."""
+    """Somebody else has taken over or erased the actor meanwhile: this turn was not recorded, nothing left it."""
 
     def __init__(self, actor: str) -> None:
-        super().__init__(f"{actor} was taken over by another host, so this turn was not recorded; call again")
+        super().__init__(
+            f"{actor} was taken over by another host, or erased, so this turn was not recorded; call again"
+        )
         self.actor = actor
 
 

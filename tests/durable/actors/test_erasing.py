@@ -33,7 +33,7 @@ async def test_its_turns_and_linearizable_queries_are_refused_at_once(
             rows, owner = await other.change(lambda session, key=key: erase(session, who(key)))  # type: ignore[misc]
             assert (1, kind_of(gauges).store.host) == (rows, owner)
 
-            with pytest.raises(kb.Fenced):
+            with pytest.raises(kb.Fenced, match="taken over by another host, or erased"):
                 await gauges[key].call(message, *args)
             assert 0 == await gauges[key].call(Gauge.level)
 
