@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -283,6 +284,27 @@ async def test_a_settlement_that_is_repeated_holds_and_is_not_done_twice(desk: D
 
     assert [True, True] == held
     assert 1 == batch.pending
+
+
+@pytest.mark.parametrize("other", ["cancelled", "recorded before"])
+async def test_effects_of_a_commit_happen_beside_a_settlement_that_changes_nothing(
+    desk: Desk, other: str
+) -> None:
+    rows = [desk.row(id=f"{number}")._replace(batch="all") for number in range(3)]
+    await desk.store.run(PutBatch(NAME, "all", rows, desk.row(id="then"), 50.0))
+    claims = await desk.claim()
+    if other == "cancelled":
+        await desk.cancel(claims[1].id)
+    else:
+        await desk.settle(claims[1])
+    # What is asked for in one tick is one commit.
+    held = await asyncio.gather(
+        *(desk.settle(each, rows=[desk.row(id=f"after {each.id}")]) for each in claims)
+    )
+
+    assert [True, other != "cancelled", True] == held
+    assert ["ready", None, "ready"] == [await desk.state(f"after {each.id}") for each in claims]
+    assert "ready" == await desk.state("all.then")
 
 
 async def test_claims_of_ours_that_we_do_not_know_of_are_freed_and_no_others(desk: Desk) -> None:

@@ -116,14 +116,13 @@ class Settle(Operation[list[bool]]):
         """See `Operation.perform_all`."""
         every = [each for operation in operations for each in operation.settlements]
         held = _record(session, every)
-        special = [each for each, holds in zip(every, held, strict=True) if holds and each.special]
-        if special:
+        if any(each.special for each in every):
             if len(every) > 1 and not all(held):
                 # Which of them are new cannot be told from here; done one by one it can.
                 raise _NotAllNew
-            if held == [None]:
-                return [[True]]
-            _have_effects(session, special)
+            _have_effects(
+                session, [each for each, new in zip(every, held, strict=True) if new and each.special]
+            )
         found: list[list[bool]] = []
         start = 0
         for operation in operations:
@@ -138,7 +137,7 @@ class _NotAllNew(Exception):
 
 
 def _record(session: Session, every: Sequence[Settlement]) -> list[bool | None]:
-    """Change the rows. For each: True, it holds; None, it was recorded before; False, it is refused."""
+    """Change the rows. For each: True, it holds; None, the same, perhaps since before; False, it is refused."""
     now = session.now
     places = _places(session, every)
     changes = [
