@@ -63,17 +63,25 @@ class CallError(KoboshiError):
 
 
 class CallTimeout(CallError, TimeoutError):
-    """The deadline of a call passed. `elapsed` is in seconds."""
+    """The deadline of a call passed. `elapsed` is in seconds; `why`, where it is known, ends the text."""
 
     def __init__(
-        self, target: str, message: str, elapsed: float, *, maybe_executed: bool, elsewhere: bool = False
+        self,
+        target: str,
+        message: str,
+        elapsed: float,
+        *,
+        maybe_executed: bool,
+        elsewhere: bool = False,
+        why: object = None,
     ) -> None:
         had = "may have" if elsewhere else "had"  # another node does not tell when it begins
         began = (
             f"the callee {had} begun on it" if maybe_executed else "it had not been started and will not be"
         )
         super().__init__(
-            f"{target} did not answer {message} within {elapsed:g} s; {began}",
+            f"{target} did not answer {message} within {elapsed:g} s; {began}"
+            + ("" if why is None else f": {why}"),
             target=target,
             message=message,
             maybe_executed=maybe_executed,

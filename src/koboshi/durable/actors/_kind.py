@@ -207,6 +207,10 @@ class Kind(Routing):
                 if route is not None:
                     route(other)
         still = [each for each in waiting if not (self._stopping or getattr(each, "given_up", False))]
+        for ready in still:
+            held_by = getattr(ready, "held_by", None)
+            if held_by is not None:
+                held_by(owner)
         if still:
             self._waking[who.key] = still
             self._loop.call_later(_AGAIN, self._claim_again, who.key, owner)

@@ -12,7 +12,7 @@ from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
 from ..._kernel._message import MARK, Message, describe
 from ..._kernel._ref import ActorRef
-from .._failures import Fenced, HostLost, OutcomeUnknown, StoreUnavailable
+from .._failures import Fenced, HostLost, OutcomeUnknown, OwnedElsewhere, StoreUnavailable
 from ._actor import DurableActor
 from ._definition import Definition
 from ._erasing import drop, erase
@@ -217,8 +217,11 @@ class DurableRef(Past[A_co], Generic[A_co]):
             task = asyncio.current_task()
             if deadline is None or loop.time() < deadline or (task is not None and task.cancelling()):
                 raise
-            who = f"{self._definition.type}/{self.key}"
-            raise CallTimeout(who, describe(message), loop.time() - began, maybe_executed=False) from None
+            held = None if waiting.holder is None else OwnedElsewhere(str(self.who), waiting.holder)
+            elapsed = loop.time() - began
+            raise CallTimeout(
+                str(self.who), describe(message), elapsed, maybe_executed=False, why=held
+            ) from held
         finally:
             waiting.given_up = True
             if timer is not None:
@@ -330,11 +333,17 @@ class DurableRef(Past[A_co], Generic[A_co]):
 class _Waiting:
     """Who waits for an actor to wake; a call whose deadline has passed does no longer."""
 
-    __slots__ = ("_future", "given_up")
+    __slots__ = ("_future", "given_up", "holder")
 
     def __init__(self, future: asyncio.Future[Activation | ActorRef[Kind]]) -> None:
         self._future = future
         self.given_up = False
+        # The host that had it when it was last looked for.
+        self.holder: str | None = None
+
+    def held_by(self, host: str) -> None:
+        """Another living host has it."""
+        self.holder = host
 
     def route(self, other: ActorRef[Kind]) -> None:
         """Another node of this program has it."""
