@@ -221,3 +221,120 @@ def test_versions_that_could_not_be_meant_are_refused_where_the_kind_is_made(
     Wrong.upcasters = upcasters
     with pytest.raises(kb.UsageError, match=says):
         kb.durable(Wrong, store="memory://")
+
+
+@dataclass
+class Inner:
+    new: int = 0
+
+
+class Wider(msgspec.Struct):
+    first: str = ""
+    inner: Inner = msgspec.field(default_factory=Inner)
+    by_name: dict[str, Inner] = {}
+    pair: list[Inner] = []
+
+
+@dataclass
+class NoInner: ...
+
+
+class Narrower(msgspec.Struct):
+    first: str = ""
+    inner: NoInner = msgspec.field(default_factory=NoInner)
+    by_name: dict[str, NoInner] = {}
+    pair: list[NoInner] = []
+
+
+class OneField(msgspec.Struct):
+    first: str = ""
+
+
+@pytest.mark.parametrize("codec", ["msgpack", "json"])
+@pytest.mark.parametrize(
+    ("written", "unknown"),
+    [
+        (Wider("Grace", by_name={"a": Inner(5)}), "'new', which Narrower does not have"),
+        (Wider("Grace", pair=[Inner(5)]), "'new', which Narrower does not have"),
+        (Wider("Grace"), "'inner', which OneField does not have"),
+    ],
+)
+async def test_a_field_that_another_program_has_stored_under_the_same_version_is_not_dropped(
+    url: str, codec: str, written: Wider, unknown: str
+) -> None:
+    reads: Any = OneField if "OneField" in unknown else Narrower
+
+    def kind(of: Any) -> Any:
+        class Holder(kb.DurableActor[of]):  # type: ignore[misc]
+            @kb.message
+            def put(self, state: Any) -> None:
+                self.state = state
+
+            @kb.message
+            def show(self) -> Any:
+                return self.state
+
+        Holder.codec = codec
+        return Holder, kb.durable(Holder, store=url, type="Holder")
+
+    written_by, newer = kind(Wider)
+    async with kb.Supervisor(newer.child()):
+        await newer["a"].call(written_by.put, written)
+    read_by, older = kind(reads)
+    async with kb.Supervisor(older.child()):
+        with pytest.raises(kb.NoUpcaster, match=f"has the field {unknown}, .* raise its version to 2"):
+            await older["a"].call(read_by.put, reads("lost"))
+    async with kb.Supervisor(newer.child()):
+        assert written == await newer["a"].call(written_by.show)
+
+
+class Brief(msgspec.Struct, omit_defaults=True, tag=True, rename="camel"):
+    mode_name: str = "new"
+    ids: set[int] = set()
+
+
+class BriefLater(msgspec.Struct, omit_defaults=True, tag="Brief", rename="camel"):
+    mode_name: str = "old"
+    ids: set[int] = set()
+    by_id: dict[int, str] = {}
+
+
+async def test_another_default_or_another_field_with_one_needs_no_version(url: str) -> None:
+    class First(kb.DurableActor[Brief]):
+        @kb.message
+        def put(self) -> None:
+            self.state = Brief("old", {1, 2})
+
+    class Second(kb.DurableActor[BriefLater]):
+        @kb.message
+        def show(self) -> BriefLater:
+            self.state.by_id[1] = "one"
+            return self.state
+
+    first, second = kb.durable(First, store=url, type="T"), kb.durable(Second, store=url, type="T")
+    async with kb.Supervisor(first.child()):
+        await first["a"].call(First.put)
+    for _ in range(2):
+        async with kb.Supervisor(second.child()):
+            assert BriefLater("old", {1, 2}, {1: "one"}) == await second["a"].call(Second.show)
+
+
+async def test_a_type_that_has_changed_without_a_version_is_named_as_such(url: str) -> None:
+    old = kb.durable(Old, store=url, type="Name")
+    async with kb.Supervisor(old.child()):
+        await old["a"].call(Old.put, "Grace Hopper")
+
+    class Changed(kb.DurableActor[Name3]):
+        def initial(self) -> Name3:
+            return Name3("", "")
+
+        @kb.query
+        def name(self) -> Name3:
+            return self.state
+
+    changed = kb.durable(Changed, store=url, type="Name")
+    async with kb.Supervisor(changed.child()):
+        with pytest.raises(
+            kb.NoUpcaster, match=r"does not fit Name3: .*`first`; if the type has changed, raise its"
+        ):
+            await changed["a"].call(Changed.name)

@@ -256,7 +256,8 @@ class Definition:
         if codec not in CODECS:
             raise UnknownType(str(who), f"its state is written by the codec {codec!r}, known are {CODECS}")
         plain = sealer.open(who, "state", state_number(revision, codec, version), bytes(blob))
-        return decoded(who, "state", self.codec, codec, plain, version, self.schema_version, self.upcasters)
+        now, up = self.schema_version, self.upcasters
+        return decoded(who, "state", self.codec, codec, plain, version, now, up, written_back=True)
 
     def stored(self, sealer: Sealer, who: Identity, revision: int, blob: bytes) -> tuple[Any, ...]:
         """A state as `Writer.stored` gives it: sealed, and what says how to read it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ import msgspec
 
 from ..._kernel._errors import UsageError
 from ..._supervision._options import whole
-from .._failures import Corrupted, NoUpcaster, SchemaTooNew, UpcasterFailed
-from ._codec import Codec, codec_of
+from .._failures import NoUpcaster, SchemaTooNew, UpcasterFailed
+from ._codec import Codec, codec_of, type_name
 from ._identity import Identity
 
 __all__ = ["Upcasters", "check_versions", "decoded"]
@@ -45,6 +46,8 @@ def decoded(
     version: int,
     now: int,
     up: Upcasters,
+    *,
+    written_back: bool = False,
 ) -> Any:
     """A value of the codec's type from what an equal or older version of it has written.
 
@@ -53,10 +56,11 @@ def decoded(
         stored_codec: the name of the codec that wrote it.
         version: the version that wrote it.
         now: the version of the program.
+        written_back: the value will be stored in its place, so a field that the type does not have would be lost.
 
     Raises:
         SchemaTooNew: a newer program has written it.
-        NoUpcaster: nothing leads from its version to the next.
+        NoUpcaster: nothing leads from its version to the next, or its type has changed without one.
         UpcasterFailed: what leads from one to the next has failed, or what came of it does not fit.
         Corrupted: it is not what it says it is.
     """
@@ -64,18 +68,79 @@ def decoded(
         detail = f"its {what} is of version {version}, and this program knows versions up to {now}"
         raise SchemaTooNew(str(who), f"{detail}; start the newer program")
     try:
+        stored = codec if stored_codec == codec.name else codec_of(codec.type, stored_codec)
         if version == now:
-            return (codec if stored_codec == codec.name else codec_of(codec.type, stored_codec)).decode(blob)
-        stored = codec_of(codec.type, stored_codec)
+            value = stored.decode(blob)
+            if written_back:
+                _check_kept(who, what, stored, blob, value, now)
+            return value
         plain = stored.plain(blob) if stored.plain is not None else stored.decode(blob)
     except _UNFIT as error:
-        raise Corrupted(str(who), f"its {what} of version {version} does not fit: {error}") from error
+        # These bytes are what somebody has written: that was seen when they were opened.
+        found = f"its {what} of version {version} does not fit {type_name(codec.type)}: {error}"
+        raise NoUpcaster(str(who), f"{found}; {_raise_it(now, version)}") from error
     lifted = _lifted(who, what, plain, version, now, up)
     try:
         return codec.convert(lifted)
     except _UNFIT as error:
         found = f"what upcasters have made of its {what} of version {version} does not fit: {error}"
         raise UpcasterFailed(str(who), found) from error
+
+
+def _raise_it(now: int, version: int) -> str:
+    return f"if the type has changed, raise its version to {now + 1} and add `{version}: a_function` to upcasters"
+
+
+def _check_kept(who: Identity, what: str, codec: Codec, blob: bytes, value: Any, version: int) -> None:
+    """Refuse a value in which something is missing of what is stored."""
+    if codec.plain is None or codec.encode(value) == blob:
+        return
+    unknown = _unknown(codec.plain(blob), value)
+    if unknown is not None:
+        raise NoUpcaster(
+            str(who),
+            f"its {what} of version {version} has {unknown}, which {type_name(codec.type)} does not have, and the next "
+            f"turn would drop that; start the program that wrote it, or, {_raise_it(version, version)}",
+        )
+
+
+def _unknown(stored: Any, value: Any) -> str | None:
+    """What is in the plain values and came to nothing in the value that was made of them; the first of it."""
+    if isinstance(stored, list):
+        if isinstance(value, msgspec.Struct):  # one that is stored as an array
+            names: list[str] = list(value.__struct_fields__)
+            tags = int(value.__struct_config__.tag_field is not None)
+            if len(stored) > len(names) + tags:
+                return f"{len(stored) - tags} values for {type(value).__name__}"
+            value = [getattr(value, each) for each in names]
+            stored = stored[tags:]
+        pairs = zip(stored, value, strict=False) if isinstance(value, list | tuple) else ()
+        return next((found for each in pairs if (found := _unknown(*each)) is not None), None)
+    if not isinstance(stored, dict):
+        return None
+    fields = _fields(value)
+    if fields is None:
+        return None
+    for name, each in stored.items():
+        if name not in fields:
+            return f"the field {name!r}"
+        found = _unknown(each, fields[name])
+        if found is not None:
+            return found
+    return None
+
+
+def _fields(value: Any) -> dict[Any, Any] | None:
+    """What is in a value by the names under which it is stored; None: it cannot be told."""
+    if isinstance(value, msgspec.Struct):
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        fields = {stored: getattr(value, name) for stored, name in names}
+        tag = value.__struct_config__.tag_field
+        return fields if tag is None else {**fields, tag: None}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    # Keys of other types than strings may be stored as strings.
+    return value if isinstance(value, dict) and all(isinstance(each, str) for each in value) else None
 
 
 def _lifted(who: Identity, what: str, plain: Any, version: int, now: int, up: Upcasters) -> Any:
