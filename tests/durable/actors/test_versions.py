@@ -265,7 +265,7 @@ async def test_a_field_that_another_program_has_stored_under_the_same_version_is
     reads: Any = OneField if "OneField" in unknown else Narrower
 
     def kind(of: Any) -> Any:
-        class Holder(kb.DurableActor[of]):  # type: ignore[misc]
+        class Holder(kb.DurableActor[of]):
             @kb.message
             def put(self, state: Any) -> None:
                 self.state = state

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -99,38 +99,34 @@ def _check_kept(who: Identity, what: str, codec: Codec, blob: bytes, value: Any,
     if unknown is not None:
         raise NoUpcaster(
             str(who),
-            f"its {what} of version {version} has {unknown}, which {type_name(codec.type)} does not have, and the next "
-            f"turn would drop that; start the program that wrote it, or, {_raise_it(version, version)}",
+            f"its {what} of version {version} has {unknown}, which {type_name(codec.type)} does not have, and the "
+            f"next turn would drop that; start the program that wrote it, or, {_raise_it(version, version)}",
         )
 
 
 def _unknown(stored: Any, value: Any) -> str | None:
     """What is in the plain values and came to nothing in the value that was made of them; the first of it."""
+    pairs: list[tuple[Any, Any]] = []
+    plain: Any = stored
     if isinstance(stored, list):
         if isinstance(value, msgspec.Struct):  # one that is stored as an array
-            names: list[str] = list(value.__struct_fields__)
-            tags = int(value.__struct_config__.tag_field is not None)
-            if len(stored) > len(names) + tags:
-                return f"{len(stored) - tags} values for {type(value).__name__}"
-            value = [getattr(value, each) for each in names]
-            stored = stored[tags:]
-        pairs = zip(stored, value, strict=False) if isinstance(value, list | tuple) else ()
-        return next((found for each in pairs if (found := _unknown(*each)) is not None), None)
-    if not isinstance(stored, dict):
-        return None
-    fields = _fields(value)
-    if fields is None:
-        return None
-    for name, each in stored.items():
-        if name not in fields:
-            return f"the field {name!r}"
-        found = _unknown(each, fields[name])
-        if found is not None:
-            return found
-    return None
+            plain = plain[int(value.__struct_config__.tag_field is not None) :]
+            names = value.__struct_fields__
+            if len(plain) > len(names):
+                return f"{len(plain)} values for {type(value).__name__}"
+            pairs = [(each, getattr(value, name)) for each, name in zip(plain, names, strict=False)]
+        elif isinstance(value, list | tuple):
+            pairs = list(zip(plain, cast("Sequence[Any]", value), strict=False))
+    elif isinstance(stored, dict):
+        fields = _fields(value)
+        unknown = next((name for name in plain if fields is not None and name not in fields), None)
+        if unknown is not None:
+            return f"the field {unknown!r}"
+        pairs = [] if fields is None else [(each, fields[name]) for name, each in plain.items()]
+    return next((found for each in pairs if (found := _unknown(*each)) is not None), None)
 
 
-def _fields(value: Any) -> dict[Any, Any] | None:
+def _fields(value: Any) -> Mapping[Any, Any] | None:
     """What is in a value by the names under which it is stored; None: it cannot be told."""
     if isinstance(value, msgspec.Struct):
         names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
@@ -140,7 +136,8 @@ def _fields(value: Any) -> dict[Any, Any] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     # Keys of other types than strings may be stored as strings.
-    return value if isinstance(value, dict) and all(isinstance(each, str) for each in value) else None
+    keys: Any = value
+    return keys if isinstance(value, dict) and all(isinstance(each, str) for each in keys) else None
 
 
 def _lifted(who: Identity, what: str, plain: Any, version: int, now: int, up: Upcasters) -> Any:
