@@ -29,6 +29,9 @@ ALLOWED = {
     },
     # In virtual time, which the module of the caller sets up.
     "durable/sagas/lives.py": {"after": "the length of a step"},
+    "durable/sagas/test_own_work.py": {"work": "of a saga, or of who looks at it", "run": "work of a saga"},
+    "durable/sagas/test_stubborn.py": {"run": "a saga that goes on"},
+    "durable/sagas/test_taken_over.py": {"hang": "a step that does not end"},
     "kernel/test_supervisor_model.py": {"time_passes": "a rule of the machine moves the clock"},
     "kernel/tree_actors.py": {"on_stop": "how long a member takes to stop"},
     "otp/tasks/scenes.py": {"after": "the length of a task"},
