@@ -178,6 +178,21 @@ async def test_a_rate_holds_nothing_back_where_nothing_waits(desk: Desk) -> None
     assert ([], 0.0) == (found.claimed, found.wait)
 
 
+async def test_a_transaction_whose_time_is_a_moment_earlier_gets_its_share_of_the_burst(
+    desk: Desk, clock: Clock
+) -> None:
+    rate = kb.Rate(1, per=60.0, burst=7)
+    for _ in range(20):
+        await desk.put()
+    first = len(await desk.claim(5, rate))
+    clock.advance(-0.05)
+    second = len(await desk.claim(5, rate))
+    clock.advance(60.0)
+    later = len(await desk.claim(5, rate))
+
+    assert (5, 2, 1) == (first, second, later)
+
+
 async def test_a_rate_does_not_stand_still_after_the_clock_was_ahead(desk: Desk, clock: Clock) -> None:
     rate = kb.Rate(1, per=1.0, burst=2)
     for _ in range(9):
