@@ -5,6 +5,7 @@ afterwards everything is as it was before.
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -286,7 +287,17 @@ async def test_a_store_whose_extra_is_missing_stops_the_start_and_names_the_comm
 
 
 @pytest.mark.parametrize(
-    "wrong", ["app.db", "oracle://host/app", "sqlite://app.db", "sqlite:///", "", 5, None]
+    "wrong",
+    [
+        "app.db",
+        "oracle://host/app",
+        "sqlite://app.db",
+        "sqlite:///",
+        "sqlite:///app.db?connect_timeout=2",
+        "",
+        5,
+        None,
+    ],
 )
 def test_what_is_no_url_of_a_store_is_refused_at_once(wrong: Any) -> None:
     makes: list[Callable[[], object]] = [
@@ -424,3 +435,157 @@ async def test_a_renamed_step_parks_the_instances_that_have_begun_it_and_no_othe
     async with kb.Supervisor(old.child()):
         assert await old["a"].signal("paid")
         assert "ship" == await old["a"].result(10.0)
+
+
+# -- what a turn is told to record ------------------------------------------------------------------
+
+
+class Clock(kb.DurableActor[dict[str, int]]):
+    @kb.message
+    def do(self, what: str, value: Any) -> None:
+        given: Any = value
+        if what == "send":
+            self.send(given, Clock.do, "", 0)
+        elif what == "forward":
+            self.forward(given, Clock.do, "", 0)
+        elif what == "set":
+            self.state["a"] = given
+        else:
+            self.remind("tea", Clock.do, "", 0, **{what: given})
+
+    @kb.message
+    def give(self) -> Any:
+        return 10**30
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "told"),
+    [
+        ("send", "bob", r"send takes the address of a durable actor, such as accounts\['bob'\], got 'bob'"),
+        ("forward", None, "forward takes the address of a durable actor"),
+        ("after", "5", "after takes seconds >= 0, got '5'"),
+        ("at", "tomorrow", "at takes a datetime or seconds since the epoch, got 'tomorrow'"),
+        ("every", "5", "every takes seconds > 0, got '5'"),
+        ("set", 10**30, "the state of Clock/a cannot be stored: can't serialize ints"),
+        ("set", object(), "the state of Clock/a cannot be stored: Encoding objects of type object"),
+    ],
+)
+async def test_a_turn_that_is_given_something_else_says_what_it_takes(
+    url: str, file: Path, what: str, value: Any, told: str
+) -> None:
+    clocks = kb.durable(Clock, store=url)
+    async with kb.Supervisor(clocks.child()):
+        with pytest.raises(kb.ActorExited) as caught:
+            await clocks["a"].call(Clock.do, what, value)
+        assert isinstance(caught.value.__cause__, kb.UsageError)
+        assert re.search(told, str(caught.value.__cause__))
+    assert not rows(file)["kb_actor"]
+
+
+class Rung(msgspec.Struct, frozen=True):
+    times: int
+
+
+class Bell(kb.EventSourced[int]):
+    @kb.message
+    def ring(self, times: int) -> None:
+        self.emit(Rung(times))
+
+    @kb.event
+    @staticmethod
+    def rung(state: int, event: Rung) -> int:
+        return state + 1
+
+
+async def test_an_event_that_cannot_be_stored_is_named(url: str) -> None:
+    bells = kb.durable(Bell, store=url)
+    async with kb.Supervisor(bells.child()):
+        with pytest.raises(kb.ActorExited, match=r"Rung.* of Bell/a cannot be stored: can't serialize ints"):
+            await bells["a"].call(Bell.ring, 10**30)
+        assert [] == await bells["a"].history()
+
+
+async def test_values_that_cannot_be_stored_are_named_wherever_they_come_from(url: str) -> None:
+    clocks = kb.durable(Clock, store=url)
+    async with kb.Supervisor(clocks.child()):
+        with pytest.raises(
+            kb.UsageError, match=r"Clock.do was sent arguments that cannot be stored: can't seri"
+        ):
+            await clocks["a"].put(Clock.do, "set", 10**30)
+        with pytest.raises(
+            kb.ActorExited, match=r"the reply of Clock.give cannot be stored: can't serialize"
+        ):
+            await clocks["a"].request("r").call(Clock.give)
+        city: Any = 5
+        with pytest.raises(kb.UsageError, match=r"a tag is .*, got city=5"):
+            await clocks.where(city=city)
+
+
+def test_a_projection_is_made_of_a_projection() -> None:
+    other: Any = Clock
+    with pytest.raises(kb.UsageError, match=r"kb.projection takes a subclass of kb.Projection, got .*Clock"):
+        kb.projection(other, of=kb.durable(Clock, store="memory://"))
+
+
+# -- tasks and steps --------------------------------------------------------------------------------
+
+
+@kb.task(name="bad input: add")
+async def add(number: int, more: int = 0) -> int:
+    return number + more
+
+
+async def test_options_of_a_task_are_pointed_to_where_they_belong() -> None:
+    queue = kb.Queue("bad input", store="memory://bad input")
+    row: Any = queue.row
+    with pytest.raises(kb.UsageError, match=r"argument 'id'; options go into queue.options\(id=...\)"):
+        row(add, 1, id="one")
+    with pytest.raises(kb.UsageError, match=r"unexpected keyword argument 'prio'$"):
+        row(add, 1, prio=5)
+    coroutine: Any = add(1)
+    with pytest.raises(
+        kb.UsageError, match=r"got a coroutine; .* put\(function, 1\), not put\(function\(1\)\)"
+    ):
+        queue.row(coroutine)
+    coroutine.close()
+
+
+async def test_a_schedule_that_comes_too_late_to_be_run_is_refused(url: str) -> None:
+    queue = kb.Queue("bad input", store=url)
+    async with kb.Supervisor(queue.child(workers=1)):
+        with pytest.raises(kb.UsageError, match="too late: the queue 'bad input' runs already"):
+            queue.schedule("0 3 * * *").put(add, 1)
+    queue.schedule("0 3 * * *").put(add, 1)
+
+
+class Odd(kb.Saga[str, int]):
+    async def run(self, value: str) -> int:
+        given: Any = value
+        if value == "step":
+            given = add_one(1)
+            try:
+                return await self.step("one", given)
+            finally:
+                given.close()
+        return given
+
+
+async def add_one(number: int) -> int:
+    return number + 1
+
+
+async def test_a_saga_that_returns_something_else_has_failed_and_one_step_says_what_it_takes(
+    url: str,
+) -> None:
+    odd = kb.sagas(Odd, store=url)
+    async with kb.Supervisor(odd.child()):
+        for value, told in (
+            ("text", "the result of Odd/text does not fit int: Expected `int`, got `str`"),
+            (
+                "step",
+                r"the step 'one' takes a function and its arguments: self.step\('one', function, 1\), got <corou",
+            ),
+        ):
+            saga = await odd.start(value, id=value)
+            with pytest.raises(kb.SagaFailed, match=told):
+                await saga.result(timeout=10.0)

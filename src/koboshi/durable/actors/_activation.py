@@ -19,7 +19,7 @@ from .._failures import DurableError, RequestMismatch, is_own_fault
 from ..stores import Row, Store
 from ._actor_sealer import ActorSealer
 from ._claim import all_answered, answered_before
-from ._codec import reply_codec, within_limit
+from ._codec import UNSTORABLE, reply_codec, unstorable, within_limit
 from ._filed import Filed, Question, file_reply, opened
 from ._forward import Forwarded, Relay
 from ._identity import Identity
@@ -215,7 +215,11 @@ class Activation:
         """What is filed under the request's id."""
         if isinstance(value, Forwarded):
             return value.filed(self, request_id)
-        reply = within_limit(f"the reply of {run.__qualname__}", reply_codec(run).encode(value))
+        what = f"the reply of {run.__qualname__}"
+        try:
+            reply = within_limit(what, reply_codec(run).encode(value))
+        except UNSTORABLE as error:
+            raise unstorable(what, error) from None
         return file_reply(self.sealer, self.who, request_id, self.question, reply)
 
     def stored(self, write: Write) -> tuple[Any, ...] | None:

@@ -13,9 +13,9 @@ from ..._kernel._errors import UsageError
 from ..._kernel._message import Message
 from .._failures import Corrupted
 from ._activation import first_number
-from ._codec import Codec, arguments_of, codec_of, type_name
+from ._codec import UNSTORABLE, Codec, arguments_of, codec_of, type_name, unstorable
 from ._forward import Forwarded
-from ._identity import checked_name
+from ._identity import check_tags, checked_name
 from ._past import KeptStates
 from ._publication import MOST, Publication
 from ._query import QUERY, check_turn, reading
@@ -165,7 +165,11 @@ class DurableActor(Actor, Generic[S]):
         return False
 
     def _kb_encoded(self) -> bytes:
-        return type(self)._kb_codec.encode(self.state)
+        try:
+            return type(self)._kb_codec.encode(self.state)
+        except UNSTORABLE as error:
+            whose = type(self).__qualname__ if self._kb_activation is None else self._kb_activation.who
+            raise unstorable(f"the state of {whose}", error) from None
 
     def _kb_restore(self, blob: bytes) -> None:
         """Go back to the state that was encoded."""
@@ -200,7 +204,7 @@ class DurableActor(Actor, Generic[S]):
         """
         activation = self._kb_turn("send")
         fn: Any = message
-        to.check(fn, activation.kind.definition)
+        _address("send", to).check(fn, activation.kind.definition)
         payload = arguments_of(fn).encode(args, kwargs)
         activation.kind.post(activation, to.who, to._definition.sealer, fn.__name__, payload)
 
@@ -215,7 +219,7 @@ class DurableActor(Actor, Generic[S]):
         """
         activation = self._kb_turn("forward")
         fn: Any = message
-        to.check(fn, activation.kind.definition)
+        _address("forward", to).check(fn, activation.kind.definition)
         activation.effect().forwards = True
         forwarded: Any = Forwarded(
             to.who, to._definition.sealer, fn.__name__, arguments_of(fn).encode(args, kwargs)
@@ -318,11 +322,7 @@ class DurableActor(Actor, Generic[S]):
 
     def tag(self, **tags: str) -> None:
         """Replace the tags by which `where` finds this actor."""
-        for name, value in cast("dict[str, Any]", tags).items():
-            if not isinstance(value, str) or len(value) > 128 or len(name) > 64:
-                raise UsageError(
-                    f"a tag is a name of up to 64 and a string of up to 128 characters, got {name}={value!r}"
-                )
+        check_tags(tags)
         self._kb_turn("tag").effect().tags = dict(tags)
 
     @property
@@ -334,3 +334,10 @@ class DurableActor(Actor, Generic[S]):
     def execute(self, text: str, /, **values: Any) -> None:
         """Have a statement of your own run in the transaction of this turn; `:name` stands for a value."""
         self._kb_turn("execute").effect().statements.append((text, values))
+
+
+def _address(verb: str, to: DurableRef[A]) -> DurableRef[A]:
+    """What a turn is told to send to, when it is an address."""
+    if not hasattr(to, "check"):
+        raise UsageError(f"{verb} takes the address of a durable actor, such as accounts['bob'], got {to!r}")
+    return to

@@ -15,7 +15,17 @@ import msgspec
 from ..._kernel._errors import UsageError
 from .._failures import PayloadTooLarge
 
-__all__ = ["CODECS", "LIMIT", "Arguments", "Codec", "arguments_of", "codec_of", "reply_codec"]
+__all__ = [
+    "CODECS",
+    "LIMIT",
+    "UNSTORABLE",
+    "Arguments",
+    "Codec",
+    "arguments_of",
+    "codec_of",
+    "reply_codec",
+    "unstorable",
+]
 
 #: The largest state, event, message or reply, in bytes.
 LIMIT = 16 * 1024 * 1024
@@ -25,6 +35,17 @@ CODECS = ("msgpack", "json", "protobuf")
 _sorted = msgspec.msgpack.Encoder(order="deterministic").encode
 _SCALARS = (int, float, str, bytes, bool)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+#: What encoders raise at a value that cannot be stored: an object of no known type, or an integer beyond 64 bits.
+UNSTORABLE = (TypeError, OverflowError, msgspec.MsgspecError)
+
+
+def unstorable(what: str, error: Exception) -> UsageError:
+    """The error of a value that an encoder has refused."""
+    if isinstance(error, UsageError):  # it says all of that itself
+        return error
+    return UsageError(f"{what} cannot be stored: {error}; nothing was recorded")
 
 
 class Codec:
@@ -167,7 +188,7 @@ class Arguments:
             if kwargs or len(args) not in self._counts:
                 self._signature.bind(None, *args, **kwargs)
             blob = msgspec.msgpack.encode((args, kwargs))
-        except TypeError as error:
+        except UNSTORABLE as error:
             raise UsageError(f"{self._name} was sent arguments that cannot be stored: {error}") from None
         within_limit(f"a message {self._name}", blob)
         try:

@@ -17,7 +17,7 @@ from ._actor import DurableActor
 from ._codec import codec_of
 from ._definition import DURABILITIES, Definition
 from ._finding import look_up
-from ._identity import MOST_KEY, checked_name
+from ._identity import MOST_KEY, check_tags, checked_name
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics, Kind
 from ._pooled import ANY, PooledActivation, PooledKind
@@ -74,7 +74,7 @@ class Durable(Generic[A]):
         """
         if not tags:
             raise UsageError("where takes at least one tag, such as where(city='Oslo')")
-
+        check_tags(tags)
         return await look_up(self._definition, "where", tags)
 
     async def keys(self, *, after: str = "", limit: int = 1_000) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..._kernel._errors import UsageError
 
-__all__ = ["MOST_KEY", "Identity", "checked_name"]
+__all__ = ["MOST_KEY", "Identity", "check_tags", "checked_name"]
 
 #: Characters that a key may have.
 MOST_KEY = 255
@@ -35,3 +36,12 @@ def checked_name(what: str, value: Any, most: int) -> str:
     if "\0" in value or (not value.isprintable() and not value.encode("utf-8", "replace").decode() == value):
         raise UsageError(f"a {what} holds no zero and no half of a surrogate pair, got {value!r}")
     return value
+
+
+def check_tags(tags: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for what is no tag."""
+    for name, value in tags.items():
+        if not isinstance(value, str) or len(value) > 128 or len(name) > 64:
+            raise UsageError(
+                f"a tag is a name of up to 64 and a string of up to 128 characters, got {name}={value!r}"
+            )

@@ -101,7 +101,7 @@ def rule_of(
             "remind takes one of after=seconds, at=datetime, every=seconds or cron='30 3 * * 1-5'"
         )
     if after is not None:
-        if not 0 <= after < float("inf"):
+        if not _is_time(after):
             raise UsageError(f"after takes seconds >= 0, got {after!r}")
         return Rule("after", number, repr(float(after)))
     if every is not None:
@@ -114,6 +114,10 @@ def rule_of(
     return Rule("cron", number, f"{timezone} {cron}")
 
 
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < float("inf")
+
+
 def _moment(at: datetime | float) -> float:
     if isinstance(at, datetime):
         if at.tzinfo is None:
@@ -121,7 +125,7 @@ def _moment(at: datetime | float) -> float:
                 f"at takes a datetime with a time zone, got {at!r}; write datetime.now(timezone.utc) + ..."
             )
         return at.timestamp()
-    if not 0 <= at < float("inf"):
+    if not _is_time(at):
         raise UsageError(f"at takes a datetime or seconds since the epoch, got {at!r}")
     return float(at)
 

@@ -351,6 +351,9 @@ def projection(
     Raises:
         UsageError: an option has no such value, or an event that it handles is of none of these kinds.
     """
+    given: object = cls
+    if not (isinstance(given, type) and issubclass(given, Projection)):
+        raise UsageError(f"kb.projection takes a subclass of kb.Projection, got {cls!r}")
     kinds: list[Any] = [of] if isinstance(of, Durable) else list(of)
     definitions = [each._definition for each in kinds]
     first = definitions[0] if definitions else None

@@ -9,7 +9,7 @@ from ..._kernel._errors import UsageError
 from .._failures import SchemaTooNew
 from ..actors._activation import Activation
 from ..actors._actor import DurableActor
-from ..actors._codec import within_limit
+from ..actors._codec import UNSTORABLE, unstorable, within_limit
 from ..actors._numbers import event_number
 from ..actors._write import Write
 from ._folds import TURN, EventType, Folds, folds_of
@@ -55,7 +55,10 @@ class EventActivation(Activation):
     def record(self, kind: EventType, event: Any) -> None:
         """Add an event to the turn in hand."""
         revision = self.revision + len(self._rows) + 1
-        blob = kind.codec.storable(kind.label, self.who, kind.encode(event))
+        try:
+            blob = kind.codec.storable(kind.label, self.who, kind.encode(event))
+        except UNSTORABLE as error:
+            raise unstorable(f"{kind.label} of {self.who}", error) from None
         self._rows.append(self._row(revision, kind.name, kind.version, blob))
         if self._sync:
             self._emitted.append((revision, event))

@@ -46,14 +46,16 @@ def failure_of(error: BaseException, declared: Declared, *, timed_out: bool = Fa
     return Failure("declared", known.__qualname__, text_of(error), report, args)
 
 
-def outcome_of(run: asyncio.Task[Any], codec: Codec, declared: Declared) -> tuple[bytes, Failure | None]:
+def outcome_of(
+    run: asyncio.Task[Any], who: str, codec: Codec, declared: Declared
+) -> tuple[bytes, Failure | None]:
     """What a `run` that has ended has come to: its result as it is stored, or its failure."""
     error: BaseException | None = (
         asyncio.CancelledError("run was cancelled from within") if run.cancelled() else run.exception()
     )
     if error is None:
         try:
-            return codec.encode(run.result()), None
+            return codec.storable("the result", who, codec.encode(run.result())), None
         except Exception as mistake:
             error = mistake
     return b"", failure_of(error, declared)

@@ -163,7 +163,7 @@ class Runner:
 
     async def _ended(self, run: asyncio.Task[Any]) -> bool:
         """`run` has ended: whether that was well."""
-        result, failure = outcome_of(run, self.spec.result, self.spec.errors)
+        result, failure = outcome_of(run, self.who, self.spec.result, self.spec.errors)
         if failure is not None:
             self.write(Failed(failure, self.cancelled))
             return False

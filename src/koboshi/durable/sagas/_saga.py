@@ -148,6 +148,11 @@ class Saga(Generic[I, R]):
                 raise UsageError(
                     f"the step {name!r} runs at most once, so it has no retries, got {retries!r}"
                 )
+            if not callable(fn):
+                raise UsageError(
+                    f"the step {name!r} takes a function and its arguments: self.step({name!r}, function, 1), "
+                    f"got {fn!r}"
+                )
             codec = result_codec(fn)
             label = runner.label("step", name)
 

@@ -40,6 +40,11 @@ def check_url(url: StoreURL) -> None:
         raise UsageError(
             f"store {shown(url)!r} names no file; write sqlite:///relative/path or sqlite:////absolute/path"
         )
+    if family == "sqlite" and "?" in rest:
+        raise UsageError(
+            f"store {shown(url)!r} has options, which are for servers; leave them away, or write %3F where a file's "
+            "name has a question mark: sqlite:///path"
+        )
 
 
 def engine_of(url: StoreURL) -> Engine:

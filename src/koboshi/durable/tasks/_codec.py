@@ -69,7 +69,7 @@ class Codec:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise UsageError(
-                f"the task {self._name}{self._signature} cannot take {_shown(args, kwargs)}: {error}"
+                f"the task {self._name}{self._signature} cannot take {_shown(args, kwargs)}: {error}{_advice(kwargs)}"
             ) from None
         bound.apply_defaults()
         return [bound.arguments[each.name] for each in self._parameters]
@@ -132,6 +132,12 @@ def _field(index: int, parameter: inspect.Parameter, hints: Mapping[str, Any]) -
         return (name, kind) if parameter.kind in _POSITIONAL else (name, kind, None)
     default = parameter.default
     return (name, kind, msgspec.field(default_factory=lambda: default))
+
+
+def _advice(kwargs: Mapping[str, Any]) -> str:
+    """Where options go that were given to something that takes only arguments."""
+    names = [name for name in ("id", "priority", "run_at", "delay", "unique") if name in kwargs]
+    return f"; options go into queue.options({names[0]}=...)" if names else ""
 
 
 def _shown(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

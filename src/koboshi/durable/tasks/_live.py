@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._flow import Flow
     from ._job import Job
 
-__all__ = ["Listening", "Live", "find_live"]
+__all__ = ["Listening", "Live", "find_live", "runs_here"]
 
 # Seconds between two looks for results that other programs may have recorded.
 _LOOK = 0.25
@@ -210,3 +210,11 @@ def find_live(plan: Plan) -> Live:
     if live is None:
         raise StoreClosed(plan.shown, f"not open for the queue {plan.name!r}")
     return live
+
+
+def runs_here(plan: Plan) -> bool:
+    """Whether tasks of the queue are run on this loop, if there is one."""
+    try:
+        return find_live(plan).flow is not None
+    except (StoreClosed, RuntimeError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -252,6 +253,11 @@ def _id(ids: Callable[[Any], str], item: Any) -> str:
 
 
 def checked(task: Any) -> Task[..., Any]:
+    if inspect.iscoroutine(task):
+        raise UsageError(
+            "a queue takes tasks, got a coroutine; give the function and its arguments: put(function, 1), not "
+            "put(function(1))"
+        )
     if not isinstance(task, Task):
         raise UsageError(f"a queue takes tasks, got {task!r}; write @kb.task above the function")
     return cast("Task[..., Any]", task)

@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 from ..._kernel._errors import UsageError
 from ._cron import Missed, Schedule
+from ._live import runs_here
 from ._options import PutOptions
 from ._plan import Plan
 from ._putting import checked, encoded
@@ -45,6 +46,11 @@ class Scheduled:
         name = f"{made.name} {self._line}" if self._name is None else self._name
         if any(each.name == name for each in self._schedules):
             raise UsageError(f"there is a schedule named {name!r} already; give this one another name")
+        if runs_here(self._plan):
+            raise UsageError(
+                f"the schedule {name!r} comes too late: the queue {self._plan.name!r} runs already and would not "
+                "know of it; say it before the queue's child() is made"
+            )
         self._schedules.append(
             Schedule(
                 name, self._line, self._timezone, self._missed, made.name, payload, self._options.priority
