@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
+from tests.durable.another import another_program
 from tests.durable.changes import delivered, until
 
 import koboshi as kb
@@ -149,7 +151,9 @@ async def test_what_was_sent_while_the_target_was_down_is_delivered_when_it_is_b
         assert ["one", "two"] == await seen(readers, "r", 2)
 
 
-def test_a_message_that_always_fails_backs_off_and_is_a_dead_letter_then() -> None:
+def test_a_message_that_always_fails_backs_off_and_is_a_dead_letter_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         writers, readers = both("memory://poison", max_attempts=3)
         Reader.poison = {"two"}
@@ -162,6 +166,26 @@ def test_a_message_that_always_fails_backs_off_and_is_a_dead_letter_then() -> No
             assert "three" == Reader.tries[-1]
 
     run_virtual(main)
+    [told] = [each.getMessage() for each in caplog.records if "dead letter" in each.getMessage()]
+    assert re.fullmatch(
+        r"the message 'read' to Reader/r \(Writer/w#\d+\) is a dead letter after attempt 3: ValueError: .*",
+        told,
+    )
+
+
+async def test_a_dead_letter_that_is_made_ready_is_handled(url: str) -> None:
+    """By the statement that the guide has."""
+    writers, readers = both(url, max_attempts=1)
+    Reader.poison = {"one"}
+    async with kb.Supervisor(readers.child(), writers.child()):
+        await writers["w"].call(Writer.write, "r", "one", "two")
+        assert ["two"] == await seen(readers, "r", 1)
+        Reader.poison = set()
+        async with another_program(url) as other:
+            text = "UPDATE kb_outbox SET state = 'ready', attempts = 0 WHERE state = 'dead' AND target_type = :type"
+            await other.change(lambda session: session.execute(text, {"type": "Reader"}))
+
+        assert ["two", "one"] == await seen(readers, "r", 2)
 
 
 def test_a_message_that_fails_for_a_while_is_handled_in_its_place() -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import MailboxFull
 from ..._supervision._restart import Backoff
-from .._error_text import text_of, trace_of
+from .._error_text import first_line, text_of, trace_of
 from .._failures import WrongKey
 from ..stores import Change, Query, Session
 from ..stores._tables import OUTBOX
@@ -347,7 +347,7 @@ class Deliveries:
         report = trace_of(error)
         attempts = letter.attempts + 1
         if attempts >= self._definition.max_attempts:
-            self._bury(letter, report)
+            self._bury(letter, report, error)
             return
         delay = self._backoff.delay(attempts, random.random)
         self._held.add((letter.source, letter.key))
@@ -366,7 +366,7 @@ class Deliveries:
         if letter is not None:
             self._bury(letter, f"{type(error).__name__}: {text_of(error)}")
 
-    def _bury(self, letter: Letter, report: str) -> None:
+    def _bury(self, letter: Letter, report: str, error: BaseException | None = None) -> None:
         self.dead += 1
         row, sealed = letter.row(self._definition), sealed_report(self._definition, letter, report)
 
@@ -374,7 +374,12 @@ class Deliveries:
             change = ("state", "attempts", "report")
             session.update(OUTBOX, _KEY, change, [(*row, "dead", letter.attempts + 1, sealed)])
 
-        _log.warning("%s to %s/%s is a dead letter", letter.number, self._definition.type, letter.key)
+        target = f"{self._definition.type}/{letter.key}"
+        why = report if error is None else f"{type(error).__name__}: {first_line(error)}"
+        _log.warning(
+            "the message %r to %s (%s) is a dead letter after attempt %d: %s",
+            *(letter.message, target, letter.number, letter.attempts + 1, why),
+        )
         self._settle(letter, bury)
 
     def _settle(self, letter: Letter, change: Callable[[Session], None]) -> None:
