@@ -204,7 +204,7 @@ async def test_a_message_whose_state_cannot_be_stored_is_a_dead_letter_and_the_n
         assert ["one", "two"] == sorted(await fragile["f"].call(Fragile.seen))
     [(state, attempts, report)] = rows(file, "SELECT state, attempts, report FROM kb_outbox")
     assert ("dead", 2) == (state, attempts)
-    assert "TypeError" in report
+    assert "the state of Fragile/f cannot be stored: Encoding objects of type object" in report
 
 
 class Payer(kb.DurableActor[int]):
