@@ -247,11 +247,15 @@ def test_the_timeout_of_an_event_goes_on_while_the_program_is_down(store: KeptSt
     assert 140.0 == pytest.approx(took, abs=1.0)
 
 
-def test_a_signal_to_nobody_is_refused(store: KeptStore) -> None:
+def test_what_is_asked_of_nobody_is_refused_and_leaves_nothing(store: KeptStore) -> None:
     async def work(sagas: kb.Sagas[float, list[Any]]) -> Any:
-        for ask in (sagas["b"].signal("x"), sagas["b"].cancel(), sagas["b"].result(), sagas["b"].status()):
+        b = sagas["b"]
+        for ask in (b.signal("x"), b.signal("x", id="1"), b.cancel(), b.retry(), b.result(), b.status()):
             with pytest.raises(kb.UnknownSaga):
                 await ask
+        # One that was woken for that would be held, and could not be started by another program.
+        assert 0 == sagas.statistics().active
+        assert [] == store.rows("SELECT actor_key FROM kb_actor")
 
     within(lambda: kb.sagas(Waiting, store=store), work)
 

@@ -157,6 +157,10 @@ class Kind(Routing):
 
     # -- waking ------------------------------------------------------------------------------------
 
+    def has(self, key: str) -> bool:
+        """Whether an actor is awake here, or waking."""
+        return key in self.active or key in self._waking
+
     def wake(self, key: str, ready: Ready) -> None:
         """Have an actor awake; `ready` is called with its activation or with why not, maybe at once."""
         activation = self.active.get(key)

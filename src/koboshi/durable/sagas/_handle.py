@@ -166,6 +166,7 @@ class SagaRef(Generic[R]):
             blob = codec.storable(what, self._ref.who, codec.encode(value))
         except TypeError as error:
             raise UsageError(f"{what} cannot be stored: {error}") from None
+        await self._look_up()
         return await ref.call(Instance.signal, name, blob)
 
     async def cancel(self) -> bool:
@@ -173,12 +174,27 @@ class SagaRef(Generic[R]):
 
         Returns:
             False when it has ended already, or is being undone.
+
+        Raises:
+            UnknownSaga: it was never started.
         """
+        await self._look_up()
         return await self._ref.call(Instance.cancel)
 
     async def retry(self) -> bool:
-        """Undo on, after what kept a compensation from working was mended; False when it does not wait for that."""
+        """Undo on, after what kept a compensation from working was mended; False when it does not wait for that.
+
+        Raises:
+            UnknownSaga: it was never started.
+        """
+        await self._look_up()
         return await self._ref.call(Instance.retry)
+
+    async def _look_up(self) -> None:
+        """Raise `UnknownSaga` for one that was never started, without waking it: others could not start it then."""
+        kind = self._ref._definition.live
+        if kind is not None and not kind.has(self.id):
+            await self._state()
 
     async def status(self) -> SagaStatus:
         """How it stands; it is not woken for that.
