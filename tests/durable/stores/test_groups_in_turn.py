@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from koboshi.durable.stores import Change, Operation, Outcome
+from koboshi.durable.stores import Change, Operation, Outcome, Query
 from koboshi.durable.stores._sqlite_engine import SqliteEngine
 from koboshi.durable.stores._store import Store
 from koboshi.durable.stores._switching import QUICK, begin_quick_turns, end_quick_turns
@@ -120,6 +120,31 @@ async def test_many_are_two_groups_and_the_next_is_under_way_before_anybody_is_t
         assert before < len(asking.told)
     assert [MANY // 2] * 4 == [len(each) for each in engine.groups[-4:]]
     assert 1 == engine.most_in_hand
+    await closed(store, engine)
+
+
+async def test_a_change_is_told_of_when_its_own_group_is_committed() -> None:
+    engine = ByHand()
+    store = await opened(engine)
+
+    def done(_: object, error: Exception | None) -> None:
+        assert error is None
+
+    for number in range(MANY):
+        operation: Operation[Any] = (Change if number < MANY // 2 else Query)(lambda _: None)
+        store.submit(operation, done)
+    engine.tell()  # the first one, alone
+    changed = store.changed()
+    assert [True] * 199 + [False] == [each.writes for each in engine.groups[-1]]
+
+    engine.tell()
+    assert changed.done()
+
+    changed = store.changed()
+    assert not any(each.writes for each in engine.groups[-1])
+    store.submit(Change(lambda _: None), done)
+    engine.tell()
+    assert not changed.done()
     await closed(store, engine)
 
 

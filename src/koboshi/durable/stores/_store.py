@@ -228,7 +228,7 @@ class Store:
         )
 
     def _committed(self, dones: list[Done], outcomes: list[Outcome]) -> None:
-        self._busy = False
+        self._busy, has_written = False, self._writing
         if len(outcomes) + len(self._waiting) >= _TWO_GROUPS:
             self._hand_over(len(outcomes))
         # What is asked for by those who are told now is one group: they run before what is called soon here.
@@ -240,7 +240,7 @@ class Store:
             except Exception:  # one listener's mistake must not cost the others their answers
                 _log.exception("an outcome of the store %s could not be handed on", self.url)
         self._loop.call_soon(self._hand_over)
-        if self._writing and self._change is not None:
+        if has_written and self._change is not None:
             change, self._change = self._change, None
             if not change.done():
                 change.set_result(None)
