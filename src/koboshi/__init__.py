@@ -116,6 +116,7 @@ from .durable._failures import (
 )
 from .durable.actors import (
     Channel,
+    DeadLetter,
     Durable,
     DurableActor,
     DurableRef,
@@ -243,6 +244,7 @@ __all__ = [
     "Corrupted",
     "Counts",
     "Crashed",
+    "DeadLetter",
     "DescriptorsExhausted",
     "Dossier",
     "Down",

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
-from tests.durable.another import another_program
 from tests.durable.changes import delivered, until
 
 import koboshi as kb
@@ -171,21 +170,6 @@ def test_a_message_that_always_fails_backs_off_and_is_a_dead_letter_then(
         r"the message 'read' to Reader/r \(Writer/w#\d+\) is a dead letter after attempt 3: ValueError: .*",
         told,
     )
-
-
-async def test_a_dead_letter_that_is_made_ready_is_handled(url: str) -> None:
-    """By the statement that the guide has."""
-    writers, readers = both(url, max_attempts=1)
-    Reader.poison = {"one"}
-    async with kb.Supervisor(readers.child(), writers.child()):
-        await writers["w"].call(Writer.write, "r", "one", "two")
-        assert ["two"] == await seen(readers, "r", 1)
-        Reader.poison = set()
-        async with another_program(url) as other:
-            text = "UPDATE kb_outbox SET state = 'ready', attempts = 0 WHERE state = 'dead' AND target_type = :type"
-            await other.change(lambda session: session.execute(text, {"type": "Reader"}))
-
-        assert ["two", "one"] == await seen(readers, "r", 2)
 
 
 def test_a_message_that_fails_for_a_while_is_handled_in_its_place() -> None:

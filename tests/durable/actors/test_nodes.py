@@ -42,6 +42,10 @@ async def has(bank: kb.Durable[Account], **cents: int) -> bool:
     return cents == {key: await bank[key].call(Account.balance) for key in cents}
 
 
+async def has_dead(bank: kb.Durable[Account], count: int) -> bool:
+    return count == len([each async for each in bank.dead_letters("a")])
+
+
 async def test_a_kind_on_one_node_is_called_from_all_others(url: str) -> None:
     async with world(url, "n1") as (bank, one, two):
         there = await one.call(Teller.pid)
@@ -63,6 +67,19 @@ async def test_a_kind_on_one_node_is_called_from_all_others(url: str) -> None:
         await ask(lambda: has(bank, a=11), "messages that a node is handling")
         assert 0 < await bank["a"].erase()
         assert 0 == await bank["a"].call(Account.balance)
+
+
+async def test_dead_letters_are_made_ready_and_forgotten_where_the_kind_does_not_run(url: str) -> None:
+    async with world(url, "n1") as (bank, _, _):
+        for cents in (1, 2):
+            await bank["a"].request(f"r{cents}").put(Account.withdraw, cents)
+        await ask(lambda: has_dead(bank, 2), "messages that a node refuses")
+        one, two = [each async for each in bank.dead_letters()]
+        assert "Overdrawn: 1 are more than there are" in one.report
+        await bank["a"].call(Account.deposit, 5)
+        assert 1 == await bank.discard(two)
+        assert 1 == await bank.requeue(one, two)
+        await ask(lambda: has(bank, a=4), "a message that a node is handling")
 
 
 async def test_an_activation_on_another_node_is_monitored(url: str) -> None:

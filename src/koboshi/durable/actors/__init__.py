@@ -2,6 +2,7 @@
 
 from ._actor import DurableActor
 from ._channel import Channel
+from ._dead_letter import DeadLetter
 from ._handle import Durable, durable
 from ._key_ring import KeyRing
 from ._kind import DurableStatistics
@@ -12,6 +13,7 @@ from ._rotation import KeyRotation
 
 __all__ = [
     "Channel",
+    "DeadLetter",
     "Durable",
     "DurableActor",
     "DurableRef",

@@ -28,7 +28,7 @@ from ._codec import arguments_of
 from ._erasing import Erasures
 from ._identity import Identity
 from ._knock import Knock
-from ._letter import DUE, Letter, sealed_report
+from ._letter import DUE, Letter, requeues, sealed_report
 from ._patience import Patience
 from ._turn import CONSUMING, REQUEST_ID
 
@@ -82,6 +82,10 @@ class Deliveries:
         self._again = False
         self._behind = True
         self._read_to = _START
+        # Sources with a message to a key that a portion has left where it is: further ones leave what is behind it.
+        self._left: set[tuple[str, str]] = set()
+        # How often dead letters had been made ready when the look that is on took its first portion.
+        self._requeues: int | None = None
         self._backoff = Backoff(0.1, 60.0, jitter=0.5)
         self._patience = Patience(self._loop, self.look_soon)
         self._timers = self._definition.timers(kind)
@@ -123,7 +127,8 @@ class Deliveries:
 
         def read(session: Session) -> list[tuple[Any, ...]]:
             now = session.now
-            return session.fetch(DUE, system, type, now, now + self._backoff.max, *after, _PORTION)
+            until = now + self._backoff.max
+            return session.fetch(DUE, system, requeues(type), type, now, until, *after, _PORTION)
 
         try:
             self._erasures.submit(read, self._found)
@@ -138,25 +143,36 @@ class Deliveries:
             _log.warning("the outbox of %s cannot be read: %s", self._definition.type, error)
             rows = []
             self._dirty |= self._sought
-        letters = [
-            Letter(*row)
-            for row in rows
-            if (row[0], row[1]) not in self._open and (row[0], row[2]) not in self._settling
-        ]
+        if rows and self._has_passed(rows[0][-1]):
+            self._read_to, self._dirty = _START, True
+            self._look()
+            return
+        if self._read_to == _START:
+            self._left.clear()
+        letters = [Letter(*row[:-1]) for row in rows if (row[0], row[1]) not in self._open]
         self._behind = len(rows) >= _PORTION
         # In portions from the first to the last: what cannot be delivered now must not hide what can.
         self._read_to = (str(rows[-1][0]), int(rows[-1][1])) if self._behind else _START
         if not self._behind and error is None:
             self._trusted |= self._proving
             self._proving = set()
+        self._left.update(
+            pair for letter in letters if (pair := (letter.source, letter.key)) in self._settling
+        )
         for letter in letters:
             self._held.discard((letter.source, letter.key))
         for letter in letters:
-            self._take(letter)
+            self._take_in_turn(letter)
         if self._behind or self._again:
             self._loop.call_soon(self._look)
         else:
             self._timer = self._loop.call_later(_EVERY, self._look)
+
+    def _has_passed(self, requeues: int | None) -> bool:
+        """Whether some that were made ready since the look began may be in front of where it is."""
+        is_first = self._read_to == _START
+        known, self._requeues = self._requeues, requeues
+        return not is_first and known != requeues
 
     def posted(self, letters: list[Letter]) -> None:
         """These have just been committed by this very node: no need to read them again.
@@ -194,6 +210,14 @@ class Deliveries:
             self._look_soon()
 
     # -- delivering --------------------------------------------------------------------------------
+
+    def _take_in_turn(self, letter: Letter) -> None:
+        """Take what was read, unless one in front of it was left."""
+        pair = letter.source, letter.key
+        if pair not in self._left:
+            self._take(letter)
+            if (letter.source, letter.seq) not in self._open:
+                self._left.add(pair)
 
     def _take(self, letter: Letter) -> None:
         if (letter.source, letter.key) in self._held:
@@ -329,6 +353,7 @@ class Deliveries:
         """Its activation has ended: what was in the mailbox was not handled, and is read again."""
         for letter in (sent := self._sent.pop(key, ())):
             self._open.pop((letter.source, letter.seq), None)
+            self._left.add((letter.source, letter.key))
         if sent or key in self._expected:
             self._expected.discard(key)
             self._patience.ended(key)
@@ -371,8 +396,8 @@ class Deliveries:
         row, sealed = letter.row(self._definition), sealed_report(self._definition, letter, report)
 
         def bury(session: Session) -> None:
-            change = ("state", "attempts", "report")
-            session.update(OUTBOX, _KEY, change, [(*row, "dead", letter.attempts + 1, sealed)])
+            change = ("state", "attempts", "not_before", "report")
+            session.update(OUTBOX, _KEY, change, [(*row, "dead", letter.attempts + 1, session.now, sealed)])
 
         target = f"{self._definition.type}/{letter.key}"
         why = report if error is None else f"{type(error).__name__}: {first_line(error)}"

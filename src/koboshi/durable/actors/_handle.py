@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._calls import DEFAULT_DEADLINE
@@ -15,6 +15,7 @@ from ..stores import LEASE, StoreURL, check_url
 from ._activation import Activation
 from ._actor import DurableActor
 from ._codec import codec_of
+from ._dead_letter import DeadLetter, Discard, ListPage, Requeue, work_on
 from ._definition import DURABILITIES, Definition
 from ._finding import look_up
 from ._identity import MOST_KEY, check_tags, checked_name
@@ -27,6 +28,9 @@ from ._seal import CHECKSUM
 from ._state import check_versions
 
 __all__ = ["Durable", "durable"]
+
+# Dead letters that are read at once.
+_PAGE = 1_000
 
 A = TypeVar("A", bound=DurableActor[Any])
 A_co = TypeVar("A_co", bound=DurableActor[Any], covariant=True)
@@ -81,6 +85,49 @@ class Durable(Generic[A]):
         """Up to `limit` keys that have a state, in order, from the first one after `after`."""
         return await look_up(self._definition, "keys", {}, after, whole("limit", limit, 1))
 
+    async def dead_letters(
+        self, key: str | None = None, *, limit: int | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """Messages that were given up, in the order of their sources and numbers.
+
+        Args:
+            key: those to that actor (default None: to all of the kind).
+            limit: no more than so many (default None: all).
+        """
+        _check_key(key)
+        left = None if limit is None else whole("limit", limit, 1)
+        after = ("", -1)
+        while left is None or left > 0:
+            most = _PAGE if left is None else min(_PAGE, left)
+            found = await work_on(self._definition, "dead_letters", ListPage(key, *after, most))
+            for each in found:
+                yield each
+            if len(found) < most:
+                return
+            after = (found[-1].source, found[-1].seq)
+            left = None if left is None else left - most
+
+    async def requeue(self, *letters: DeadLetter, key: str | None = None) -> int:
+        """Give dead letters all their attempts again; how many of them were dead letters.
+
+        Those of one source are handled in the order in which they were sent; what is newer, and on its way already,
+        may come before them.
+
+        Args:
+            letters: as `dead_letters` gives them.
+            key: all of that actor, in the place of some.
+        """
+        return await work_on(self._definition, "requeue", Requeue(key, _numbers("requeue", letters, key)))
+
+    async def discard(self, *letters: DeadLetter, key: str | None = None) -> int:
+        """Forget dead letters; how many of them were dead letters.
+
+        Args:
+            letters: as `dead_letters` gives them.
+            key: all of that actor, in the place of some.
+        """
+        return await work_on(self._definition, "discard", Discard(key, _numbers("discard", letters, key)))
+
     async def rotate_keys(self, *, portion: int = 500) -> KeyRotation:
         """Seal anew what an older key, or none, has sealed: the data keys of actors, and messages on their way.
 
@@ -109,6 +156,25 @@ class Durable(Generic[A]):
 
     def __repr__(self) -> str:
         return f"<Durable {self._definition.type}>"
+
+
+def _check_key(key: Any) -> None:
+    if key is not None:
+        checked_name("key", key, MOST_KEY)
+
+
+def _numbers(what: str, letters: tuple[Any, ...], key: str | None) -> tuple[tuple[str, int], ...]:
+    """What tells these dead letters apart, if they are some."""
+    _check_key(key)
+    if letters and key is not None:
+        raise UsageError(f"{what} takes dead letters or the key of an actor, got both")
+    for each in letters:
+        if not isinstance(each, DeadLetter):
+            raise UsageError(
+                f"{what} takes dead letters as dead_letters() gives them, or key='...' for all of an actor, "
+                f"got {each!r}"
+            )
+    return tuple((each.source, each.seq) for each in letters)
 
 
 def _ring(keys: Any) -> KeyRing:

@@ -13,15 +13,17 @@ from ._timers import TIMERS
 if TYPE_CHECKING:
     from ._definition import Definition
 
-__all__ = ["DUE", "PUT", "Letter", "letter_number", "put_source", "sealed_report"]
+__all__ = ["DUE", "PUT", "Letter", "letter_number", "put_source", "requeues", "sealed_report"]
 
 #: Sources of messages that carry the id of a request begin so; the target's type and key and the id follow.
 PUT = "put/"
 
 # Not those that wait behind one of the same source and target whose time has not come. What is further ahead than any
 # waits was written while the clock was ahead: it was set back since, and what it showed is no reason to wait.
+# With each, the number of requeues, which is the same for all: in one statement it is that of the moment of the rows.
 DUE = Select(
-    "SELECT source, seq, target_key, message, payload, attempts FROM kb_outbox o"
+    "SELECT source, seq, target_key, message, payload, attempts,"
+    " (SELECT amount FROM kb_counter WHERE system_name = :system AND counter_name = :requeues) FROM kb_outbox o"
     " WHERE system_name = :system AND state = 'ready' AND target_type = :type"
     " AND (not_before <= :now OR not_before > :most_ahead)"
     " AND NOT EXISTS (SELECT 1 FROM kb_outbox b WHERE b.system_name = o.system_name AND b.source = o.source"
@@ -30,6 +32,11 @@ DUE = Select(
     " AND (source > :after OR (source = :after AND seq > :number))"
     " ORDER BY source, seq LIMIT :most"
 )
+
+
+def requeues(type: str) -> str:
+    """The name of the counter of how often dead letters to actors of a type were made ready again."""
+    return f"requeued/{type}"
 
 
 def put_source(who: Identity, request: str) -> str:

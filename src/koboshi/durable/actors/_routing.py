@@ -23,6 +23,7 @@ from ._definition import known_as
 from ._letter import Letter
 
 if TYPE_CHECKING:
+    from ._dead_letter import DeadLetterWork
     from ._definition import Definition
     from ._kind import Kind
 
@@ -121,6 +122,13 @@ class Routing(Actor):
         from ._finding import look_up  # it needs this module
 
         return self._later(look_up(self.definition, "look_up_keys", tags, after, limit))
+
+    @message
+    def work_on_dead_letters(self, work: DeadLetterWork[Any]) -> Any:
+        """List, requeue or discard dead letters for a node without this kind."""
+        from ._dead_letter import work_on  # it needs this module
+
+        return self._later(work_on(self.definition, "work_on_dead_letters", work))
 
     def _later(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Have the reply to the message in hand be what that comes to, and take the next message."""
