@@ -63,16 +63,19 @@ class Refused(DurableError):
 class RequestMismatch(DurableError, UsageError):
     """A request's id came again with another message or other arguments; nothing was done for it.
 
+    Or the id of a saga came again, with another input.
+
     Attributes:
-        kept: the message that was handled, or recorded, under the id.
+        kept: the message that was handled, or recorded, under the id; of a saga "start".
         came: the message that came now.
     """
 
-    def __init__(self, actor: str, request: str, kept: str, came: str) -> None:
+    def __init__(self, actor: str, request: str, kept: str, came: str, *, text: str = "") -> None:
         what = "with other arguments" if came == kept else f"as {came}"
         super().__init__(
-            f"the request {request!r} of {actor} is kept as {kept}, and came again {what}; what is kept is no answer "
-            "to that: give each request an id of its own"
+            text
+            or f"the request {request!r} of {actor} is kept as {kept}, and came again {what}; what is kept is no "
+            "answer to that: give each request an id of its own"
         )
         self.actor = actor
         self.request = request

@@ -14,6 +14,7 @@ from tests.durable.sagas.lives import after, within, world
 from tests.virtual import run_virtual
 
 import koboshi as kb
+from koboshi.durable.stores._tables import ACTOR
 
 SLOW = kb.Backoff(10.0, 1_000.0, 2.0, 0.0)
 
@@ -41,12 +42,61 @@ class Paying(kb.Saga[int, Paid]):
 def test_a_result_has_its_type_and_an_id_is_started_once(store: KeptStore) -> None:
     async def work(sagas: kb.Sagas[int, Paid]) -> Any:
         first = await sagas.start(5, id="a")
-        second = await sagas.start(6, id="a")
+        second = await sagas.start(5, id="a")
         assert Paid(5) == await first.result(1.0)
         return await second.result(1.0)
 
     assert Paid(5) == within(lambda: kb.sagas(Paying, store=store), work)
     assert ["default/Paying/a/step pay"] == world
+
+
+class Weighing(kb.Saga[dict[str, float], str]):
+    async def run(self, weights: dict[str, float]) -> str:
+        await self.wait_event("go")
+        return ", ".join(weights)
+
+
+def test_an_id_that_comes_with_another_input_is_refused_also_after_the_end(store: KeptStore) -> None:
+    async def refused(sagas: kb.Sagas[dict[str, float], str]) -> None:
+        again = await sagas.start(
+            {"pear": 2, "apple": 1}, id="a"
+        )  # the same: no order, and numbers as declared
+        with pytest.raises(kb.RequestMismatch) as caught:
+            await sagas.start({"apple": 1.5, "pear": 2.0}, id="a")
+        assert (
+            "the saga Weighing/a was started with another input, which stays as it is; give each start an id of its "
+            "own, or take the one that there is: sagas['a']"
+        ) == str(caught.value)
+        assert ("Weighing/a", "a") == (caught.value.actor, caught.value.request)
+        assert "a" == again.id
+
+    async def first(sagas: kb.Sagas[dict[str, float], str]) -> None:
+        await sagas.start({"apple": 1.0, "pear": 2.0}, id="a")
+        await refused(sagas)
+
+    async def second(sagas: kb.Sagas[dict[str, float], str]) -> None:
+        await refused(sagas)
+        await sagas["a"].signal("go")
+        assert "apple, pear" == await sagas["a"].result(1.0)
+        await refused(sagas)
+
+    for life in (first, second, refused):
+        within(lambda: kb.sagas(Weighing, store=store), life)
+
+
+def test_a_saga_that_was_started_before_inputs_were_kept_is_compared_with_nothing(store: KeptStore) -> None:
+    async def first(sagas: kb.Sagas[int, Paid]) -> None:
+        definition, who = sagas._actors._definition, sagas._actors["old"].who
+        blob = msgspec.msgpack.encode(["finished", 0, msgspec.msgpack.encode({"cents": 3}), None, None])
+        stored = definition.stored(definition.sealer, who, 1, blob)
+        columns = ("state", "state_revision", "codec", "key_id", "schema_version")
+        names = ("system_name", "actor_type", "actor_key", "epoch", "revision", *columns, "updated_at")
+        row = (*who, 1, 1, *stored, 0.0)
+        await definition.running("a test").store.change(lambda session: session.insert(ACTOR, names, [row]))
+
+        assert Paid(3) == await (await sagas.start(5, id="old")).result(1.0)
+
+    within(lambda: kb.sagas(Paying, store=store), first)
 
 
 def test_the_result_is_there_after_a_restart_and_nothing_is_run_again(store: KeptStore) -> None:

@@ -95,6 +95,13 @@ class Codec:
                 ) from None
         return blob
 
+    def digest(self, value: Any) -> bytes:
+        """What is the same for equal values, whatever order their parts have; empty where those have none."""
+        try:
+            return _digest(self.encode(value) if self.plain is None else _sorted(value))
+        except UNSTORABLE:  # keys of several types, say
+            return b""
+
     def convert(self, plain: Any) -> Any:
         """A value of the type from plain values, as an upcaster gives them."""
         return msgspec.convert(plain, self.type)
@@ -233,7 +240,7 @@ class Arguments:
             blob = _sorted((args, kwargs))
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
             return b""
-        return hashlib.blake2b(blob, digest_size=16).digest()
+        return _digest(blob)
 
     def _as_declared(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -255,6 +262,10 @@ class Arguments:
             return msgspec.convert(plain, hint)
         except msgspec.ValidationError as error:
             raise msgspec.ValidationError(f"{name}: {error}") from None
+
+
+def _digest(blob: bytes) -> bytes:
+    return hashlib.blake2b(blob, digest_size=16).digest()
 
 
 @functools.lru_cache(maxsize=4096)

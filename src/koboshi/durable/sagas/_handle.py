@@ -16,6 +16,7 @@ from ..._kernel._errors import CallTimeout, UsageError
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
+from .._failures import RequestMismatch
 from .._retry import RETRY
 from ..actors._codec import codec_of, within_limit
 from ..actors._data_key import data_key_of
@@ -91,15 +92,22 @@ class Sagas(Generic[I, R]):
             id: which one (default a random one). An id that was started before is not started again.
 
         Raises:
+            RequestMismatch: the id was started with another input.
             StoreUnavailable, OutcomeUnknown, OwnedElsewhere, NotRunning, UsageError: as `DurableRef.call`.
         """
         ref = self._actors[str(uuid.uuid4()) if id is None else id]
         try:
             blob = within_limit("the input of a saga", self._spec.input.encode(value))
-            self._spec.input.decode(blob)
+            digest = self._spec.input.digest(self._spec.input.decode(blob))
         except (TypeError, msgspec.MsgspecError) as error:
             raise UsageError(f"{value!r} is no input of {self._spec.cls.__qualname__}: {error}") from None
-        await ref.call(Instance.start, blob)
+        kept = await ref.call(Instance.start, blob, digest)
+        if kept and kept != digest:
+            text = (
+                f"the saga {ref.who} was started with another input, which stays as it is; give each start an id of "
+                f"its own, or take the one that there is: sagas[{ref.key!r}]"
+            )
+            raise RequestMismatch(str(ref.who), ref.key, "start", "start", text=text)
         return SagaRef(ref, self._spec)
 
     async def alive(self, *, limit: int = 1_000) -> list[str]:

@@ -45,6 +45,8 @@ class State(msgspec.Struct, array_like=True):
     failure: Failure | None = None
     # Of a compensation that is a dead letter.
     stuck: Failure | None = None
+    # A digest of the input; empty in rows from before it was kept.
+    asked: bytes = b""
 
 
 _KEY = ("system_name", "actor_type", "actor_key")
@@ -155,15 +157,15 @@ class Instance(DurableActor[State]):
     # -- what the outside sends ----------------------------------------------------------------------
 
     @message
-    def start(self, input: bytes) -> bool:
-        """Begin, unless it has begun before."""
+    def start(self, input: bytes, digest: bytes) -> bytes:
+        """Begin, unless it has begun before; the digest of the input that it has begun with, where that is kept."""
         if self.state.status:
-            return False
-        self.state.status = "running"
+            return self.state.asked
+        self.state.status, self.state.asked = "running", digest
         self._kb_turn("a saga").effect().tags = {TAG_NAME: ACTIVE}
         self._tell(Started(input))
         self._begin()
-        return True
+        return digest
 
     @message
     def signal(self, name: str, value: bytes) -> bool:
