@@ -169,6 +169,23 @@ def describe(message: object) -> str:
     return name if isinstance(name, str) else repr(message)
 
 
+def no_attribute(
+    obj: object, name: str, protocol: Mapping[Any, Entry] | None, call: str = "ref.call"
+) -> AttributeError:
+    """The error for an attribute that an address does not have: maybe it was meant as a message.
+
+    Args:
+        protocol: the messages of whoever is there, if it has any.
+        call: how one of them is called.
+    """
+    entries = () if protocol is None or name.startswith("_") else protocol.values()
+    found = next((each.name for each in entries if each.name.rpartition(".")[2] == name), None)
+    text = f"{type(obj).__name__!r} object has no attribute {name!r}"
+    if found is not None:
+        text = f"{found} is a message, call it by that: await {call}({found}, ...)"
+    return AttributeError(text, name=name, obj=obj)
+
+
 def no_such_message(name: str, protocol: Mapping[Any, Entry], message: Any) -> UsageError:
     """Why something cannot be sent to an actor of the class `name`."""
     known = sorted({entry.name for entry in protocol.values()})

@@ -20,7 +20,7 @@ from ._address import Address
 from ._calls import check_within, given_up, own_task, promised, refuse_cycle, set_deadline
 from ._cell import DEAD, DOOMED, IDLE, NO_KWARGS, QUEUED, REMOTE, RESTING, RUNNING, Cell, Item
 from ._errors import ActorExited, CallCycle, CallTimeout, NotRunning
-from ._message import MARK, Entry, Message, describe, no_such_message
+from ._message import MARK, Entry, Message, describe, no_attribute, no_such_message
 from ._reasons import NoConnection
 from ._wait import Request
 
@@ -313,6 +313,13 @@ class ActorRef(Address, Generic[AC]):
         return ThreadsafeRef(self)
 
     # -- inside ------------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:  # they are to report such an attribute
+
+        def __getattr__(self, name):
+            # Called only for what is not there.
+            protocol = None if name.startswith("_") else self._target().info.protocol
+            raise no_attribute(self, name, protocol)
 
     def _find(self, message: Any) -> tuple[Cell, Entry]:
         """Resolve the address and the message, or say what is wrong with either."""

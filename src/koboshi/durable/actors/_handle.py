@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from ..._kernel._calls import DEFAULT_DEADLINE
 from ..._kernel._errors import UsageError
+from ..._kernel._message import no_attribute
 from ..._supervision._options import one_of, seconds, whole
 from ..._supervision._spec import ChildSpec, child
 from ..stores import LEASE, StoreURL, check_url
@@ -49,6 +50,17 @@ class Durable(Generic[A]):
         if self._definition.pooled:
             raise UsageError(f"the workers of {self._definition.type} have no keys; use `.any`")
         return DurableRef(self._definition, checked_name("key", key, MOST_KEY), DEFAULT_DEADLINE, None)
+
+    if not TYPE_CHECKING:  # they are to report such an attribute
+
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                raise no_attribute(self, name, None)
+            one = "kind.any" if self._definition.pooled else "kind['key']"
+            if hasattr(DurableRef, name):
+                text = f"{self!r} has no {name}, an actor of it has: {one}.{name}(...)"
+                raise AttributeError(text, name=name, obj=self)
+            raise no_attribute(self, name, self._definition.cls._kb_info.protocol, f"{one}.call")
 
     @property
     def any(self) -> DurableRef[A]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 from ..._kernel._calls import check_within
 from ..._kernel._cell import DEAD
 from ..._kernel._errors import ActorExited, CallTimeout, NotRunning, StartError, UsageError
-from ..._kernel._message import MARK, Message, describe
+from ..._kernel._message import MARK, Message, describe, no_attribute
 from ..._kernel._ref import ActorRef
 from .._failures import Fenced, HostLost, OutcomeUnknown, OwnedElsewhere, StoreUnavailable
 from ._actor import DurableActor
@@ -60,6 +60,12 @@ class DurableRef(Past[A_co], Generic[A_co]):
         self.key = key
         self._within = within
         self._request = request
+
+    if not TYPE_CHECKING:  # they are to report such an attribute
+
+        def __getattr__(self, name):
+            protocol = None if name.startswith("_") else self._definition.cls._kb_info.protocol
+            raise no_attribute(self, name, protocol)
 
     def within(self, seconds: float | None) -> DurableRef[A_co]:
         """The same address with another deadline for its calls, in seconds; None waits for ever."""

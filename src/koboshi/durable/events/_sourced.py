@@ -186,6 +186,8 @@ class EventSourced(DurableActor[S]):
             PayloadTooLarge: the event is too large.
         """
         kind = self._kb_folds.by_class.get(type(event))
+        if kind is None and isinstance(event, type):
+            raise UsageError(f"emit an event, {event.__qualname__}(...), not the class")
         if kind is None:
             raise UsageError(
                 f"{type(self).__qualname__} has no fold for {event!r}; it knows {self._kb_folds.known}; mark one "
