@@ -72,6 +72,21 @@ async def test_the_clock_does_not_jump_while_an_executor_works() -> None:
     await loop.shutdown_default_executor()
 
 
+def test_the_clock_does_not_jump_while_the_executor_is_shut_down() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        threading.Event().wait(0.05)
+        ended.set()
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, work)
+
+    with asyncio.Runner(loop_factory=testing.VirtualLoop) as runner:
+        runner.run(main())
+    assert ended.is_set()
+
+
 @testing.virtual_time()
 async def test_the_clock_does_not_jump_while_a_socket_is_waited_for() -> None:
     loop = testing.clock()

@@ -162,6 +162,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(lambda _: self._end())
         return future
 
+    async def shutdown_default_executor(self, *args: Any, **kwargs: Any) -> None:
+        # From Python 3.12 on it has a limit, which a clock that jumps would reach at once.
+        self._outside += 1
+        try:
+            await super().shutdown_default_executor(*args, **kwargs)
+        finally:
+            self._end()
+
     def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
         self._see_file(fd)
         return super()._add_reader(fd, callback, *args)  # type: ignore[misc]
