@@ -254,12 +254,22 @@ def test_an_event_that_is_declared_is_refused_where_it_is_sent_and_its_saga_does
             await ref.signal("payed", Paid(5))
         with pytest.raises(kb.UsageError, match="the event 'paid' cannot be stored"):
             await ref.signal("paid", object())
+        with pytest.raises(kb.UsageError, match="the event 'paid' cannot be stored: can't serialize ints"):
+            await ref.signal("paid", 2**70)
         await ref.signal("note")
         await ref.signal("paid", Paid(5))
         return await ref.result(5.0)
 
     assert "None, Paid(cents=5)" == within(lambda: kb.sagas(Declared, store=store), work)
     assert ["step"] == world
+
+
+def test_an_input_beyond_what_can_be_stored_is_refused(store: KeptStore) -> None:
+    async def work(sagas: kb.Sagas[float, list[Any]]) -> None:
+        with pytest.raises(kb.UsageError, match=r"is no input of Waiting: can't serialize ints"):
+            await sagas.start(2**70)
+
+    within(lambda: kb.sagas(Waiting, store=store), work)
 
 
 def test_waiting_for_what_is_not_declared_is_a_mistake(store: KeptStore) -> None:

@@ -224,9 +224,8 @@ class Activation:
 
     def stored(self, write: Write) -> tuple[Any, ...] | None:
         """See `Writer.stored`: always the state."""
-        blob = self.blob
         self.handed_over(write)
-        return self.kind.definition.stored(self.sealer, self.who, write.after, blob)
+        return self.kind.definition.stored(self.sealer, self.who, write.after, self.blob)
 
     def hold(self, value: Any, *, is_error: bool = False) -> Any:
         """Reply when what the turn has seen is committed; it has changed nothing itself."""

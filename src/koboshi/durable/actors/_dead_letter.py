@@ -9,8 +9,9 @@ look begins anew.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from .._failures import Corrupted
 from ..stores import Row, Select, Session
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeadLetter", "DeadLetterWork", "Discard", "ListPage", "Requeue", "work_on"]
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 _ALL = (
     "SELECT source, seq, target_key, message, attempts, not_before, report FROM kb_outbox"
@@ -68,31 +69,26 @@ class DeadLetter:
     report: str
 
 
-class DeadLetterWork(Protocol[T_co]):
+class DeadLetterWork(ABC, Generic[T]):
     """Something that is done with the dead letters of a kind; it can be sent to another node."""
 
-    @property
-    def writes(self) -> bool:
-        """Whether it changes any."""
-        ...
+    #: Whether it changes any.
+    writes: ClassVar[bool] = True
 
-    def perform(self, session: Session, definition: Definition) -> T_co:
+    @abstractmethod
+    def perform(self, session: Session, definition: Definition) -> T:
         """Do it in a transaction, which may be run again."""
-        ...
 
 
-class ListPage(NamedTuple):
+@dataclass(frozen=True)
+class ListPage(DeadLetterWork[list[DeadLetter]]):
     """Up to `most` of them, those of one key or all, after a position."""
 
+    writes = False
     key: str | None
     source: str
     seq: int
     most: int
-
-    @property
-    def writes(self) -> bool:
-        """See `DeadLetterWork`."""
-        return False
 
     def perform(self, session: Session, definition: Definition) -> list[DeadLetter]:
         """See `DeadLetterWork`."""
@@ -104,16 +100,16 @@ class ListPage(NamedTuple):
         return [_shown(definition, row) for row in rows]
 
 
-class Requeue(NamedTuple):
-    """Make them ready again, with all their attempts; how many there were."""
+@dataclass(frozen=True)
+class _Chosen(DeadLetterWork[int]):
+    """A change of all of one key, or of those with these sources and numbers; how many there were."""
 
     key: str | None
     numbers: tuple[tuple[str, int], ...]
 
-    @property
-    def writes(self) -> bool:
-        """See `DeadLetterWork`."""
-        return True
+
+class Requeue(_Chosen):
+    """Make them ready again, with all their attempts; how many there were."""
 
     def perform(self, session: Session, definition: Definition) -> int:
         """See `DeadLetterWork`."""
@@ -129,16 +125,8 @@ class Requeue(NamedTuple):
         return found
 
 
-class Discard(NamedTuple):
+class Discard(_Chosen):
     """Forget them; how many there were."""
-
-    key: str | None
-    numbers: tuple[tuple[str, int], ...]
-
-    @property
-    def writes(self) -> bool:
-        """See `DeadLetterWork`."""
-        return True
 
     def perform(self, session: Session, definition: Definition) -> int:
         """See `DeadLetterWork`."""
@@ -148,7 +136,7 @@ class Discard(NamedTuple):
         return session.delete(OUTBOX, _MATCH, rows) if rows else 0
 
 
-async def work_on(definition: Definition, what: str, work: DeadLetterWork[T_co]) -> T_co:
+async def work_on(definition: Definition, what: str, work: DeadLetterWork[T]) -> T:
     """Have it done; where the kind does not run, by a node that runs it.
 
     Raises:
@@ -156,7 +144,7 @@ async def work_on(definition: Definition, what: str, work: DeadLetterWork[T_co])
     """
     other = elsewhere(definition, None) if definition.live is None else None
     if other is not None:
-        return cast("T_co", await other.call(Routing.work_on_dead_letters, work))
+        return cast("T", await other.call(Routing.work_on_dead_letters, work))
     kind = definition.running(what)
     if not work.writes:
         return await kind.store.read(lambda session: work.perform(session, definition))

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin
 
-import msgspec
-
 from ..._kernel._errors import CallTimeout, UsageError
 from ..._supervision._options import seconds, whole
 from ..._supervision._restart import Backoff
 from ..._supervision._spec import ChildSpec, child
 from .._failures import RequestMismatch
 from .._retry import RETRY
-from ..actors._codec import codec_of, within_limit
+from ..actors._codec import UNSTORABLE, codec_of, unstorable, within_limit
 from ..actors._data_key import data_key_of
 from ..actors._handle import Durable, durable
 from ..actors._key_ring import KeyRing
@@ -99,7 +97,7 @@ class Sagas(Generic[I, R]):
         try:
             blob = within_limit("the input of a saga", self._spec.input.encode(value))
             digest = self._spec.input.digest(self._spec.input.decode(blob))
-        except (TypeError, msgspec.MsgspecError) as error:
+        except UNSTORABLE as error:
             raise UsageError(f"{value!r} is no input of {self._spec.cls.__qualname__}: {error}") from None
         kept = await ref.call(Instance.start, blob, digest)
         if kept and kept != digest:
@@ -172,8 +170,8 @@ class SagaRef(Generic[R]):
         what, codec = f"the event {name!r}", self._spec.event(name)
         try:
             blob = codec.storable(what, self._ref.who, codec.encode(value))
-        except TypeError as error:
-            raise UsageError(f"{what} cannot be stored: {error}") from None
+        except UNSTORABLE as error:
+            raise unstorable(what, error) from None
         await self._look_up()
         return await ref.call(Instance.signal, name, blob)
 

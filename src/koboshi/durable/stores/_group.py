@@ -142,14 +142,9 @@ def _together(
     order = sorted(range(len(operations)), key=lambda index: operations[index].rank)
     for kind, each in itertools.groupby(order, key=lambda index: type(operations[index])):
         places = list(each)
-        try:
-            values = kind.perform_all(session, [operations[index] for index in places])
-        except Exception as error:
-            if connection.is_to_blame(error):
-                raise
-            raise _BadOperation from error
-        for index, value in zip(places, values, strict=True):
-            found[index] = Outcome(value, None)
+        outcomes = _of_one_kind(connection, session, kind, [operations[index] for index in places])
+        for index, outcome in zip(places, outcomes, strict=True):
+            found[index] = outcome
     return [each for each in found if each is not None]
 
 

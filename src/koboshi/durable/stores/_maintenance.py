@@ -13,7 +13,7 @@ from ._open import check_url
 from ._report import StoreReport, report_of
 from ._sql_url import SERVERS, check_extra, parse_url
 from ._sqlite_file import check_place, create_file, prepare, schema_version
-from ._tables import SCHEMA_VERSION, TABLES
+from ._tables import TABLES
 
 __all__ = ["check_store", "migrate_store"]
 
@@ -95,4 +95,4 @@ def _look(connection: sqlite3.Connection, path: str) -> StoreReport:
         for name in names
         if name in TABLES
     }
-    return report_of(f"sqlite:///{path}", version, SCHEMA_VERSION, found, connection.execute)
+    return report_of(f"sqlite:///{path}", version, found, connection.execute)

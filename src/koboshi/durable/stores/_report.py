@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ._tables import TABLES
+from ._tables import SCHEMA_VERSION, TABLES
 
-__all__ = ["StoreReport", "missing_of", "report_of"]
+__all__ = ["StoreReport", "report_of"]
 
 _ROWS = "SELECT count(*) FROM "
 _TASKS = (
@@ -51,7 +51,6 @@ class StoreReport(NamedTuple):
 def report_of(
     url: str,
     version: int,
-    needed: int,
     found: Mapping[str, Collection[str]],
     ask: Callable[[str], Iterable[Sequence[Any]]],
 ) -> StoreReport:
@@ -61,7 +60,7 @@ def report_of(
         found: the tables that are there, with their columns.
         ask: runs a query.
     """
-    missing = missing_of(found)
+    missing = _missing_of(found)
 
     def counted(text: str) -> list[tuple[Any, ...]]:
         # Those of another version may have other columns.
@@ -73,12 +72,12 @@ def report_of(
         tasks.setdefault(queue, {})[state] = int(count)
     dead = {f"{system}/{type}": int(count) for system, type, count in counted(_DEAD)}
     return StoreReport(
-        *(url, version, needed, missing, counts, tasks, dead),
+        *(url, version, SCHEMA_VERSION, missing, counts, tasks, dead),
         {key: int(count) for key, count in counted(_KEYS)},
     )
 
 
-def missing_of(found: Mapping[str, Collection[str]]) -> list[str]:
+def _missing_of(found: Mapping[str, Collection[str]]) -> list[str]:
     """What of the tables is not among those found, which map to their columns."""
     missing: list[str] = []
     for table in TABLES.values():

@@ -133,4 +133,4 @@ def report(connection: sa.Connection, dialect: Dialect, url: SqlURL) -> StoreRep
     """What is there; only reads."""
     version = schema_version(connection, dialect, url)
     found = catalogue(connection, dialect)
-    return report_of(url.shown, version, SCHEMA_VERSION, found, connection.exec_driver_sql)
+    return report_of(url.shown, version, found, connection.exec_driver_sql)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ..._kernel._errors import UsageError
+from ._options import OPTIONS
 
 __all__ = ["Codec"]
 
@@ -136,7 +137,7 @@ def _field(index: int, parameter: inspect.Parameter, hints: Mapping[str, Any]) -
 
 def _advice(kwargs: Mapping[str, Any]) -> str:
     """Where options go that were given to something that takes only arguments."""
-    names = [name for name in ("id", "priority", "run_at", "delay", "unique") if name in kwargs]
+    names = [name for name in OPTIONS if name in kwargs]
     return f"; options go into queue.options({names[0]}=...)" if names else ""
 
 

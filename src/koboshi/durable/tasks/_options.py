@@ -10,9 +10,12 @@ from typing import Any, Literal
 from ..._kernel._errors import UsageError
 from ..._supervision._options import one_of
 
-__all__ = ["PutOptions", "WhenFull"]
+__all__ = ["OPTIONS", "PutOptions", "WhenFull"]
 
 WhenFull = Literal["raise", "wait"]
+
+#: Those that may stand beside a task's arguments in `put`.
+OPTIONS = ("id", "priority", "run_at", "delay", "unique")
 
 _TEXT_LIMIT = 255
 _PRIORITY_LIMIT = 1 << 31

@@ -14,7 +14,7 @@ from . import _turn
 from ._batches import PutBatch
 from ._job import Job
 from ._live import Live, find_live
-from ._options import PutOptions, WhenFull, text
+from ._options import OPTIONS, PutOptions, WhenFull, text
 from ._plan import Plan
 from ._put import FULL, PutTasks
 from ._rows import TaskRow, new_id
@@ -231,15 +231,12 @@ class Putting:
         return row._replace(id=id, payload=vault.seal_arguments(id, row.function, arguments))
 
 
-_OPTIONS = ("id", "priority", "run_at", "delay", "unique")
-
-
 def _split(task: Task[..., Any], kwargs: dict[str, Any]) -> tuple[dict[str, Any], PutOptions]:
     """The function's own keyword arguments, and the options."""
     if not kwargs:
         return kwargs, _NO_OPTIONS
     own = task.codec.names
-    given = {name: kwargs[name] for name in _OPTIONS if name in kwargs and name not in own}
+    given = {name: kwargs[name] for name in OPTIONS if name in kwargs and name not in own}
     return {name: value for name, value in kwargs.items() if name not in given}, PutOptions(**given)
 
 
