@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[3]
+from tests.durable.killed import runs_of
 
 
 @pytest.mark.slow
@@ -19,11 +15,7 @@ def test_a_rotation_or_erasure_killed_anywhere_leaves_each_actor_whole_or_erased
     tmp_path: Path, was: str
 ) -> None:
     # With a step of 2 this is every statement; that takes some minutes.
-    program = [sys.executable, "-m", "tests.durable.encryption.crash_program", str(tmp_path), was, "50"]
-    done = subprocess.run(
-        program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
-    )
-    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    runs = runs_of("tests.durable.encryption.crash_program", tmp_path, was, "50")
 
     assert len(runs) > 10
     assert not runs[-1]["killed"]

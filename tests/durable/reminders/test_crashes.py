@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[3]
+from tests.durable.killed import runs_of
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_reminders_killed_anywhere_come_as_often_as_their_policy_says_and_each_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.durable.reminders.crash_program", str(tmp_path)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
-    )
-    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    runs = runs_of("tests.durable.reminders.crash_program", tmp_path)
 
     assert len(runs) > 10
     assert not runs[-1]["killed"]

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).parents[3]
+from tests.durable.killed import runs_of
 
 FORWARD = ["reserve", "charge", "wrap-a", "wrap-b", "ship"]
 
 
 def runs(folder: Path, scenario: str) -> list[dict[str, Any]]:
     """What came of it, for each boundary at which the first process was killed."""
-    command = [sys.executable, "-m", "tests.durable.sagas.crash_program", str(folder), scenario]
-    # Its log says that sagas go on later, many times.
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    found = runs_of("tests.durable.sagas.crash_program", folder, scenario)
     assert len(found) > 50  # it was killed, again and again
     assert [False] == [each["killed"] for each in found if not each["killed"]]
     return found

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.durable.killed import runs_of
 
 import koboshi as kb
 
 from .crash_program import EXPECTED, Door, one_round
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_machine_killed_anywhere_takes_each_event_and_each_timeout_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.durable.statemachine.crash_program", str(tmp_path)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
-    )
-    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    runs = runs_of("tests.durable.statemachine.crash_program", tmp_path)
 
     assert len(runs) > 10
     assert not runs[-1]["killed"]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.durable.killed import runs_of
 
-ROOT = Path(__file__).parents[3]
 EVERY = ("one", "two", "three", "more", "all.then")
 
 
@@ -28,11 +25,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def runs(folder: Path) -> list[dict[str, Any]]:
     """What came of it, for each boundary at which the first process was killed."""
-    command = [sys.executable, "-m", "tests.durable.tasks.crash_program", str(folder)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=110, cwd=ROOT
-    )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    found = runs_of("tests.durable.tasks.crash_program", folder)
     assert len(found) > 100  # it was killed, again and again
     assert [False] == [each["killed"] for each in found if not each["killed"]]
     return found
